@@ -1,0 +1,140 @@
+"""Environment steps per second of Telic beside OGBench and EnvPool, in one run.
+
+    python3 benches/peers/env_steps.py --telic target/release/telic [--repeats 3] [--seconds 5]
+
+Makes a virtual environment with the peers on its first call. Every figure is the median over the repeats; the sides
+take turns, so that a drift of the machine's speed hits both.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+VENV = HERE / ".venv-envs"
+PACKAGES = ["ogbench==1.2.1", "gymnasium>=1.1,<2", "envpool", "numpy"]
+
+# Telic id, worlds, threads -> peer and its environment.
+ROWS = [
+    ("point-maze-medium", 1, 1, "ogbench", "pointmaze-medium-v0"),
+    ("point-maze-medium", 64, 2, "ogbench-async", "pointmaze-medium-v0"),
+    ("cube-single", 1, 1, "ogbench", "cube-single-v0"),
+    ("cube-single", 64, 2, "ogbench-async", "cube-single-v0"),
+    ("cube-single", 64, 2, "envpool", "FetchPickAndPlace-v4"),
+]
+
+
+def enter_venv():
+    """Runs this script again with the interpreter that has the peers."""
+    python = VENV / "bin" / "python"
+    if pathlib.Path(sys.prefix).resolve() == VENV.resolve():
+        return
+    marker = VENV / ".packages"
+    if not marker.exists() or marker.read_text() != "\n".join(PACKAGES):
+        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+        marker.write_text("\n".join(PACKAGES))
+    os.execv(str(python), [str(python), *sys.argv])
+
+
+def telic(binary, env, worlds, threads, seconds):
+    """Steps per second of `telic bench sim`."""
+    command = [binary, "bench", "sim", "--env", env, "--worlds", str(worlds), "--threads", str(threads)]
+    command += ["--seconds", str(seconds), "--json"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["steps_per_second"]
+
+
+def rate(step, count, seconds):
+    """Steps per second of `step`, which advances `count` environments."""
+    for _ in range(10):
+        step()
+    steps, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        step()
+        steps += count
+    return steps / (time.perf_counter() - start)
+
+
+def ogbench(env_id, seconds):
+    """One OGBench environment with uniformly random actions, reset at the end of its episodes."""
+    import gymnasium
+    import ogbench  # noqa: F401  (registers the environments)
+
+    env = gymnasium.make(env_id)
+    env.reset(seed=0)
+    env.action_space.seed(0)
+
+    def step():
+        _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+        if terminated or truncated:
+            env.reset()
+
+    figure = rate(step, 1, seconds)
+    env.close()
+    return figure
+
+
+def ogbench_async(env_id, seconds):
+    """Two OGBench environments in two processes."""
+    import gymnasium
+
+    def make():
+        import ogbench  # noqa: F401
+
+        return gymnasium.make(env_id)
+
+    envs = gymnasium.vector.AsyncVectorEnv([make, make])
+    envs.reset(seed=0)
+    envs.action_space.seed(0)
+    figure = rate(lambda: envs.step(envs.action_space.sample()), 2, seconds)
+    envs.close()
+    return figure
+
+
+def envpool(env_id, seconds):
+    """64 EnvPool environments on two threads."""
+    import envpool as pool
+    import numpy
+
+    count = 64
+    envs = pool.make(env_id, env_type="gymnasium", num_envs=count, num_threads=2, seed=0)
+    envs.reset()
+    rng = numpy.random.default_rng(0)
+    shape = (count, *envs.action_space.shape)
+    figure = rate(lambda: envs.step(rng.uniform(-1, 1, shape)), count, seconds)
+    envs.close()
+    return figure
+
+
+PEERS = {"ogbench": ogbench, "ogbench-async": ogbench_async, "envpool": envpool}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--telic", default="target/release/telic")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    arguments = parser.parse_args()
+    print("| Telic | worlds | threads | steps/s | peer | steps/s | ratio |")
+    print("|---|---|---|---|---|---|---|")
+    for env, worlds, threads, peer, peer_env in ROWS:
+        ours, theirs = [], []
+        try:
+            for _ in range(arguments.repeats):
+                ours.append(telic(arguments.telic, env, worlds, threads, arguments.seconds))
+                theirs.append(PEERS[peer](peer_env, arguments.seconds))
+        except Exception as error:  # a peer that cannot run here is a row, not the end of the table
+            print(f"| {env} | {worlds} | {threads} | | {peer} {peer_env} | {type(error).__name__}: {error} | |")
+            continue
+        left, right = statistics.median(ours), statistics.median(theirs)
+        print(f"| {env} | {worlds} | {threads} | {left:.0f} | {peer} {peer_env} | {right:.0f} | {left / right:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    enter_venv()
+    main()

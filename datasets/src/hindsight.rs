@@ -1,0 +1,354 @@
+//! Transitions with goals chosen in hindsight, as OGBench (Park et al. 2025) samples them.
+//!
+//! For a valid row i whose episode has its last valid row at E, and u uniform in [0, 1):
+//!
+//! - trajectory goal, geometric: row min(i + k, E) with P(k) = γ^(k−1) (1 − γ), k ≥ 1;
+//! - trajectory goal, uniform: row round(min(i + 1, E) u + E (1 − u)), half to even, so that the two ends
+//!   of the range have half the weight of a row inside;
+//! - random goal: any valid row of the sampled episodes;
+//! - current goal: row i.
+//!
+//! The goal of the value and the goal of the actor are drawn independently. With success = (value goal row is
+//! i), the reward is success − 1 (or success, where rewards are not negative) and the mask is 1 − success.
+
+use std::sync::Arc;
+
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+use telic_seed::Rng;
+
+use crate::row_table::RowTable;
+use crate::{Dataset, Normalizer, SamplerError};
+
+/// Where goals come from, as probabilities that add up to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GoalMix {
+    /// The row itself.
+    pub current: f64,
+    /// A later row of the same episode.
+    pub trajectory: f64,
+    /// Any valid row.
+    pub random: f64,
+    /// Distance of a trajectory goal: geometric with the discount, or uniform over the rest of the episode.
+    pub geometric: bool,
+}
+
+impl GoalMix {
+    /// Goals of the same episode only, uniform over what is left of it: the default of every actor in OGBench.
+    pub const UNIFORM_FUTURE: Self = Self {
+        current: 0.0,
+        trajectory: 1.0,
+        random: 0.0,
+        geometric: false,
+    };
+
+    fn check(&self, field: &'static str) -> Result<(), SamplerError> {
+        let Self {
+            current,
+            trajectory,
+            random,
+            ..
+        } = *self;
+        let sum = current + trajectory + random;
+        let each = [current, trajectory, random]
+            .iter()
+            .all(|p| (0.0..=1.0).contains(p));
+        if each && (sum - 1.0).abs() < 1e-6 {
+            Ok(())
+        } else {
+            Err(SamplerError::Mixture {
+                field,
+                current,
+                trajectory,
+                random,
+                sum,
+            })
+        }
+    }
+}
+
+/// How transitions are relabelled with goals.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HindsightConfig {
+    /// Goals of the value function, which also decide reward and mask.
+    pub value: GoalMix,
+    /// Goals of the actor.
+    pub actor: GoalMix,
+    /// γ of geometric distances, in 0..1.
+    pub discount: f64,
+    /// Rewards −1 and 0 (at the goal) in place of 0 and 1.
+    pub negative_rewards: bool,
+}
+
+impl Default for HindsightConfig {
+    fn default() -> Self {
+        // GCIVL, GCIQL and HIQL of OGBench.
+        Self {
+            value: GoalMix {
+                current: 0.2,
+                trajectory: 0.5,
+                random: 0.3,
+                geometric: true,
+            },
+            actor: GoalMix::UNIFORM_FUTURE,
+            discount: 0.99,
+            negative_rewards: true,
+        }
+    }
+}
+
+impl HindsightConfig {
+    /// Checks probabilities and discount.
+    pub fn check(&self) -> Result<(), SamplerError> {
+        self.value.check("value")?;
+        self.actor.check("actor")?;
+        if (0.0..1.0).contains(&self.discount) {
+            Ok(())
+        } else {
+            let expected = "a number in 0..1";
+            Err(SamplerError::Setting {
+                field: "discount",
+                value: self.discount,
+                expected,
+            })
+        }
+    }
+}
+
+/// A batch of transitions with goals. All tables are row-major and are reused from batch to batch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TransitionBatch {
+    /// Rows to sample.
+    pub size: usize,
+    /// Entries of an observation.
+    pub observation_dim: usize,
+    /// Entries of an action.
+    pub action_dim: usize,
+    /// `[size, observation_dim]`.
+    pub observations: Vec<f32>,
+    /// `[size, action_dim]`.
+    pub actions: Vec<f32>,
+    /// `[size, observation_dim]`.
+    pub next_observations: Vec<f32>,
+    /// Goal of the value function as a full observation, `[size, observation_dim]`.
+    pub value_goals: Vec<f32>,
+    /// Goal of the actor as a full observation, `[size, observation_dim]`.
+    pub actor_goals: Vec<f32>,
+    /// Reward towards the value goal, `[size]`.
+    pub rewards: Vec<f32>,
+    /// 0 where the value goal is reached and nothing is bootstrapped, else 1, `[size]`.
+    pub masks: Vec<f32>,
+    /// Row of the dataset that each transition starts from, `[size]`.
+    pub rows: Vec<usize>,
+    /// Row of each value goal, `[size]`.
+    pub value_goal_rows: Vec<usize>,
+    /// Row of each actor goal, `[size]`.
+    pub actor_goal_rows: Vec<usize>,
+}
+
+impl TransitionBatch {
+    /// An empty batch that asks for `size` rows. Its tables grow at the first use and never again.
+    pub fn with_size(size: usize) -> Self {
+        Self {
+            size,
+            ..Self::default()
+        }
+    }
+}
+
+/// Draws transitions with goals. Cheap to clone; the same generator gives the same batches.
+#[derive(Clone, Debug)]
+pub struct HindsightSampler {
+    dataset: Arc<Dataset>,
+    valid_rows: RowTable,
+    config: HindsightConfig,
+    /// 1 / ln γ.
+    inverse_log_discount: f64,
+    observation_normalizer: Normalizer,
+    action_normalizer: Normalizer,
+}
+
+impl HindsightSampler {
+    /// A sampler over every episode.
+    pub fn new(dataset: Arc<Dataset>, config: HindsightConfig) -> Result<Self, SamplerError> {
+        let episodes: Vec<usize> = (0..dataset.episodes().len()).collect();
+        Self::over(dataset, &episodes, config)
+    }
+
+    /// A sampler over some episodes: transitions and random goals come from these only.
+    pub fn over(
+        dataset: Arc<Dataset>,
+        episodes: &[usize],
+        config: HindsightConfig,
+    ) -> Result<Self, SamplerError> {
+        config.check()?;
+        dataset.check_episodes(episodes)?;
+        let index = dataset.episodes();
+        let valid_rows = RowTable::new(
+            episodes
+                .iter()
+                .map(|&episode| (index.start(episode), index.transitions(episode))),
+        );
+        Ok(Self {
+            valid_rows,
+            config,
+            inverse_log_discount: 1.0 / libm::log(config.discount),
+            observation_normalizer: Normalizer::Identity,
+            action_normalizer: Normalizer::Identity,
+            dataset,
+        })
+    }
+
+    /// Normalises while gathering: observations, next observations and goals with the first, actions with the second.
+    pub fn with_normalizers(
+        mut self,
+        observations: Normalizer,
+        actions: Normalizer,
+    ) -> Result<Self, SamplerError> {
+        observations.check_width("observation normaliser", self.dataset.observation_dim())?;
+        actions.check_width("action normaliser", self.dataset.action_dim())?;
+        self.observation_normalizer = observations;
+        self.action_normalizer = actions;
+        Ok(self)
+    }
+
+    /// The data.
+    pub fn dataset(&self) -> &Arc<Dataset> {
+        &self.dataset
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &HindsightConfig {
+        &self.config
+    }
+
+    /// Transitions to draw from.
+    pub fn num_transitions(&self) -> usize {
+        self.valid_rows.len()
+    }
+
+    /// The n-th valid row, in the order of the sampled episodes, `n` below [`num_transitions`](Self::num_transitions).
+    pub fn valid_row(&self, n: usize) -> usize {
+        self.valid_rows.row(n)
+    }
+
+    /// A valid row, each as likely as any other.
+    pub fn draw_row(&self, rng: &mut Rng) -> usize {
+        self.valid_rows
+            .row(rng.random_range(0..self.valid_rows.len()))
+    }
+
+    /// A goal row for a valid row.
+    pub fn draw_goal(&self, row: usize, mix: &GoalMix, rng: &mut Rng) -> usize {
+        let which: f64 = rng.random();
+        if which < mix.current {
+            row
+        } else if which < mix.current + mix.trajectory {
+            self.draw_future(row, mix.geometric, rng)
+        } else {
+            self.draw_row(rng)
+        }
+    }
+
+    /// A row of the rest of the episode of a valid row: never the row itself unless it is the last valid one.
+    pub fn draw_future(&self, row: usize, geometric: bool, rng: &mut Rng) -> usize {
+        let end = self.dataset.episodes().end_row(row);
+        let u: f64 = rng.random();
+        if geometric {
+            // Inversion: 1 − u is uniform in (0, 1], and P(ln(1 − u) / ln γ > k) = γ^k.
+            let steps = (libm::log(1.0 - u) * self.inverse_log_discount)
+                .ceil()
+                .max(1.0);
+            row + (steps.min((end - row) as f64) as usize)
+        } else {
+            let first = (row + 1).min(end);
+            (first as f64 * u + end as f64 * (1.0 - u)).round_ties_even() as usize
+        }
+    }
+
+    /// Fills a batch of `batch.size` rows. Allocates nothing once the batch has had this size.
+    pub fn sample(&self, rng: &mut Rng, batch: &mut TransitionBatch) {
+        batch.rows.clear();
+        batch.value_goal_rows.clear();
+        batch.actor_goal_rows.clear();
+        for _ in 0..batch.size {
+            let row = self.draw_row(rng);
+            batch.rows.push(row);
+            batch
+                .value_goal_rows
+                .push(self.draw_goal(row, &self.config.value, rng));
+            batch
+                .actor_goal_rows
+                .push(self.draw_goal(row, &self.config.actor, rng));
+        }
+        self.gather(batch);
+    }
+
+    /// Fills a batch from its `rows`, `value_goal_rows` and `actor_goal_rows`, which the caller has chosen.
+    ///
+    /// Panics if the three differ in length, or on a row that is not in the dataset or not valid.
+    pub fn gather(&self, batch: &mut TransitionBatch) {
+        let TransitionBatch {
+            rows,
+            value_goal_rows,
+            actor_goal_rows,
+            ..
+        } = batch;
+        assert!(
+            rows.len() == value_goal_rows.len() && rows.len() == actor_goal_rows.len(),
+            "{} rows, {} value goals, {} actor goals",
+            rows.len(),
+            value_goal_rows.len(),
+            actor_goal_rows.len()
+        );
+        batch.size = rows.len();
+        batch.observation_dim = self.dataset.observation_dim();
+        batch.action_dim = self.dataset.action_dim();
+        self.gather_observations(rows.iter().copied(), &mut batch.observations);
+        self.gather_observations(rows.iter().map(|row| row + 1), &mut batch.next_observations);
+        self.gather_observations(value_goal_rows.iter().copied(), &mut batch.value_goals);
+        self.gather_observations(actor_goal_rows.iter().copied(), &mut batch.actor_goals);
+        gather(
+            self.dataset.action_rows(),
+            rows.iter().copied(),
+            &mut batch.actions,
+        );
+        self.action_normalizer.apply(&mut batch.actions);
+        batch.rewards.clear();
+        batch.masks.clear();
+        for (row, goal_row) in rows.iter().zip(value_goal_rows.iter()) {
+            let success = f32::from(row == goal_row);
+            batch.masks.push(1.0 - success);
+            batch.rewards.push(if self.config.negative_rewards {
+                success - 1.0
+            } else {
+                success
+            });
+        }
+    }
+
+    /// Writes the normalised observations of `rows` to `out`, `[rows, observation_dim]`, for goals of one's own making.
+    pub fn gather_observations(
+        &self,
+        rows: impl ExactSizeIterator<Item = usize>,
+        out: &mut Vec<f32>,
+    ) {
+        gather(self.dataset.observation_rows(), rows, out);
+        self.observation_normalizer.apply(out);
+    }
+}
+
+/// Copies rows of a row-major table of `width` entries per row.
+fn gather(
+    (table, width): (&[f32], usize),
+    rows: impl ExactSizeIterator<Item = usize>,
+    out: &mut Vec<f32>,
+) {
+    out.clear();
+    out.reserve_exact(rows.len() * width);
+    for row in rows {
+        out.extend_from_slice(&table[row * width..(row + 1) * width]);
+    }
+}

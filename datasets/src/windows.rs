@@ -1,0 +1,325 @@
+//! Windows of observations and actions with a segment of their future as the goal, as BESO
+//! (Reuss et al. 2023) trains on.
+//!
+//! Of an episode with T transitions, every slice [k, k + W) of valid rows is a window, k = 0 … T − W. With
+//! e = k + W, the goal is G consecutive observations from row r, drawn uniformly:
+//!
+//! - [`GoalRange::ThroughFinalState`]: r in e … max(e, T + 1 − G). Rows beyond the final state s_T repeat it, as
+//!   evaluation does with its one goal frame. Every window has a goal, and s_T, which evaluation asks for, is trained on.
+//! - [`GoalRange::Reference`]: r in e … T − G − 1; if e ≥ T − G the goal is G rows of zeros, written before
+//!   normalisation. This is what the release does: its last frame is never a goal, and G + 1 windows of each
+//!   episode have none.
+
+use std::sync::Arc;
+
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+use telic_seed::Rng;
+
+use crate::row_table::RowTable;
+use crate::{Dataset, FeatureView, Normalizer, SamplerError};
+
+/// Rows that goal segments are taken from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GoalRange {
+    /// Up to and including the final state; see the [module](self).
+    #[default]
+    ThroughFinalState,
+    /// As the release of BESO; see the [module](self).
+    Reference,
+}
+
+/// Shape and content of windows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WindowConfig {
+    /// W, rows of a window.
+    pub window: usize,
+    /// G, observations of a goal.
+    pub goal_length: usize,
+    /// Where goals come from.
+    pub goal_range: GoalRange,
+    /// Entries of an observation that are seen, in order; absent for all.
+    pub observation_columns: Option<Vec<usize>>,
+    /// Entries of an observation that survive in a goal, a subset of `observation_columns`; absent for all of them. The
+    /// others are 0 after normalisation.
+    pub goal_columns: Option<Vec<usize>>,
+}
+
+impl Default for WindowConfig {
+    fn default() -> Self {
+        // Block-Push of BESO.
+        Self {
+            window: 5,
+            goal_length: 1,
+            goal_range: GoalRange::default(),
+            observation_columns: None,
+            goal_columns: None,
+        }
+    }
+}
+
+/// A batch of windows. All tables are row-major and are reused from batch to batch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WindowBatch {
+    /// B, windows to sample.
+    pub size: usize,
+    /// W.
+    pub window: usize,
+    /// G.
+    pub goal_length: usize,
+    /// Entries that are seen of an observation.
+    pub observation_dim: usize,
+    /// Entries of an action.
+    pub action_dim: usize,
+    /// `[B, W, observation_dim]`.
+    pub observations: Vec<f32>,
+    /// `[B, W, action_dim]`.
+    pub actions: Vec<f32>,
+    /// `[B, G, observation_dim]`.
+    pub goals: Vec<f32>,
+    /// First row of each window in the dataset, `[B]`.
+    pub rows: Vec<usize>,
+    /// First row of each goal in the dataset, `None` for a goal of zeros, `[B]`.
+    pub goal_rows: Vec<Option<usize>>,
+}
+
+impl WindowBatch {
+    /// An empty batch that asks for `size` windows. Its tables grow at the first use and never again.
+    pub fn with_size(size: usize) -> Self {
+        Self {
+            size,
+            ..Self::default()
+        }
+    }
+}
+
+/// Draws windows. Cheap to clone; the same generator gives the same batches.
+#[derive(Clone, Debug)]
+pub struct WindowSampler {
+    dataset: Arc<Dataset>,
+    slices: RowTable,
+    dropped_episodes: Vec<usize>,
+    config: WindowConfig,
+    view: FeatureView,
+    action_normalizer: Normalizer,
+}
+
+impl WindowSampler {
+    /// A sampler over every episode.
+    pub fn new(dataset: Arc<Dataset>, config: WindowConfig) -> Result<Self, SamplerError> {
+        let episodes: Vec<usize> = (0..dataset.episodes().len()).collect();
+        Self::over(dataset, &episodes, config)
+    }
+
+    /// A sampler over some episodes. Those with fewer than W transitions have no window; they are
+    /// listed by [`dropped_episodes`](Self::dropped_episodes).
+    ///
+    /// # Errors
+    /// [`SamplerError::Setting`], [`SamplerError::Index`], [`SamplerError::NoSuchEpisode`], and
+    /// [`SamplerError::Empty`] if no episode is long enough.
+    pub fn over(
+        dataset: Arc<Dataset>,
+        episodes: &[usize],
+        config: WindowConfig,
+    ) -> Result<Self, SamplerError> {
+        for (field, value) in [
+            ("window", config.window),
+            ("goal_length", config.goal_length),
+        ] {
+            if value == 0 {
+                return Err(SamplerError::Setting {
+                    field,
+                    value: 0.0,
+                    expected: "at least 1",
+                });
+            }
+        }
+        dataset.check_episodes(episodes)?;
+        let view = FeatureView {
+            columns: config.observation_columns.clone(),
+            goal_columns: config.goal_columns.clone(),
+            normalizer: Normalizer::Identity,
+        };
+        view.check(dataset.observation_dim())?;
+        let index = dataset.episodes();
+        let (kept, dropped_episodes): (Vec<usize>, Vec<usize>) = episodes
+            .iter()
+            .partition(|&&episode| index.transitions(episode) >= config.window);
+        if kept.is_empty() {
+            let longest = episodes
+                .iter()
+                .map(|&episode| index.transitions(episode))
+                .max()
+                .unwrap_or(0);
+            let reason = format!(
+                "`window` is {}, the longest episode has {longest} transitions",
+                config.window
+            );
+            return Err(SamplerError::Empty {
+                what: "windows",
+                reason,
+            });
+        }
+        let slices = RowTable::new(kept.iter().map(|&episode| {
+            (
+                index.start(episode),
+                index.transitions(episode) + 1 - config.window,
+            )
+        }));
+        Ok(Self {
+            slices,
+            dropped_episodes,
+            config,
+            view,
+            action_normalizer: Normalizer::Identity,
+            dataset,
+        })
+    }
+
+    /// Normalises while gathering. `observations` is for the selected entries and serves goals too.
+    pub fn with_normalizers(
+        mut self,
+        observations: Normalizer,
+        actions: Normalizer,
+    ) -> Result<Self, SamplerError> {
+        actions.check_width("action normaliser", self.dataset.action_dim())?;
+        self.view.normalizer = observations;
+        self.view.check(self.dataset.observation_dim())?;
+        self.action_normalizer = actions;
+        Ok(self)
+    }
+
+    /// The data.
+    pub fn dataset(&self) -> &Arc<Dataset> {
+        &self.dataset
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &WindowConfig {
+        &self.config
+    }
+
+    /// What is seen of an observation and of a goal; a policy keeps it for inference.
+    pub fn view(&self) -> &FeatureView {
+        &self.view
+    }
+
+    /// The map of actions.
+    pub fn action_normalizer(&self) -> &Normalizer {
+        &self.action_normalizer
+    }
+
+    /// Entries that are seen of an observation.
+    pub fn observation_dim(&self) -> usize {
+        self.view.dim(self.dataset.observation_dim())
+    }
+
+    /// Windows to draw from.
+    pub fn num_windows(&self) -> usize {
+        self.slices.len()
+    }
+
+    /// Episodes that are too short for a window.
+    pub fn dropped_episodes(&self) -> &[usize] {
+        &self.dropped_episodes
+    }
+
+    /// First row of the goal of the window that starts at `row`, `None` for a goal of zeros.
+    pub fn draw_goal(&self, row: usize, rng: &mut Rng) -> Option<usize> {
+        let index = self.dataset.episodes();
+        let final_row = index.final_row(index.of(row));
+        let goal_length = self.config.goal_length;
+        let first = row + self.config.window;
+        match self.config.goal_range {
+            GoalRange::ThroughFinalState => {
+                let last = (final_row + 1).saturating_sub(goal_length).max(first);
+                Some(rng.random_range(first..=last))
+            }
+            // With the episode's rows 0 … T − 1 as the trajectory: s_T is no part of it.
+            GoalRange::Reference => (first + goal_length < final_row)
+                .then(|| rng.random_range(first..final_row - goal_length)),
+        }
+    }
+
+    /// Fills a batch of `batch.size` windows. Allocates nothing once the batch has had this size.
+    pub fn sample(&self, rng: &mut Rng, batch: &mut WindowBatch) {
+        batch.rows.clear();
+        batch.goal_rows.clear();
+        for _ in 0..batch.size {
+            let row = self.slices.row(rng.random_range(0..self.slices.len()));
+            batch.rows.push(row);
+            batch.goal_rows.push(self.draw_goal(row, rng));
+        }
+        self.gather(batch);
+    }
+
+    /// Fills a batch with the given windows, each below [`num_windows`](Self::num_windows), in order; goals are drawn. For a
+    /// pass over a validation set.
+    pub fn sample_windows(&self, windows: &[usize], rng: &mut Rng, batch: &mut WindowBatch) {
+        batch.size = windows.len();
+        batch.rows.clear();
+        batch.goal_rows.clear();
+        for &window in windows {
+            let row = self.slices.row(window);
+            batch.rows.push(row);
+            batch.goal_rows.push(self.draw_goal(row, rng));
+        }
+        self.gather(batch);
+    }
+
+    /// Fills the tables of a batch from its `rows` and `goal_rows`.
+    fn gather(&self, batch: &mut WindowBatch) {
+        let index = self.dataset.episodes();
+        let (observations, full_dim) = self.dataset.observation_rows();
+        let (actions, action_dim) = self.dataset.action_rows();
+        let dim = self.observation_dim();
+        let WindowConfig {
+            window,
+            goal_length,
+            ..
+        } = self.config;
+        batch.window = window;
+        batch.goal_length = goal_length;
+        batch.observation_dim = dim;
+        batch.action_dim = action_dim;
+        batch.observations.resize(batch.size * window * dim, 0.0);
+        batch.goals.resize(batch.size * goal_length * dim, 0.0);
+        batch.actions.clear();
+        batch
+            .actions
+            .reserve_exact(batch.size * window * action_dim);
+
+        let observation = |row: usize| &observations[row * full_dim..(row + 1) * full_dim];
+        for (&start, out) in batch
+            .rows
+            .iter()
+            .zip(batch.observations.chunks_exact_mut(window * dim))
+        {
+            for (row, out) in (start..).zip(out.chunks_exact_mut(dim)) {
+                self.view.select(observation(row), out);
+            }
+            batch
+                .actions
+                .extend_from_slice(&actions[start * action_dim..(start + window) * action_dim]);
+        }
+        let goals = batch.goals.chunks_exact_mut(goal_length * dim);
+        for ((&start, &goal_row), out) in batch.rows.iter().zip(&batch.goal_rows).zip(goals) {
+            let Some(goal_row) = goal_row else {
+                out.fill(0.0);
+                continue;
+            };
+            let final_row = index.final_row(index.of(start));
+            for (row, out) in (goal_row..).zip(out.chunks_exact_mut(dim)) {
+                self.view.select(observation(row.min(final_row)), out);
+            }
+        }
+        self.view.normalizer.apply(&mut batch.observations);
+        self.view.normalizer.apply(&mut batch.goals);
+        for goal in batch.goals.chunks_exact_mut(dim) {
+            self.view.hide(goal);
+        }
+        self.action_normalizer.apply(&mut batch.actions);
+    }
+}

@@ -1,0 +1,264 @@
+//! The tabletop arm that a family of manipulation environments shares: a position-controlled UR5e with a parallel
+//! gripper, driven by relative tool-down commands.
+//!
+//! An action `[dx, dy, dz, dyaw, dgrip]` forms a target from the pose that is measured when it arrives,
+//! `clip(pinch + 0.05 a[0..3])` inside the workspace, `yaw + 0.3 a[3]`, `clip(opening + a[4], 0, 1)`. Inverse kinematics turns it
+//! into joint targets, which the servos hold for one control period. The servos are slow on purpose (the time
+//! constant `kv / kp` of the large joints is 89 ms), so that one step covers about 40 % of what it commands.
+//!
+//! Source: OGBench's manipspace (Park et al. 2025), sections 5.1 to 5.7 of its behaviour.
+
+use std::f64::consts::{FRAC_PI_2, FRAC_PI_4, PI, TAU};
+use std::sync::Arc;
+
+use rand::RngExt;
+use telic_seed::Rng;
+use telic_sim::kinematics::{Chain, IkConfig, isometry_from_pose};
+use telic_sim::{ActuatorId, BodyId, JointId, Model, PhysicsConfig, Pose, Rotation, SiteId, Vector, World};
+
+use crate::{ActionEntry, Entry, EnvError};
+
+/// Control steps per second.
+pub(crate) const CONTROL_HZ: f64 = 20.0;
+/// Numbers in an action.
+pub(crate) const ACTION_DIM: usize = 5;
+/// Numbers in the arm's part of an observation.
+pub(crate) const OBSERVATION_DIM: usize = 19;
+/// Index of the pinch position in the observation.
+pub(crate) const OBSERVED_PINCH: usize = 12;
+/// Index of the gripper contact in the observation.
+pub(crate) const OBSERVED_CONTACT: usize = 18;
+/// Positions are observed as `(position - CENTRE) * POSITION_SCALE`.
+pub(crate) const CENTRE: [f32; 3] = [0.425, 0.0, 0.0];
+/// Observation units per metre.
+pub(crate) const POSITION_SCALE: f32 = 10.0;
+/// Observation units per opening.
+const OPENING_SCALE: f32 = 3.0;
+/// Newtons on the right finger that read as a contact of 1.
+const CONTACT_NEWTONS: f32 = 50.0;
+/// Physical value of an action of 1: metres, metres, metres, radians, openings.
+pub(crate) const ACTION_SCALE: [f64; ACTION_DIM] = [0.05, 0.05, 0.05, 0.3, 1.0];
+/// Corners of the box that targets of the pinch point are clipped to, in metres.
+pub(crate) const WORKSPACE: [[f64; 3]; 2] = [[0.25, -0.35, 0.02], [0.6, 0.35, 0.35]];
+/// Joint angles from which start poses are solved.
+pub(crate) const HOME: [f64; 6] = [-FRAC_PI_2, -FRAC_PI_2, FRAC_PI_2, -FRAC_PI_2, -FRAC_PI_2, 0.0];
+/// Travel of a finger from opening 0 (open) to 1 (closed), in metres.
+const FINGER_TRAVEL: f64 = 0.0435;
+
+const JOINTS: [&str; 6] = ["shoulder_pan", "shoulder_lift", "elbow", "wrist_1", "wrist_2", "wrist_3"];
+const FINGERS: [&str; 2] = ["right_finger", "left_finger"];
+
+/// Tool-down pose of the pinch point.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct ToolPose {
+    /// Position in the world, in metres.
+    pub(crate) position: [f64; 3],
+    /// Rotation about the world's z axis, in radians; 0 has the fingers along y.
+    pub(crate) yaw: f64,
+}
+
+impl ToolPose {
+    /// Pose of the pinch frame: z down, then turned by the yaw.
+    fn pose(&self) -> Pose {
+        // Rotation of yaw about z after half a turn about x.
+        let (sin, cos) = libm::sincos(self.yaw / 2.0);
+        Pose::from_parts(
+            Vector::from_array(self.position.map(|x| x as f32)),
+            Rotation::from_xyzw(cos as f32, sin as f32, 0.0, 0.0),
+        )
+    }
+}
+
+/// The arm in its world.
+pub(crate) struct TabletopArm {
+    /// The physics, arm and objects.
+    pub(crate) world: World,
+    chain: Chain,
+    ik: IkConfig,
+    joints: [JointId; 6],
+    joint_actuators: [ActuatorId; 6],
+    fingers: [JointId; 2],
+    finger_actuators: [ActuatorId; 2],
+    right_finger: BodyId,
+    pinch: SiteId,
+    substeps: usize,
+}
+
+impl TabletopArm {
+    /// Finds the arm's parts in a model by name.
+    pub(crate) fn new(id: &'static str, model: &Arc<Model>, physics: &PhysicsConfig) -> Result<Self, EnvError> {
+        let model_error = |reason: String| EnvError::Model { id, reason };
+        let world = World::new(model, physics).map_err(|error| model_error(error.to_string()))?;
+        let missing = |kind: &str, name: &str| model_error(format!("the model has no {kind} `{name}`"));
+        let joint = |name: &str| world.joint_id(name).ok_or_else(|| missing("joint", name));
+        let actuator = |name: &str| world.actuator_id(name).ok_or_else(|| missing("actuator", name));
+        let mut joints = Vec::new();
+        let mut joint_actuators = Vec::new();
+        for name in JOINTS {
+            joints.push(joint(name)?);
+            joint_actuators.push(actuator(name)?);
+        }
+        let fingers = [joint(FINGERS[0])?, joint(FINGERS[1])?];
+        let finger_actuators = [actuator(FINGERS[0])?, actuator(FINGERS[1])?];
+        let right_finger = world.body_id(FINGERS[0]).ok_or_else(|| missing("body", FINGERS[0]))?;
+        let pinch = world.site_id("pinch").ok_or_else(|| missing("site", "pinch"))?;
+        let base = world.body_id("world").ok_or_else(|| missing("body", "world"))?;
+        let chain = Chain::new(model, base, pinch).map_err(|error| model_error(error.to_string()))?;
+        if chain.joints() != joints {
+            return Err(model_error("the joints from base to pinch are not the arm's six, in order".to_owned()));
+        }
+        let substeps = (1.0 / (CONTROL_HZ * f64::from(world.timestep_secs()))).round() as usize;
+        Ok(Self {
+            chain,
+            ik: IkConfig {
+                max_iterations: 20,
+                position_tolerance_m: 1e-4,
+                rotation_tolerance_rad: 1e-4,
+                max_joint_step: FRAC_PI_4,
+                ..IkConfig::default()
+            },
+            joints: joints.try_into().expect("one id per name"),
+            joint_actuators: joint_actuators.try_into().expect("one id per name"),
+            fingers,
+            finger_actuators,
+            right_finger,
+            pinch,
+            substeps,
+            world,
+        })
+    }
+
+    /// Names and bounds of the arm's part of an observation.
+    pub(crate) fn entries() -> Vec<Entry> {
+        let entry = |name: String, unit, low, high| Entry { name, unit, low, high };
+        let free = (f32::NEG_INFINITY, f32::INFINITY);
+        let mut entries = Vec::with_capacity(OBSERVATION_DIM);
+        for name in JOINTS {
+            entries.push(entry(format!("arm.{name}.position"), "rad", free.0, free.1));
+        }
+        for name in JOINTS {
+            entries.push(entry(format!("arm.{name}.velocity"), "rad/s", free.0, free.1));
+        }
+        for axis in ["x", "y", "z"] {
+            entries.push(entry(format!("gripper.{axis}"), "0.1 m", free.0, free.1));
+        }
+        entries.push(entry("gripper.yaw.cos".into(), "1", -1.0, 1.0));
+        entries.push(entry("gripper.yaw.sin".into(), "1", -1.0, 1.0));
+        entries.push(entry("gripper.opening".into(), "1/3", free.0, free.1));
+        entries.push(entry("gripper.contact".into(), "50 N", 0.0, 1.0));
+        entries
+    }
+
+    /// Names and scales of an action.
+    pub(crate) fn action_entries() -> Vec<ActionEntry> {
+        ["x", "y", "z", "yaw", "closing"]
+            .iter()
+            .zip(["m", "m", "m", "rad", "1"])
+            .zip(ACTION_SCALE)
+            .map(|((name, unit), scale)| ActionEntry { name: format!("gripper.{name}"), unit, scale: scale as f32 })
+            .collect()
+    }
+
+    /// Joint angles as measured.
+    pub(crate) fn joint_angles(&self) -> [f64; 6] {
+        self.joints.map(|joint| f64::from(self.world.joint_position(joint)))
+    }
+
+    /// Measured pinch position and yaw.
+    pub(crate) fn tool_pose(&self) -> ToolPose {
+        let pose = self.world.site_pose(self.pinch);
+        ToolPose { position: pose.translation.to_array().map(f64::from), yaw: yaw(&pose) }
+    }
+
+    /// 0 fully open, 1 fully closed.
+    pub(crate) fn opening(&self) -> f64 {
+        let travel: f64 = self.fingers.iter().map(|&finger| f64::from(self.world.joint_position(finger))).sum();
+        travel / (2.0 * FINGER_TRAVEL)
+    }
+
+    /// Force on the right finger from outside the arm over 50 N, in 0..=1.
+    pub(crate) fn contact(&self) -> f32 {
+        (self.world.body_contact_force(self.right_finger).length() / CONTACT_NEWTONS).clamp(0.0, 1.0)
+    }
+
+    /// Joint angles that bring the pinch point to `target`, searched from `start`.
+    pub(crate) fn solve(&self, target: &ToolPose, start: &[f64; 6]) -> [f64; 6] {
+        let target = isometry_from_pose(&target.pose());
+        let result = self.chain.inverse_kinematics(&target, start, &self.ik);
+        result.positions.try_into().unwrap_or(*start)
+    }
+
+    /// A uniformly random tool pose in a box (corners in metres).
+    pub(crate) fn random_tool_pose(bounds: &[[f64; 3]; 2], rng: &mut Rng) -> ToolPose {
+        let position = std::array::from_fn(|axis| rng.random_range(bounds[0][axis]..bounds[1][axis]));
+        ToolPose { position, yaw: rng.random_range(-PI..PI) }
+    }
+
+    /// Writes a resting arm with open fingers at `pose` into `qpos`.
+    pub(crate) fn write_start(&self, pose: &ToolPose, qpos: &mut [f32]) {
+        let angles = self.solve(pose, &HOME);
+        for (&joint, angle) in self.joints.iter().zip(angles) {
+            qpos[self.world.qpos_address(joint)] = angle as f32;
+        }
+        for &finger in &self.fingers {
+            qpos[self.world.qpos_address(finger)] = 0.0;
+        }
+    }
+
+    /// Applies a clipped action for one control period.
+    pub(crate) fn step(&mut self, action: &[f32; ACTION_DIM]) {
+        let mut target = self.tool_pose();
+        for axis in 0..3 {
+            target.position[axis] = (target.position[axis] + ACTION_SCALE[axis] * f64::from(action[axis]))
+                .clamp(WORKSPACE[0][axis], WORKSPACE[1][axis]);
+        }
+        target.yaw += ACTION_SCALE[3] * f64::from(action[3]);
+        let opening = (self.opening() + ACTION_SCALE[4] * f64::from(action[4])).clamp(0.0, 1.0);
+        let angles = self.solve(&target, &self.joint_angles());
+        for (actuator, angle) in self.joint_actuators.into_iter().zip(angles) {
+            self.world.set_ctrl(actuator, angle as f32);
+        }
+        for actuator in self.finger_actuators {
+            self.world.set_ctrl(actuator, (opening * FINGER_TRAVEL) as f32);
+        }
+        for _ in 0..self.substeps {
+            self.world.step();
+        }
+    }
+
+    /// Writes the arm's part of an observation, `[OBSERVATION_DIM]`.
+    pub(crate) fn observe(&self, observation: &mut [f32]) {
+        for (index, &joint) in self.joints.iter().enumerate() {
+            observation[index] = self.world.joint_position(joint);
+            observation[6 + index] = self.world.joint_velocity(joint);
+        }
+        let tool = self.tool_pose();
+        let pinch = tool.position.map(|x| x as f32);
+        observation[OBSERVED_PINCH..OBSERVED_PINCH + 3].copy_from_slice(&scaled_position(pinch));
+        observation[15] = libm::cos(tool.yaw) as f32;
+        observation[16] = libm::sin(tool.yaw) as f32;
+        observation[17] = self.opening() as f32 * OPENING_SCALE;
+        observation[OBSERVED_CONTACT] = self.contact();
+    }
+}
+
+/// A position as it is observed.
+pub(crate) fn scaled_position(position: [f32; 3]) -> [f32; 3] {
+    std::array::from_fn(|axis| (position[axis] - CENTRE[axis]) * POSITION_SCALE)
+}
+
+/// The position behind an observed one, in metres.
+pub(crate) fn unscaled_position(observed: &[f32]) -> [f64; 3] {
+    std::array::from_fn(|axis| f64::from(observed[axis]) / f64::from(POSITION_SCALE) + f64::from(CENTRE[axis]))
+}
+
+/// Angle of the local x axis about the world's z axis.
+pub(crate) fn yaw(pose: &Pose) -> f64 {
+    let [x, y, z, w] = pose.rotation.to_array().map(f64::from);
+    libm::atan2(2.0 * (x * y + w * z), 1.0 - 2.0 * (y * y + z * z))
+}
+
+/// An angle in −π..π that differs from `angle` by whole turns.
+pub(crate) fn wrapped(angle: f64) -> f64 {
+    angle - TAU * libm::round(angle / TAU)
+}

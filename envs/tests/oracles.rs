@@ -1,0 +1,64 @@
+//! How often every demonstrator solves every task.
+#![allow(clippy::unwrap_used)]
+
+use rayon::prelude::*;
+use telic_envs::{EnvSpec, specs};
+
+const EPISODES: usize = 200;
+const LEAST_SUCCESSES: usize = 190;
+
+/// Steps to success, or `None`.
+fn solve(spec: &EnvSpec, demonstrator: usize, episode: usize) -> Option<usize> {
+    let mut expert = (spec.demonstrators[demonstrator].make)(0.0).unwrap();
+    let task = episode % spec.tasks.len();
+    expert.reset(episode as u64, Some(task)).unwrap();
+    let mut action = vec![0.0; spec.action_dim()];
+    while !expert.finished() {
+        expert.act(&mut action);
+        if expert.step(&action).unwrap().success {
+            return Some(expert.env().elapsed_steps());
+        }
+    }
+    None
+}
+
+/// At least 95 % of 200 episodes, spread over the tasks, and every task at least once in each ten.
+#[test]
+fn demonstrators_without_noise_solve_their_tasks() {
+    let mut too_few = Vec::new();
+    for spec in specs() {
+        for demonstrator in 0..spec.demonstrators.len() {
+            let lengths: Vec<_> =
+                (0..EPISODES).into_par_iter().map(|episode| solve(spec, demonstrator, episode)).collect();
+            let mut solved: Vec<_> = lengths.iter().flatten().copied().collect();
+            solved.sort_unstable();
+            let name = spec.demonstrators[demonstrator].name;
+            let median = solved.get(solved.len() / 2).copied().unwrap_or(0);
+            let tasks: Vec<_> = (0..spec.tasks.len())
+                .map(|task| {
+                    let of_task = lengths.iter().skip(task).step_by(spec.tasks.len());
+                    let count = of_task.clone().count();
+                    format!("{} {}/{count}", spec.tasks[task].name, of_task.flatten().count())
+                })
+                .collect();
+            eprintln!(
+                "{:<22} {name:<9} {:>3}/{EPISODES} solved, median {median} steps; {}",
+                spec.id,
+                solved.len(),
+                tasks.join(", ")
+            );
+            if solved.len() < LEAST_SUCCESSES {
+                too_few.push(format!("{} {name}: {}", spec.id, solved.len()));
+            }
+            for task in 0..spec.tasks.len() {
+                assert!(
+                    lengths.iter().skip(task).step_by(spec.tasks.len()).any(Option::is_some),
+                    "{} {name} never solves {}",
+                    spec.id,
+                    spec.tasks[task].name
+                );
+            }
+        }
+    }
+    assert!(too_few.is_empty(), "fewer than {LEAST_SUCCESSES} of {EPISODES}: {too_few:?}");
+}

@@ -1,0 +1,288 @@
+//! Learning.
+
+use burn::module::AutodiffModule;
+use burn::optim::GradientsParams;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Tensor, TensorData};
+use rand::{RngExt, SeedableRng};
+use rand_distr::{Distribution, StandardNormal};
+use telic_datasets::{ClipBounds, FeatureView, Normalizer, WindowBatch, WindowConfig, WindowSampler};
+use telic_seed::Rng;
+
+use super::config::BesoConfig;
+use super::denoise::{Conditions, Denoiser};
+use super::guidance::GoalMaskConfig;
+use super::history::HistoryTraining;
+use super::network::{Outputs, ScoreTransformer, TokenLayout};
+use super::noise_density::NoiseDensity;
+use super::policy::NETWORK;
+use super::preconditioning::Preconditioning;
+use crate::batches::SizedSampler;
+use crate::ema::average_into;
+use crate::module_state::{insert_module, load_module, tensor_values};
+use crate::nn::Adam;
+use crate::{
+    Agent, BatchSampler, DataPart, DataSpec, Metrics, Model, PolicyError, TensorMap, TrainingTask,
+};
+
+/// Trains the score transformer.
+///
+/// Metrics of an update: `actor/loss`; `actor/target_square`, the mean of T², which is 1 if `sigma_data` fits the data;
+/// `optimizer/gradient_norm`; `optimizer/lr`. Of an evaluation, with averaged weights: `actor/loss` and
+/// `actor/action_error`, the mean squared difference of sampled and recorded newest actions, normalised.
+pub struct BesoAgent<B: AutodiffBackend> {
+    config: BesoConfig,
+    data: DataSpec,
+    features: FeatureView,
+    actions: Normalizer,
+    bounds: ClipBounds,
+    layout: TokenLayout,
+    density: NoiseDensity,
+    /// Updates of the whole run.
+    total_updates: u64,
+    updates: u64,
+    /// `None` only inside an update.
+    network: Option<ScoreTransformer<B>>,
+    average: Option<ScoreTransformer<B::InnerBackend>>,
+    adam: Adam<B::InnerBackend>,
+    device: B::Device,
+}
+
+const LIVES: &str = "the networks are only away during an update";
+
+impl<B: AutodiffBackend> BesoAgent<B> {
+    pub(super) fn new(config: &BesoConfig, task: &TrainingTask, device: &B::Device) -> Result<Self, PolicyError> {
+        let DataPart { dataset, episodes } = &task.data;
+        let data = DataSpec::of(dataset);
+        let columns = config.observation_columns.as_deref();
+        let goal_columns = config
+            .goal_columns
+            .clone()
+            .or_else(|| Some(data.goal_indices.clone()).filter(|indices| !indices.is_empty()));
+        let normalizer = dataset.fit_observations(config.observation_normalizer, episodes, columns)?;
+        let features = FeatureView { columns: config.observation_columns.clone(), goal_columns, normalizer };
+        features.check(data.observation_dim)?;
+        let actions = dataset.fit_actions(config.action_normalizer, episodes)?;
+        let bounds = dataset.action_bounds(&actions, config.action_clip_factor, episodes)?;
+        let layout = TokenLayout {
+            observation_dim: features.dim(data.observation_dim),
+            action_dim: data.action_dim,
+            window: config.window,
+            goal_length: config.goal_length,
+        };
+        let mut rng = task.seed.child("init").rng();
+        let network = ScoreTransformer::<B>::new(&config.network, layout, &mut rng, device);
+        Ok(Self {
+            data,
+            features,
+            actions,
+            bounds,
+            layout,
+            density: NoiseDensity::new(&config.noise, config.sigma_data, config.sigma_min, config.sigma_max),
+            total_updates: task.steps,
+            updates: 0,
+            average: Some(network.valid()),
+            network: Some(network),
+            adam: Adam::new(config.optimizer),
+            device: device.clone(),
+            config: config.clone(),
+        })
+    }
+
+    fn draw(&self, batch: &WindowBatch, goal_mask: &GoalMaskConfig, rng: &mut Rng) -> Noised {
+        let preconditioning = Preconditioning { sigma_data: self.config.sigma_data };
+        Noised::draw(batch, self.layout, preconditioning, &self.density, self.config.history_training, goal_mask, rng)
+    }
+}
+
+impl<B: AutodiffBackend> Agent for BesoAgent<B> {
+    type Batch = WindowBatch;
+
+    fn sampler(&self, data: &DataPart, batch_size: usize) -> Result<Box<dyn BatchSampler<WindowBatch>>, PolicyError> {
+        let config = WindowConfig {
+            window: self.config.window,
+            goal_length: self.config.goal_length,
+            goal_range: self.config.goal_range,
+            observation_columns: self.features.columns.clone(),
+            goal_columns: self.features.goal_columns.clone(),
+        };
+        let sampler = WindowSampler::over(data.dataset.clone(), &data.episodes, config)?
+            .with_normalizers(self.features.normalizer.clone(), self.actions.clone())?;
+        Ok(Box::new(SizedSampler { sampler, batch_size }))
+    }
+
+    fn update(&mut self, batch: &WindowBatch, rng: &mut Rng) -> Metrics {
+        let noised = self.draw(batch, &self.config.goal_mask, rng);
+        let target_square = noised.target_square();
+        let network = self.network.take().expect(LIVES);
+        let loss = noised.loss(&network, &self.device, Some(rng));
+        let value = tensor_values(loss.clone().inner())[0];
+        let gradients = GradientsParams::from_grads(loss.backward(), &network);
+        let lr = self.config.optimizer.lr * self.config.lr_schedule.factor(self.updates, self.total_updates);
+        let (network, gradient_norm) = self.adam.step(lr, network, gradients);
+        self.updates += 1;
+        let average = self.average.take().expect(LIVES);
+        self.average = Some(average_into(average, &network, self.config.ema.weight(self.updates)));
+        self.network = Some(network);
+        Metrics::new()
+            .with("actor/loss", value)
+            .with("actor/target_square", target_square)
+            .with("optimizer/gradient_norm", gradient_norm)
+            .with("optimizer/lr", lr)
+    }
+
+    fn evaluate(&mut self, batch: &WindowBatch, rng: &mut Rng) -> Metrics {
+        let network = self.average.as_ref().expect(LIVES);
+        let no_mask = GoalMaskConfig { probability: 0.0, ..self.config.goal_mask };
+        let noised = self.draw(batch, &no_mask, rng);
+        let loss = tensor_values(noised.loss(network, &self.device, None))[0];
+        let metrics = Metrics::new().with("actor/loss", loss);
+
+        let (window, dim) = (batch.window, batch.action_dim);
+        let windows = batch.actions.chunks_exact(window * dim);
+        let conditions = Conditions {
+            rows: batch.size,
+            context: window,
+            goals: batch.goals.clone(),
+            states: batch.observations.clone(),
+            history: windows.clone().flat_map(|w| w[..(window - 1) * dim].iter().map(|&a| f64::from(a))).collect(),
+        };
+        let settings = &self.config.sampler;
+        let sigmas = settings.schedule().sigmas(settings.steps).expect("the configuration was validated");
+        let mut streams: Vec<Rng> = (0..batch.size).map(|_| Rng::seed_from_u64(rng.random())).collect();
+        let mut rngs: Vec<&mut Rng> = streams.iter_mut().collect();
+        let denoiser = Denoiser::new(network.clone(), self.config.sigma_data);
+        let Ok(sampled) = denoiser.sample(settings, &sigmas, &conditions, &mut rngs, None) else {
+            return metrics.with("actor/action_error", f64::NAN);
+        };
+        let mut sampled: Vec<f32> = sampled.into_iter().map(|action| action as f32).collect();
+        self.bounds.clip(&mut sampled);
+        let recorded = windows.flat_map(|window| &window[window.len() - dim..]);
+        let squares = sampled.iter().zip(recorded).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
+        metrics.with("actor/action_error", squares / sampled.len() as f64)
+    }
+
+    fn model(&self) -> Model {
+        let mut weights = TensorMap::new();
+        insert_module(&mut weights, NETWORK, self.average.as_ref().expect(LIVES));
+        let mut settings = toml::Table::new();
+        settings.insert("sampler".into(), crate::config_table::to_table(&self.config.sampler).into());
+        Model {
+            data: self.data.clone(),
+            features: self.features.clone(),
+            actions: self.actions.clone(),
+            action_bounds: Some(self.bounds.clone()),
+            settings,
+            weights,
+        }
+    }
+
+    fn state(&self) -> TensorMap {
+        let mut state = TensorMap::new();
+        insert_module(&mut state, NETWORK, self.network.as_ref().expect(LIVES));
+        insert_module(&mut state, "average", self.average.as_ref().expect(LIVES));
+        state.insert_map("adam", self.adam.state());
+        state.insert_u64("updates", self.updates);
+        state
+    }
+
+    fn load_state(&mut self, state: &TensorMap) -> Result<(), PolicyError> {
+        let network = load_module(state, NETWORK, self.network.clone().expect(LIVES))?;
+        let average = load_module(state, "average", self.average.clone().expect(LIVES))?;
+        let updates = state.get_u64("updates")?;
+        self.adam.load_state(&state.sub_map("adam"), &network, &self.device)?;
+        self.network = Some(network);
+        self.average = Some(average);
+        self.updates = updates;
+        Ok(())
+    }
+}
+
+/// A batch with noise, as the network sees it, and its targets.
+struct Noised {
+    sequences: [usize; 2],
+    /// `[batch, tokens, features]`.
+    features: Vec<f32>,
+    /// `[batch · window, action_dim]`.
+    targets: Vec<f32>,
+    /// Which targets count, 0 or 1; `None` for all.
+    counted: Option<Vec<f32>>,
+}
+
+impl Noised {
+    fn draw(
+        batch: &WindowBatch,
+        layout: TokenLayout,
+        preconditioning: Preconditioning,
+        density: &NoiseDensity,
+        history: HistoryTraining,
+        goal_mask: &GoalMaskConfig,
+        rng: &mut Rng,
+    ) -> Self {
+        let (window, dim) = (batch.window, layout.action_dim);
+        let stride = layout.tokens(window) * layout.features();
+        let mut goals = batch.goals.clone();
+        goal_mask.apply(&mut goals, layout.goal_length, layout.observation_dim, rng);
+        let mut features = vec![0.0; batch.size * stride];
+        let mut targets = vec![0.0; batch.size * window * dim];
+        let mut counted = (history == HistoryTraining::Clean).then(|| vec![0.0; targets.len()]);
+        for i in 0..batch.size {
+            let sigma = density.sample(rng);
+            let scalings = preconditioning.scalings(sigma);
+            // The position whose action is noised; beyond the window for all of them.
+            let only = if counted.is_some() { rng.random_range(0..window) } else { window };
+            let rows = &mut features[i * stride..(i + 1) * stride];
+            let part = |values: &[f32], len: usize| values[i * len..(i + 1) * len].to_vec();
+            let goal = part(&goals, layout.goal_length * layout.observation_dim);
+            let states = part(&batch.observations, window * layout.observation_dim);
+            layout.write_conditions(rows, &goal, &states);
+            layout.write_noise(rows, scalings.noise as f32);
+            for step in 0..window {
+                let first = (i * window + step) * dim;
+                let clean = step < only && only < window;
+                let mut inputs = Vec::with_capacity(dim);
+                for entry in first..first + dim {
+                    let action = f64::from(batch.actions[entry]);
+                    let noise: f64 = if clean { 0.0 } else { StandardNormal.sample(rng) };
+                    let (noisy, target) = preconditioning.noised(action, noise, sigma);
+                    inputs.push((scalings.input * noisy) as f32);
+                    targets[entry] = target as f32;
+                    if let Some(counted) = &mut counted {
+                        counted[entry] = f32::from(u8::from(step == only));
+                    }
+                }
+                layout.write_action(rows, step, inputs.into_iter());
+            }
+        }
+        Self { sequences: [batch.size, window], features, targets, counted }
+    }
+
+    /// The mean of T² over the targets that count.
+    fn target_square(&self) -> f64 {
+        let weight = |i: usize| self.counted.as_ref().map_or(1.0, |counted| f64::from(counted[i]));
+        let sum = |f: &dyn Fn(usize) -> f64| (0..self.targets.len()).map(f).sum::<f64>();
+        let squares = sum(&|i| weight(i) * f64::from(self.targets[i]).powi(2));
+        squares / sum(&weight)
+    }
+
+    /// The mean of `(F − T)²` over the targets that count.
+    fn loss<B: Backend>(
+        self,
+        network: &ScoreTransformer<B>,
+        device: &B::Device,
+        dropout: Option<&mut Rng>,
+    ) -> Tensor<B, 1> {
+        let found = network.forward(network.embedding(), self.features, self.sequences, Outputs::Actions, dropout);
+        let shape = found.dims();
+        let table = |values: Vec<f32>| Tensor::<B, 2>::from_data(TensorData::new(values, shape), device);
+        let difference = found - table(self.targets);
+        let squares = difference.clone() * difference;
+        match self.counted {
+            None => squares.mean(),
+            Some(counted) => {
+                let count: f32 = counted.iter().sum();
+                (squares * table(counted)).sum() / count
+            }
+        }
+    }
+}

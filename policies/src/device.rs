@@ -1,0 +1,131 @@
+//! Where networks run: CPU or CUDA, and on how many threads.
+
+use std::fmt;
+
+use burn::backend::{Autodiff, Flex};
+use serde::{Deserialize, Serialize};
+
+use crate::PolicyError;
+
+/// Backend of inference on the CPU.
+pub type CpuBackend = Flex;
+
+/// Backend of training on the CPU.
+pub type CpuAutodiff = Autodiff<CpuBackend>;
+
+/// Backend of inference on an NVIDIA GPU.
+#[cfg(feature = "cuda")]
+pub type CudaBackend = burn::backend::Cuda;
+
+/// Backend of training on an NVIDIA GPU.
+#[cfg(feature = "cuda")]
+pub type CudaAutodiff = Autodiff<CudaBackend>;
+
+/// What networks run on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// All cores, or as many as `threads` says.
+    #[default]
+    Cpu,
+    /// The first NVIDIA GPU; the build needs the feature `cuda`.
+    Cuda,
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+        })
+    }
+}
+
+impl Device {
+    /// Whether this build and this machine can use the device.
+    ///
+    /// # Errors
+    /// [`PolicyError::Device`].
+    pub fn check(self) -> Result<(), PolicyError> {
+        match self {
+            Self::Cpu => Ok(()),
+            Self::Cuda => check_cuda().map_err(|reason| PolicyError::Device { device: self, reason }),
+        }
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn check_cuda() -> Result<(), String> {
+    Err("this build has no CUDA; build with `--features cuda` or use `cpu`".to_owned())
+}
+
+#[cfg(feature = "cuda")]
+fn check_cuda() -> Result<(), String> {
+    use burn::tensor::Tensor;
+
+    // The driver's own files, since the backend panics where there is no driver.
+    let driver = ["/dev/nvidiactl", "/dev/dxg", "/proc/driver/nvidia/version"];
+    if cfg!(target_os = "linux") && !driver.iter().any(|path| std::path::Path::new(path).exists()) {
+        return Err("this machine has no NVIDIA driver; use `cpu`".to_owned());
+    }
+    std::panic::catch_unwind(|| {
+        let ones = Tensor::<CudaBackend, 1>::ones([2], &Default::default());
+        ones.sum().into_data().convert::<f32>().into_vec::<f32>().is_ok_and(|sum| sum == [2.0])
+    })
+    .map_err(|_| "the NVIDIA driver or GPU does not start; is the driver older than the build?".to_owned())
+    .and_then(|right| if right { Ok(()) } else { Err("the GPU computes 1 + 1 wrongly".to_owned()) })
+}
+
+/// Runs work on a fixed number of threads.
+#[derive(Debug)]
+pub struct Threads(Option<rayon::ThreadPool>);
+
+impl Threads {
+    /// A pool of this many threads; 0 is the process-wide pool with all cores.
+    ///
+    /// # Errors
+    /// [`PolicyError::Device`] if the system refuses to start them.
+    pub fn new(threads: usize) -> Result<Self, PolicyError> {
+        if threads == 0 {
+            return Ok(Self(None));
+        }
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|index| format!("train-{index}"))
+            .build()
+            .map(|pool| Self(Some(pool)))
+            .map_err(|error| PolicyError::Device {
+                device: Device::Cpu,
+                reason: format!("cannot start {threads} threads: {error}"),
+            })
+    }
+
+    /// Runs `work` so that everything parallel in it uses these threads.
+    pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match &self.0 {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_has_as_many_threads_as_asked_for() {
+        assert_eq!(Threads::new(3).unwrap().run(rayon::current_num_threads), 3);
+        assert_eq!(Threads::new(0).unwrap().run(rayon::current_num_threads), rayon::current_num_threads());
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn a_missing_device_is_an_error_with_the_way_out() {
+        Device::Cpu.check().unwrap();
+        assert_eq!(
+            Device::Cuda.check().unwrap_err().to_string(),
+            "cannot use device `cuda`: this build has no CUDA; build with `--features cuda` or use `cpu`"
+        );
+    }
+}

@@ -1,0 +1,68 @@
+//! Goal-conditioned policies on burn: networks, agents, and what trains, saves and loads them.
+//!
+//! What belongs here: everything that turns a [`telic_datasets::Dataset`] into a [`Policy`]. Nothing
+//! here knows an environment, prints, or asks which policy it is talking to: one algorithm is one
+//! file that implements [`Algorithm`], plus one line in [`registry`].
+//!
+//! Contracts and what an algorithm file needs:
+//! - [`agent`]: [`Policy`] (acting), [`Agent`] (learning), [`Algorithm`] (both, for any backend)
+//! - [`tensor_map`]: named tensors, the form in which every state is saved
+//! - [`batches`]: the samplers of the datasets as samplers of an agent
+//! - [`module_state`]: burn modules to named tensors and back
+//! - [`problems`]: all mistakes of a configuration in one report
+//! - [`nn`], [`ema`]: layers, optimisers and averages that algorithms share
+//!
+//! What runs an algorithm:
+//! - [`config`]: the training configuration; [`config_table`] reads and overrides tables
+//! - [`registry`]: every policy by id; [`learner`] hides which one it is
+//! - [`trainer`]: the training loop; [`prefetch`] reads batches ahead of it
+//! - [`run_folder`]: the files of a run; [`metrics`], [`metrics_file`], [`tensorboard`]: its numbers
+//! - [`checkpoint`]: saved policies and training states; [`tensor_file`] is the format of their tensors
+//! - [`benchmark`]: milliseconds per update, microseconds per action
+//! - [`device`]: CPU or CUDA, and how many threads
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::default_trait_access))]
+
+pub mod agent;
+pub mod batches;
+pub mod beso;
+pub mod benchmark;
+pub mod checkpoint;
+pub mod config;
+pub mod config_table;
+mod crc32c;
+pub mod device;
+pub mod ema;
+pub mod error;
+pub mod learner;
+pub mod metrics;
+pub mod metrics_file;
+pub mod module_state;
+pub mod nn;
+pub mod prefetch;
+pub mod problems;
+pub mod registry;
+pub mod run_folder;
+pub mod tensor_file;
+pub mod tensor_map;
+pub mod tensorboard;
+pub mod trainer;
+#[cfg(test)]
+mod test_policy;
+
+pub use agent::{
+    Agent, Algorithm, BatchSampler, DataPart, DataSpec, DenoisingLevel, DenoisingTrace, Model,
+    Policy, PolicyConfig, TrainingTask,
+};
+pub use benchmark::{ActBenchmark, UpdateBenchmark, benchmark_act, benchmark_updates, synthetic_dataset};
+pub use checkpoint::{
+    Checkpoint, CheckpointError, CheckpointSummary, Manifest, inspect_checkpoint, load_policy,
+};
+pub use config::{ConfigError, TrainConfig};
+pub use device::{Device, Threads};
+pub use error::PolicyError;
+pub use learner::Learner;
+pub use metrics::{MeanMetrics, Metrics};
+pub use problems::{Problem, Problems};
+pub use registry::{PolicySpec, UnknownPolicy, spec, specs};
+pub use tensor_map::{NamedTensor, TensorMap, TensorValues};
+pub use trainer::{RunStart, Speed, TrainError, TrainObserver, TrainOutcome, Trainer};

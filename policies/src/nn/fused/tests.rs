@@ -1,0 +1,214 @@
+//! Kernels against the compositions that define them, values and gradients.
+
+use burn::tensor::TensorData;
+use rand::RngExt;
+use telic_seed::{Rng, Seed};
+
+use super::*;
+
+type A = Autodiff<Flex>;
+
+fn normal(rng: &mut Rng, len: usize) -> Vec<f32> {
+    (0..len).map(|_| rng.random_range(-2.0_f32..2.0)).collect()
+}
+
+fn leaf<const D: usize>(rng: &mut Rng, shape: [usize; D]) -> Tensor<A, D> {
+    let values = normal(rng, shape.iter().product());
+    Tensor::from_data(TensorData::new(values, shape), &Default::default()).require_grad()
+}
+
+fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+    tensor.into_data().into_vec().unwrap()
+}
+
+fn assert_close(found: &[f32], expected: &[f32], tolerance: f32, place: &str) {
+    assert_eq!(found.len(), expected.len(), "{place}");
+    let scale = expected.iter().fold(1.0_f32, |a, b| a.max(b.abs()));
+    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert!((found - expected).abs() <= tolerance * scale, "{place}[{i}]: found {found}, expected {expected}");
+    }
+}
+
+/// Runs both forms, weights their outputs at random and compares outputs and gradients of all leaves.
+fn compare<const N: usize>(
+    place: &str,
+    rng: &mut Rng,
+    x: &[Tensor<A, 2>],
+    parameters: [Tensor<A, 1>; N],
+    fused: impl Fn(&[Tensor<A, 2>], &[Tensor<A, 1>]) -> Tensor<A, 2>,
+    composed: impl Fn(&[Tensor<A, 2>], &[Tensor<A, 1>]) -> Tensor<A, 2>,
+) {
+    let outputs = [fused(x, &parameters), composed(x, &parameters)];
+    assert_close(&values(outputs[0].clone()), &values(outputs[1].clone()), 2e-6, place);
+    let shape = outputs[0].dims();
+    let weights = Tensor::<A, 2>::from_data(TensorData::new(normal(rng, shape[0] * shape[1]), shape), &Default::default());
+    let [found, expected] = outputs.map(|output| {
+        let gradients = (output * weights.clone()).sum().backward();
+        let tables: Vec<Vec<f32>> = x.iter().map(|x| values(x.grad(&gradients).unwrap())).collect();
+        let rows: Vec<Vec<f32>> = parameters.iter().map(|p| values(p.grad(&gradients).unwrap())).collect();
+        [tables, rows].concat()
+    });
+    for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        assert_close(found, expected, 1e-5, &format!("{place}, gradient {i}"));
+    }
+}
+
+const ACTIVATIONS: [Activation; 5] =
+    [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Silu, Activation::Identity];
+
+/// More than one block of rows, and a width that is no multiple of the vector length.
+const SHAPES: [[usize; 2]; 3] = [[1, 3], [7, 48], [900, 37]];
+
+#[test]
+fn bias_activation_is_its_composition() {
+    let mut rng = Seed::new(1).rng();
+    for activation in ACTIVATIONS {
+        for shape in SHAPES {
+            let (x, bias) = (leaf(&mut rng, shape), leaf(&mut rng, [shape[1]]));
+            compare(
+                &format!("{activation:?} {shape:?}"),
+                &mut rng,
+                &[x],
+                [bias],
+                |x, p| bias_activation(x[0].clone(), p[0].clone(), activation),
+                |x, p| activation::composed(x[0].clone(), p[0].clone(), activation),
+            );
+        }
+    }
+}
+
+#[test]
+fn layer_norm_is_its_composition() {
+    let mut rng = Seed::new(2).rng();
+    for shape in SHAPES {
+        let x = leaf(&mut rng, shape);
+        let parameters = [leaf(&mut rng, [shape[1]]), leaf(&mut rng, [shape[1]])];
+        compare(
+            &format!("{shape:?}"),
+            &mut rng,
+            &[x],
+            parameters,
+            |x, p| layer_norm(x[0].clone(), p[0].clone(), p[1].clone(), 1e-5),
+            |x, p| norm::composed(x[0].clone(), p[0].clone(), p[1].clone(), 1e-5),
+        );
+    }
+}
+
+#[test]
+fn bias_activation_norm_is_its_composition() {
+    let mut rng = Seed::new(3).rng();
+    for activation in ACTIVATIONS {
+        for shape in [[5, 48], [900, 37]] {
+            let x = leaf(&mut rng, shape);
+            let parameters = [leaf(&mut rng, [shape[1]]), leaf(&mut rng, [shape[1]]), leaf(&mut rng, [shape[1]])];
+            compare(
+                &format!("{activation:?} {shape:?}"),
+                &mut rng,
+                &[x],
+                parameters,
+                |x, p| bias_activation_norm(x[0].clone(), p[0].clone(), activation, p[1].clone(), p[2].clone(), 1e-6),
+                |x, p| {
+                    let activated = activation::composed(x[0].clone(), p[0].clone(), activation);
+                    norm::composed(activated, p[1].clone(), p[2].clone(), 1e-6)
+                },
+            );
+        }
+    }
+}
+
+#[test]
+fn bias_residual_is_its_composition() {
+    let mut rng = Seed::new(4).rng();
+    for probability in [0.0, 0.3] {
+        for shape in SHAPES {
+            let x = [leaf(&mut rng, shape), leaf(&mut rng, shape)];
+            let bias = leaf(&mut rng, [shape[1]]);
+            let dropout = Dropout::draw(probability, &mut rng);
+            compare(
+                &format!("{probability} {shape:?}"),
+                &mut rng,
+                &x,
+                [bias],
+                |x, p| bias_residual(x[0].clone(), x[1].clone(), p[0].clone(), dropout),
+                |x, p| residual::composed(x[0].clone(), x[1].clone(), p[0].clone(), dropout),
+            );
+        }
+    }
+}
+
+#[test]
+fn attention_is_its_composition() {
+    let mut rng = Seed::new(5).rng();
+    for probability in [0.0, 0.3] {
+        for (batch, tokens, heads, width) in [(1, 1, 1, 4), (3, 12, 2, 40), (20, 17, 3, 15), (2, 40, 1, 32)] {
+            let shape = AttentionShape { batch, tokens, heads };
+            let x = leaf(&mut rng, [batch * tokens, 3 * width]);
+            let bias = leaf(&mut rng, [3 * width]);
+            let dropout = Dropout::draw(probability, &mut rng);
+            compare(
+                &format!("{probability} {shape:?}"),
+                &mut rng,
+                &[x],
+                [bias],
+                |x, p| causal_attention(x[0].clone(), p[0].clone(), shape, dropout),
+                |x, p| attention::composed(x[0].clone(), p[0].clone(), shape, dropout),
+            );
+        }
+    }
+}
+
+#[test]
+fn activations_match_published_values() {
+    let device = Default::default();
+    let x = Tensor::<Flex, 2>::from_floats([[-2.0, -1.0, -0.5, 0.5, 1.0, 2.0]], &device);
+    let zeros = Tensor::<Flex, 1>::zeros([6], &device);
+    let tanh = values(bias_activation(x.clone(), zeros.clone(), Activation::GeluTanh));
+    assert_close(&tanh, &[-0.045_402, -0.158_808, -0.154_286, 0.345_714, 0.841_192, 1.954_598], 1e-6, "tanh form");
+    // x Φ(x) to six digits.
+    let exact = values(bias_activation(x, zeros, Activation::Gelu));
+    assert_close(&exact, &[-0.045_500, -0.158_655, -0.154_269, 0.345_731, 0.841_345, 1.954_500], 1e-6, "exact form");
+
+    let x = Tensor::<Flex, 2>::from_floats([[1.0, -1.0, 0.5, 2.0]], &device);
+    let (zeros, ones) = (Tensor::<Flex, 1>::zeros([4], &device), Tensor::<Flex, 1>::ones([4], &device));
+    let normed = bias_activation_norm(x, zeros.clone(), Activation::GeluTanh, ones, zeros, 1e-6);
+    assert_close(&values(normed), &[0.122_081, -1.156_016, -0.511_188, 1.545_122], 2e-6, "norm");
+}
+
+#[test]
+fn rows_do_not_depend_on_their_neighbours() {
+    let mut rng = Seed::new(6).rng();
+    let device = Default::default();
+    let (rows, cols) = (700, 48);
+    let x = normal(&mut rng, rows * cols);
+    let parameter = |rng: &mut Rng| Tensor::<Flex, 1>::from_data(TensorData::new(normal(rng, cols), [cols]), &device);
+    let (bias, gamma, beta) = (parameter(&mut rng), parameter(&mut rng), parameter(&mut rng));
+    let run = |values: &[f32]| {
+        let x = Tensor::<Flex, 2>::from_data(TensorData::new(values.to_vec(), [values.len() / cols, cols]), &device);
+        self::values(bias_activation_norm(x, bias.clone(), Activation::Gelu, gamma.clone(), beta.clone(), 1e-5))
+    };
+    let together = run(&x);
+    for row in [0, 1, 350, 699] {
+        assert_eq!(run(&x[row * cols..(row + 1) * cols]), together[row * cols..(row + 1) * cols]);
+    }
+}
+
+#[test]
+fn inputs_that_are_still_needed_are_not_overwritten() {
+    let device = Default::default();
+    let x = Tensor::<Flex, 2>::from_floats([[1.0, -2.0]], &device);
+    let bias = Tensor::<Flex, 1>::from_floats([0.5, 0.5], &device);
+    let kept = x.clone();
+    let _ = bias_activation(x, bias, Activation::Relu);
+    assert_eq!(values(kept), [1.0, -2.0]);
+}
+
+#[test]
+fn other_element_types_take_the_composition() {
+    let device = Default::default();
+    let options = burn::tensor::TensorCreationOptions::<Flex>::new(device).with_dtype(DType::F64);
+    let x = Tensor::<Flex, 2>::ones([2, 3], options.clone());
+    let bias = Tensor::<Flex, 1>::ones([3], options);
+    let output = bias_activation(x, bias, Activation::Relu);
+    assert_eq!(output.dtype(), DType::F64);
+    assert_eq!(output.into_data().into_vec::<f64>().unwrap(), [2.0; 6]);
+}

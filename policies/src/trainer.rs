@@ -1,0 +1,639 @@
+//! The training loop.
+//!
+//! Update k takes batch k, drawn from the stream `batches.index(k)`, and draws from `update.index(k)`. Nothing
+//! else reaches the weights, so a run is a function of its configuration and data: reading ahead, the places
+//! where it stops and resumes, what it measures on the way, none of them changes a bit.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use telic_datasets::{Dataset, DatasetError};
+use telic_seed::Seed;
+
+use crate::checkpoint::{self, Checkpoint, Content, DatasetFingerprint, hex_crc32};
+use crate::metrics_file::MetricsFile;
+use crate::run_folder::{RunFolder, RunFolderError};
+use crate::tensorboard::EventWriter;
+use crate::{
+    CheckpointError, ConfigError, DataPart, DataSpec, Learner, MeanMetrics, Metrics, Policy,
+    PolicyError, TensorMap, Threads, TrainConfig, TrainingTask, UnknownPolicy,
+};
+
+/// Watches a run: shows progress, evaluates in an environment, stops early. Every method has a silent default.
+pub trait TrainObserver {
+    /// Before the first update of this process.
+    fn on_start(&mut self, start: &RunStart<'_>) {
+        let _ = start;
+    }
+
+    /// After every update; `step` counts updates from 1.
+    fn on_step(&mut self, step: u64) {
+        let _ = step;
+    }
+
+    /// After every `log_every` updates, with averages over them.
+    fn on_log(&mut self, step: u64, metrics: &Metrics, speed: Speed) {
+        let _ = (step, metrics, speed);
+    }
+
+    /// After a validation.
+    fn on_validate(&mut self, step: u64, metrics: &Metrics) {
+        let _ = (step, metrics);
+    }
+
+    /// Evaluates a policy every `evaluate_every` updates and at the end; the numbers become columns
+    /// `evaluation/…` of `metrics.csv`. They should depend on the policy and the run's seed alone.
+    ///
+    /// # Errors
+    /// Whatever went wrong; the run then stops with [`TrainError::Observer`].
+    fn on_evaluate(
+        &mut self,
+        step: u64,
+        policy: &mut dyn Policy,
+    ) -> Result<Vec<(String, f64)>, Box<dyn Error + Send + Sync>> {
+        let _ = (step, policy);
+        Ok(vec![])
+    }
+
+    /// After a checkpoint was written.
+    fn on_checkpoint(&mut self, step: u64, path: &Utf8Path) {
+        let _ = (step, path);
+    }
+
+    /// Asked after every update; `true` stops the run with a checkpoint.
+    fn should_stop(&mut self) -> bool {
+        false
+    }
+}
+
+/// An observer that does nothing.
+impl TrainObserver for () {}
+
+/// How a run begins.
+#[derive(Clone, Copy, Debug)]
+pub struct RunStart<'a> {
+    /// The configuration.
+    pub config: &'a TrainConfig,
+    /// What the data looks like.
+    pub data: &'a DataSpec,
+    /// Updates that are behind it; 0 for a new run.
+    pub step: u64,
+    /// Transitions that train.
+    pub transitions: usize,
+}
+
+/// How fast a run is, since the last report.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Speed {
+    /// Updates in a second, without validation, evaluation and checkpoints.
+    pub updates_per_sec: f64,
+}
+
+/// How [`Trainer::run`] ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrainOutcome {
+    /// Updates behind it.
+    pub step: u64,
+    /// Whether all updates are done; `false` if it was asked to stop.
+    pub finished: bool,
+    /// The checkpoint at this step.
+    pub checkpoint: Utf8PathBuf,
+}
+
+/// Why a run cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The policy of the configuration does not exist.
+    #[error(transparent)]
+    UnknownPolicy(#[from] UnknownPolicy),
+    /// The folder is in use, occupied, or not a run.
+    #[error(transparent)]
+    RunFolder(#[from] RunFolderError),
+    /// A checkpoint cannot be written or read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The data cannot be read.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The policy cannot learn from this data with this configuration.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The training split has no episode.
+    #[error("`train_fraction` {fraction} leaves none of {episodes} episode(s) to train on; use 1 to train on all")]
+    NoTrainingEpisodes {
+        /// The fraction.
+        fraction: f64,
+        /// Episodes of the dataset.
+        episodes: usize,
+    },
+    /// Training and validation data do not fit together.
+    #[error("the validation dataset has {field} {found}, the training dataset {expected}\nin {path}")]
+    ValidationData {
+        /// What differs.
+        field: &'static str,
+        /// Its value in the validation data.
+        found: String,
+        /// Its value in the training data.
+        expected: String,
+        /// The validation data.
+        path: Utf8PathBuf,
+    },
+    /// The run to resume has another configuration.
+    #[error("the run was started with other settings; start a new run, or resume with the old ones (run, now):\n{}\nin {path}", differences.join("\n"))]
+    ConfigChanged {
+        /// Key, value in the run folder and value now.
+        differences: Vec<String>,
+        /// The run folder.
+        path: Utf8PathBuf,
+    },
+    /// The data is not what the run began with.
+    #[error("the dataset has changed: the run began with {} transitions, CRC-32 {}; now {} with {}\nin {path}", expected.transitions, expected.crc32, found.transitions, found.crc32)]
+    DatasetChanged {
+        /// What the checkpoint says.
+        expected: DatasetFingerprint,
+        /// What is there now.
+        found: DatasetFingerprint,
+        /// The dataset.
+        path: Utf8PathBuf,
+    },
+    /// A loss or another metric of an update is NaN or infinite.
+    #[error("`{metric}` is {value} after update {step}; the last good checkpoint is {checkpoint}")]
+    NonFinite {
+        /// The metric.
+        metric: String,
+        /// Its value.
+        value: f64,
+        /// The update, from 1.
+        step: u64,
+        /// The newest checkpoint, or that there is none.
+        checkpoint: String,
+    },
+    /// A file of the run cannot be written or read.
+    #[error("cannot {action}: {source}\nin {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The system's words.
+        source: std::io::Error,
+        /// Where.
+        path: Utf8PathBuf,
+    },
+    /// The observer could not evaluate.
+    #[error("evaluation after update {step} failed")]
+    Observer {
+        /// The update, from 1.
+        step: u64,
+        /// Why.
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+/// A run that holds its folder: an agent, its data, and the files that its numbers go to.
+pub struct Trainer {
+    config: TrainConfig,
+    folder: RunFolder,
+    data: Data,
+    learner: Box<dyn Learner>,
+    threads: Threads,
+    step: u64,
+    mean: MeanMetrics,
+    newest: BTreeMap<String, f64>,
+    table: MetricsFile,
+    events: EventWriter,
+    last_checkpoint: Option<(u64, Utf8PathBuf)>,
+}
+
+/// Training and validation data.
+struct Data {
+    spec: DataSpec,
+    train: DataPart,
+    validation: Option<DataPart>,
+    fingerprint: DatasetFingerprint,
+}
+
+impl Trainer {
+    /// Starts a run in a folder that does not exist or is empty.
+    ///
+    /// # Errors
+    /// [`TrainError`]; the folder is made after the data and the agent are known to be good.
+    pub fn create(config: TrainConfig, folder: &Utf8Path) -> Result<Self, TrainError> {
+        let (dataset, validation) = load_datasets(&config)?;
+        Self::create_with(config, folder, dataset, validation)
+    }
+
+    /// [`create`](Self::create) with data in memory; the paths in the configuration are only names then.
+    ///
+    /// # Errors
+    /// [`TrainError`].
+    pub fn create_with(
+        config: TrainConfig,
+        folder: &Utf8Path,
+        dataset: Arc<Dataset>,
+        validation: Option<Arc<Dataset>>,
+    ) -> Result<Self, TrainError> {
+        let data = Data::new(&config, dataset, validation)?;
+        let threads = Threads::new(config.threads)?;
+        let learner = new_learner(&config, &data, &threads)?;
+        let folder = RunFolder::create(folder, &config.to_toml())?;
+        let table = MetricsFile::create(&folder.metrics()).map_err(io("create the metrics", folder.metrics()))?;
+        let events = new_events(&folder, None)?;
+        Ok(Self {
+            config,
+            folder,
+            data,
+            learner,
+            threads,
+            step: 0,
+            mean: MeanMetrics::new(),
+            newest: BTreeMap::new(),
+            table,
+            events,
+            last_checkpoint: None,
+        })
+    }
+
+    /// Goes on with a run from its newest checkpoint, or from its beginning if it has none yet.
+    ///
+    /// `config` is what [`TrainConfig::load`] gives for the run's own `config.toml` or for the file that it was
+    /// started with; it may differ in what does not fix the bits (see [`TrainConfig::conflicts_with`]).
+    ///
+    /// # Errors
+    /// [`TrainError::ConfigChanged`], [`TrainError::DatasetChanged`], and all others.
+    pub fn resume(config: TrainConfig, folder: &Utf8Path) -> Result<Self, TrainError> {
+        // The lock comes first: another process that trains here must be told from any other trouble.
+        let folder = RunFolder::open(folder)?;
+        let (dataset, validation) = load_datasets(&config)?;
+        Self::resume_in(config, folder, dataset, validation)
+    }
+
+    /// [`resume`](Self::resume) with data in memory.
+    ///
+    /// # Errors
+    /// As [`resume`](Self::resume).
+    pub fn resume_with(
+        config: TrainConfig,
+        folder: &Utf8Path,
+        dataset: Arc<Dataset>,
+        validation: Option<Arc<Dataset>>,
+    ) -> Result<Self, TrainError> {
+        Self::resume_in(config, RunFolder::open(folder)?, dataset, validation)
+    }
+
+    fn resume_in(
+        config: TrainConfig,
+        folder: RunFolder,
+        dataset: Arc<Dataset>,
+        validation: Option<Arc<Dataset>>,
+    ) -> Result<Self, TrainError> {
+        let old = TrainConfig::load::<&str>(&folder.path().join(crate::run_folder::CONFIG_FILE), &[])?;
+        let differences = old.conflicts_with(&config);
+        if !differences.is_empty() {
+            return Err(TrainError::ConfigChanged { differences, path: folder.path().to_owned() });
+        }
+        let data = Data::new(&config, dataset, validation)?;
+        let threads = Threads::new(config.threads)?;
+        let mut learner = new_learner(&config, &data, &threads)?;
+        let checkpoints = folder.checkpoints();
+        checkpoint::clean(folder.path())?;
+        checkpoint::clean(&checkpoints)?;
+        let last_checkpoint = checkpoint::list(&checkpoints)?.pop();
+        let mut step = 0;
+        let mut mean = MeanMetrics::new();
+        let mut newest = BTreeMap::new();
+        if let Some((_, path)) = &last_checkpoint {
+            let saved = Checkpoint::open(path)?;
+            let expected = DatasetFingerprint { path: data.fingerprint.path.clone(), ..saved.manifest.dataset.clone() };
+            if expected != data.fingerprint {
+                return Err(TrainError::DatasetChanged {
+                    expected,
+                    found: data.fingerprint,
+                    path: config.dataset,
+                });
+            }
+            let state = saved.state()?;
+            let wrong = |source| CheckpointError::Model { source, path: path.join(checkpoint::STATE_FILE) };
+            threads.run(|| learner.load_state(&state.sub_map(AGENT))).map_err(wrong)?;
+            mean.load_state(&state.sub_map(MEAN)).map_err(wrong)?;
+            // Not from the manifest: its numbers are for people, and may be off in the last place.
+            let saved_metrics = state.sub_map(NEWEST);
+            for (name, _) in saved_metrics.iter() {
+                newest.insert(name.to_owned(), saved_metrics.get_f64(name).map_err(wrong)?);
+            }
+            step = saved.manifest.step;
+        }
+        folder.write_config(&config.to_toml())?;
+        let table = MetricsFile::resume(&folder.metrics(), step)
+            .map_err(io("go on with the metrics", folder.metrics()))?;
+        let events = new_events(&folder, Some(step + 1))?;
+        Ok(Self {
+            config,
+            folder,
+            data,
+            learner,
+            threads,
+            step,
+            mean,
+            newest,
+            table,
+            events,
+            last_checkpoint,
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// The run folder.
+    pub fn folder(&self) -> &Utf8Path {
+        self.folder.path()
+    }
+
+    /// What the data looks like.
+    pub fn data(&self) -> &DataSpec {
+        &self.data.spec
+    }
+
+    /// Updates behind it.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// The policy as it is now, the one that a checkpoint would hold.
+    ///
+    /// # Errors
+    /// [`PolicyError`].
+    pub fn policy(&self) -> Result<Box<dyn Policy>, PolicyError> {
+        self.learner.policy()
+    }
+
+    /// Trains until all steps are done, or until `stop` is set or the observer says so, and saves a checkpoint.
+    ///
+    /// # Errors
+    /// [`TrainError::NonFinite`] keeps the checkpoints before it; every other [`TrainError`].
+    pub fn run(
+        &mut self,
+        observer: &mut dyn TrainObserver,
+        stop: &AtomicBool,
+    ) -> Result<TrainOutcome, TrainError> {
+        observer.on_start(&RunStart {
+            config: &self.config,
+            data: &self.data.spec,
+            step: self.step,
+            transitions: self.data.train.transitions(),
+        });
+        if self.step < self.config.steps {
+            self.learner.start(self.step, self.config.prefetch)?;
+        }
+        let mut stopwatch = Stopwatch::default();
+        let mut stopped = stop.load(Ordering::Relaxed);
+        while self.step < self.config.steps && !stopped {
+            let begin = Instant::now();
+            let metrics = self.threads.run(|| self.learner.update(self.step))?;
+            stopwatch.add(begin);
+            self.step += 1;
+            if let Some((metric, value)) = metrics.first_non_finite() {
+                return Err(self.non_finite(metric, value));
+            }
+            self.mean.add(&metrics);
+            observer.on_step(self.step);
+            self.measure(observer, &mut stopwatch)?;
+            if self.is_due(self.config.checkpoint_every) {
+                self.save(observer)?;
+            }
+            stopped = stop.load(Ordering::Relaxed) || observer.should_stop();
+        }
+        let checkpoint = match &self.last_checkpoint {
+            Some((step, path)) if *step == self.step => path.clone(),
+            _ => self.save(observer)?,
+        };
+        Ok(TrainOutcome { step: self.step, finished: self.step >= self.config.steps, checkpoint })
+    }
+
+    /// Whether something that happens every so many updates happens now; 0 is never. At the end, everything does.
+    fn is_due(&self, every: u64) -> bool {
+        every > 0 && (self.step.is_multiple_of(every) || self.step == self.config.steps)
+    }
+
+    fn measure(&mut self, observer: &mut dyn TrainObserver, stopwatch: &mut Stopwatch) -> Result<(), TrainError> {
+        let step = self.step;
+        let mut row: Vec<(String, f64)> = vec![];
+        let mut speed = None;
+        if self.is_due(self.config.log_every) {
+            let metrics = self.mean.take();
+            let lap = stopwatch.take();
+            observer.on_log(step, &metrics, lap);
+            speed = Some(lap);
+            row.extend(named("training", metrics.iter()));
+        }
+        if self.is_due(self.config.validate_every)
+            && let Some(validation) = &self.data.validation
+        {
+            let batches = self.config.validation_batches;
+            let metrics = self.threads.run(|| self.learner.evaluate(validation, batches))?;
+            observer.on_validate(step, &metrics);
+            row.extend(named("validation", metrics.iter()));
+        }
+        if self.is_due(self.config.evaluate_every) {
+            let mut policy = self.learner.policy()?;
+            let numbers = observer
+                .on_evaluate(step, policy.as_mut())
+                .map_err(|source| TrainError::Observer { step, source })?;
+            row.extend(named("evaluation", numbers.iter().map(|(name, value)| (name.as_str(), *value))));
+        }
+        if row.is_empty() {
+            return Ok(());
+        }
+        let cells = || row.iter().map(|(name, value)| (name.as_str(), *value));
+        self.newest.extend(row.iter().cloned());
+        self.table.append(step, cells()).map_err(io("write the metrics", self.folder.metrics()))?;
+        let speed = speed.map(|speed| ("speed/updates_per_sec", speed.updates_per_sec));
+        self.events
+            .scalars(step, cells().chain(speed))
+            .map_err(io("write the TensorBoard events", self.events.path().to_owned()))
+    }
+
+    fn save(&mut self, observer: &mut dyn TrainObserver) -> Result<Utf8PathBuf, TrainError> {
+        let mut state = TensorMap::new();
+        state.insert_map(AGENT, self.learner.state());
+        state.insert_map(MEAN, self.mean.state());
+        for (name, value) in &self.newest {
+            state.insert_f64(format!("{NEWEST}.{name}"), *value);
+        }
+        let checkpoints = self.folder.checkpoints();
+        let path = checkpoint::save(
+            &checkpoints,
+            Content {
+                policy: &self.config.policy.id,
+                policy_config: &self.config.policy.settings,
+                model: &self.learner.model(),
+                state: &state,
+                step: self.step,
+                config_hash: &hex_crc32(self.config.to_toml().as_bytes()),
+                dataset: &self.data.fingerprint,
+                metrics: &self.newest,
+            },
+        )?;
+        checkpoint::prune(&checkpoints, self.config.keep_checkpoints, self.config.keep_best.as_ref())?;
+        self.last_checkpoint = Some((self.step, path.clone()));
+        observer.on_checkpoint(self.step, &path);
+        Ok(path)
+    }
+
+    fn non_finite(&self, metric: &str, value: f64) -> TrainError {
+        let checkpoint = self.last_checkpoint.as_ref().map_or("not there yet".into(), |(_, path)| path.to_string());
+        TrainError::NonFinite { metric: metric.to_owned(), value, step: self.step, checkpoint }
+    }
+}
+
+/// Names of the parts of a training state.
+const AGENT: &str = "agent";
+const MEAN: &str = "trainer.mean";
+const NEWEST: &str = "trainer.newest";
+
+fn named<'a>(
+    prefix: &'a str,
+    metrics: impl Iterator<Item = (&'a str, f64)> + 'a,
+) -> impl Iterator<Item = (String, f64)> + 'a {
+    metrics.map(move |(name, value)| (format!("{prefix}/{name}"), value))
+}
+
+fn io(action: &'static str, path: Utf8PathBuf) -> impl FnOnce(std::io::Error) -> TrainError {
+    move |source| TrainError::Io { action, source, path }
+}
+
+fn new_events(folder: &RunFolder, resumed_at: Option<u64>) -> Result<EventWriter, TrainError> {
+    EventWriter::create(folder.path(), resumed_at)
+        .map_err(io("create the TensorBoard events", folder.path().to_owned()))
+}
+
+type Datasets = (Arc<Dataset>, Option<Arc<Dataset>>);
+
+fn load_datasets(config: &TrainConfig) -> Result<Datasets, TrainError> {
+    let dataset = Arc::new(Dataset::load(&config.dataset)?);
+    let validation = match &config.validation_dataset {
+        Some(path) => Some(Arc::new(Dataset::load(path)?)),
+        None => None,
+    };
+    Ok((dataset, validation))
+}
+
+/// A fresh agent that can draw training and validation batches: what cannot be sampled is an error now, not at the
+/// first validation.
+pub(crate) fn new_learner_for(
+    config: &TrainConfig,
+    train: &DataPart,
+    threads: &Threads,
+) -> Result<Box<dyn Learner>, TrainError> {
+    let spec = config.policy_spec()?;
+    let task = TrainingTask {
+        data: train.clone(),
+        seed: Seed::new(config.seed),
+        steps: config.steps,
+        batch_size: config.batch_size,
+    };
+    let (settings, device) = (&config.policy.settings, config.device);
+    Ok(threads.run(|| (spec.train)(settings, task, device))?)
+}
+
+fn new_learner(config: &TrainConfig, data: &Data, threads: &Threads) -> Result<Box<dyn Learner>, TrainError> {
+    let mut learner = new_learner_for(config, &data.train, threads)?;
+    for part in std::iter::once(&data.train).chain(&data.validation) {
+        learner.evaluate(part, 0)?;
+    }
+    Ok(learner)
+}
+
+impl Data {
+    fn new(
+        config: &TrainConfig,
+        dataset: Arc<Dataset>,
+        validation: Option<Arc<Dataset>>,
+    ) -> Result<Self, TrainError> {
+        let spec = DataSpec::of(&dataset);
+        let fingerprint = fingerprint(&dataset, config.dataset.as_str());
+        let fraction = config.train_fraction;
+        let seed = Seed::new(config.seed).child("split");
+        let (train, rest) = dataset.split(fraction, seed).map_err(PolicyError::from)?;
+        if train.is_empty() {
+            return Err(TrainError::NoTrainingEpisodes { fraction, episodes: dataset.num_episodes() });
+        }
+        let validation = match validation {
+            Some(validation) => {
+                check_validation(&dataset, &validation, config)?;
+                Some(DataPart::all(validation))
+            }
+            None if rest.is_empty() => None,
+            None => Some(DataPart { dataset: dataset.clone(), episodes: rest }),
+        };
+        let validation = validation.filter(|_| config.validate_every > 0);
+        let train = DataPart { dataset, episodes: train };
+        Ok(Self { spec, train, validation, fingerprint })
+    }
+}
+
+fn check_validation(train: &Dataset, validation: &Dataset, config: &TrainConfig) -> Result<(), TrainError> {
+    for (field, found, expected) in [
+        ("observation_dim", validation.observation_dim(), train.observation_dim()),
+        ("action_dim", validation.action_dim(), train.action_dim()),
+    ] {
+        if found != expected {
+            return Err(TrainError::ValidationData {
+                field,
+                found: found.to_string(),
+                expected: expected.to_string(),
+                path: config.validation_dataset.clone().unwrap_or_default(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn fingerprint(dataset: &Dataset, path: &str) -> DatasetFingerprint {
+    let mut hasher = crc32fast::Hasher::new();
+    let mut bytes = vec![];
+    for table in [dataset.observations(), dataset.actions()] {
+        for row in table.rows() {
+            bytes.clear();
+            bytes.extend(row.iter().flat_map(|value| value.to_le_bytes()));
+            hasher.update(&bytes);
+        }
+    }
+    DatasetFingerprint {
+        path: path.to_owned(),
+        episodes: dataset.num_episodes(),
+        transitions: dataset.num_transitions(),
+        crc32: format!("{:08x}", hasher.finalize()),
+    }
+}
+
+/// Seconds of updates since the last report.
+#[derive(Default)]
+struct Stopwatch {
+    secs: f64,
+    updates: u64,
+}
+
+impl Stopwatch {
+    fn add(&mut self, begin: Instant) {
+        self.secs += begin.elapsed().as_secs_f64();
+        self.updates += 1;
+    }
+
+    fn take(&mut self) -> Speed {
+        let Self { secs, updates } = std::mem::take(self);
+        Speed { updates_per_sec: updates as f64 / secs.max(1e-9) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

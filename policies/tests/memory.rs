@@ -1,0 +1,56 @@
+//! Updates, evaluations and actions do not use more and more memory.
+//!
+//! One test in a process of its own, since it looks at the memory of the process.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use camino::Utf8Path;
+use telic_policies::{
+    Policy, TrainConfig, TrainObserver, Trainer, benchmark::memory_mib, benchmark_act, specs, synthetic_dataset,
+};
+
+/// Acts at every evaluation, and writes down the memory afterwards.
+#[derive(Default)]
+struct Watcher(Vec<f64>);
+
+impl TrainObserver for Watcher {
+    fn on_evaluate(
+        &mut self,
+        _step: u64,
+        policy: &mut dyn Policy,
+    ) -> Result<Vec<(String, f64)>, Box<dyn std::error::Error + Send + Sync>> {
+        benchmark_act(policy, 4, 0, 10)?;
+        self.0.extend(memory_mib());
+        Ok(vec![])
+    }
+}
+
+#[test]
+fn memory_stays_where_it_is_after_the_first_updates() {
+    for spec in specs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(folder.path()).unwrap().join("run");
+        let id = format!("policy.id={}", spec.id);
+        let overrides = [
+            "dataset=synthetic",
+            &id,
+            "steps=60",
+            "batch_size=32",
+            "validate_every=2",
+            "validation_batches=2",
+            "evaluate_every=2",
+            "checkpoint_every=30",
+        ];
+        let config = TrainConfig::parse("", "test", &overrides).unwrap();
+        let dataset = Arc::new(synthetic_dataset(30, 9, 20, 100).unwrap());
+        let mut watcher = Watcher::default();
+        Trainer::create_with(config, &path, dataset, None).unwrap().run(&mut watcher, &AtomicBool::new(false)).unwrap();
+        let Some(end) = watcher.0.last() else { return };
+        // 20 updates to reach the level. The graph of one update of the smallest network is about a MiB, so a leak
+        // of one graph in 40 updates and 20 evaluations is far above the bound.
+        let growth = end - watcher.0[10];
+        assert!(growth < 16.0, "{}: {growth} MiB more in 40 updates: {:?}", spec.id, watcher.0);
+    }
+}

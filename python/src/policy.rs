@@ -1,0 +1,252 @@
+//! Trained policies.
+
+use std::sync::Mutex;
+
+use ndarray::{Array2, ArrayD, ArrayViewD};
+use numpy::{AllowTypeChange, IntoPyArray, PyArray1, PyArrayDyn, PyArrayLikeDyn, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use serde_json::{Map, Value};
+use telic_policies::{Checkpoint, Device};
+use telic_seed::{Rng, Seed};
+
+use crate::arrays::AnyArray;
+use crate::dataset::existing_path;
+use crate::error::{input, of_checkpoint, of_policy};
+use crate::json;
+
+/// Loads the policy of a run folder, or of one checkpoint in it.
+#[pyfunction]
+#[pyo3(signature = (path, *, device="cpu"))]
+pub(crate) fn load_policy(py: Python<'_>, path: std::path::PathBuf, device: &str) -> PyResult<Policy> {
+    let path = existing_path(path, "run")?;
+    let device = match device {
+        "cpu" => Device::Cpu,
+        "cuda" => Device::Cuda,
+        other => return Err(input(format!("`device` is `{other}`, expected cpu or cuda"))),
+    };
+    let (checkpoint, policy) = py
+        .detach(|| {
+            let checkpoint = Checkpoint::open(&path)?;
+            let policy = checkpoint.policy(device)?;
+            Ok((checkpoint, policy))
+        })
+        .map_err(|error| of_checkpoint(&error))?;
+    Ok(Policy { policy: Mutex::new(policy), checkpoint, device, seed: 0, rngs: Vec::new() })
+}
+
+/// A trained policy, which acts towards goals.
+#[pyclass(module = "telic._telic")]
+pub(crate) struct Policy {
+    /// The lock is never waited for: every use has the object to itself.
+    policy: Mutex<Box<dyn telic_policies::Policy>>,
+    checkpoint: Checkpoint,
+    device: Device,
+    /// Root of the streams of all rows.
+    seed: u64,
+    /// One stream per row that acts in parallel; empty between a reset and the first action.
+    rngs: Vec<Rng>,
+}
+
+impl Policy {
+    fn policy(&mut self) -> &mut Box<dyn telic_policies::Policy> {
+        self.policy.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Starts `rows` episodes. Each row has a stream of its own, so that it does not depend on the others.
+    fn begin(&mut self, rows: usize) {
+        self.rngs = row_streams(self.seed, rows);
+        self.policy().reset(rows);
+    }
+}
+
+fn row_streams(seed: u64, rows: usize) -> Vec<Rng> {
+    let seed = Seed::new(seed).child("policy");
+    (0..rows).map(|row| seed.index(row as u64).rng()).collect()
+}
+
+/// `[rows, width]` from one row `[width]` or from many.
+fn rows_of(name: &str, array: ArrayViewD<'_, f32>, width: usize) -> PyResult<Array2<f32>> {
+    let shape = array.shape().to_vec();
+    let rows = match *shape {
+        [found] if found == width => 1,
+        [rows, found] if found == width && rows > 0 => rows,
+        _ => return Err(input(format!("`{name}` has shape {shape:?}, expected [{width}] or [rows, {width}]"))),
+    };
+    let values = array.iter().copied().collect();
+    Ok(Array2::from_shape_vec((rows, width), values).expect("the shape was checked"))
+}
+
+/// Observations and goals, with the same number of rows.
+fn pairs(
+    observations: &AnyArray<'_>,
+    goals: &AnyArray<'_>,
+    width: usize,
+) -> PyResult<(Array2<f32>, Array2<f32>)> {
+    let rows = rows_of("observation", observations.as_array(), width)?;
+    let goal_rows = rows_of("goal", goals.as_array(), width)?;
+    if goal_rows.nrows() == rows.nrows() {
+        return Ok((rows, goal_rows));
+    }
+    if goals.ndim() == 1 {
+        let goal_rows = goal_rows.broadcast(rows.dim()).expect("one row fits any number of rows").to_owned();
+        return Ok((rows, goal_rows));
+    }
+    Err(input(format!("`goal` has {} rows, `observation` {}", goal_rows.nrows(), rows.nrows())))
+}
+
+/// Dotted keys as tables: `{"sampler.steps": 3}` is `{"sampler": {"steps": 3}}`.
+fn nested(settings: Value) -> Value {
+    let Value::Object(settings) = settings else { return settings };
+    let mut tables = Map::new();
+    for (key, value) in settings {
+        let mut path: Vec<&str> = key.split('.').collect();
+        let last = path.pop().expect("a split has at least one part");
+        let mut table = &mut tables;
+        for part in path {
+            let entry = table.entry(part).or_insert_with(|| Value::Object(Map::new()));
+            if !entry.is_object() {
+                *entry = Value::Object(Map::new());
+            }
+            table = entry.as_object_mut().expect("it was made one");
+        }
+        table.insert(last.to_owned(), value);
+    }
+    Value::Object(tables)
+}
+
+#[pymethods]
+impl Policy {
+    /// The checkpoint folder.
+    #[getter]
+    fn path(&self) -> &str {
+        self.checkpoint.path.as_str()
+    }
+
+    /// Id of the algorithm.
+    #[getter]
+    fn id(&self) -> &str {
+        &self.checkpoint.manifest.policy
+    }
+
+    /// Environment that it was trained for; empty if unknown.
+    #[getter]
+    fn env(&self) -> &str {
+        &self.checkpoint.manifest.data.env
+    }
+
+    /// Updates behind it.
+    #[getter]
+    fn step(&self) -> u64 {
+        self.checkpoint.manifest.step
+    }
+
+    /// Entries of an observation, and of a goal.
+    #[getter]
+    fn observation_dim(&mut self) -> usize {
+        self.policy().observation_dim()
+    }
+
+    /// Entries of an action.
+    #[getter]
+    fn action_dim(&mut self) -> usize {
+        self.policy().action_dim()
+    }
+
+    /// Forgets everything; the next action begins as many episodes as it has rows.
+    #[pyo3(signature = (*, seed=None))]
+    fn reset(&mut self, seed: Option<u64>) {
+        if let Some(seed) = seed {
+            self.seed = seed;
+        }
+        self.rngs.clear();
+    }
+
+    /// Begins a new episode in the rows where `mask` is true.
+    fn reset_rows(&mut self, mask: PyArrayLikeDyn<'_, bool, AllowTypeChange>) -> PyResult<()> {
+        let mask = mask.as_array();
+        if mask.shape() != [self.rngs.len()] {
+            let (shape, rows) = (mask.shape(), self.rngs.len());
+            return Err(input(format!("`mask` has shape {shape:?}, the policy acts for [{rows}] rows")));
+        }
+        for (row, _) in mask.iter().enumerate().filter(|(_, reset)| **reset) {
+            self.policy().reset_row(row);
+        }
+        Ok(())
+    }
+
+    /// The action towards a goal observation.
+    #[pyo3(signature = (observation, goal, *, seed=None))]
+    fn act<'py>(
+        &mut self,
+        py: Python<'py>,
+        observation: AnyArray<'py>,
+        goal: AnyArray<'py>,
+        seed: Option<u64>,
+    ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+        let (observation_dim, action_dim) = (self.policy().observation_dim(), self.policy().action_dim());
+        let (observations, goals) = pairs(&observation, &goal, observation_dim)?;
+        let rows = observations.nrows();
+        if self.rngs.is_empty() {
+            self.begin(rows);
+        } else if self.rngs.len() != rows {
+            return Err(input(format!(
+                "`observation` has {rows} rows, but the policy is acting for {}; call `reset()` before another number",
+                self.rngs.len()
+            )));
+        }
+        let mut own_streams = seed.map(|seed| row_streams(seed, rows));
+        let rngs = own_streams.as_mut().unwrap_or(&mut self.rngs);
+        let policy = self.policy.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut actions = Array2::zeros((rows, action_dim));
+        py.detach(|| policy.act(observations.view(), goals.view(), rngs, &mut actions))
+            .map_err(|error| of_policy(&error))?;
+        let actions: ArrayD<f32> =
+            if observation.ndim() == 1 { actions.row(0).to_owned().into_dyn() } else { actions.into_dyn() };
+        Ok(actions.into_pyarray(py))
+    }
+
+    /// The value of being at each observation with each goal, `[rows]`.
+    fn values<'py>(
+        &mut self,
+        py: Python<'py>,
+        observation: AnyArray<'py>,
+        goal: AnyArray<'py>,
+    ) -> PyResult<Option<Bound<'py, PyArray1<f32>>>> {
+        let policy = self.policy();
+        let (observations, goals) = pairs(&observation, &goal, policy.observation_dim())?;
+        let values =
+            py.detach(|| policy.values(observations.view(), goals.view())).map_err(|error| of_policy(&error))?;
+        Ok(values.map(|values| values.into_pyarray(py)))
+    }
+
+    /// Inference settings in force.
+    #[getter]
+    fn settings<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        json::to_python(py, &self.policy().settings())
+    }
+
+    /// Changes inference settings.
+    #[pyo3(signature = (**settings))]
+    fn configure(&mut self, settings: Option<Bound<'_, PyDict>>) -> PyResult<()> {
+        let Some(settings) = settings else { return Ok(()) };
+        let table = toml::Table::try_from(nested(json::from_python("settings", &settings)?))
+            .map_err(|error| input(format!("`settings`: {error}")))?;
+        self.policy().configure(&table).map_err(|error| of_policy(&error))
+    }
+
+    fn __repr__(&mut self) -> String {
+        let (observation_dim, action_dim) = (self.policy().observation_dim(), self.policy().action_dim());
+        format!(
+            "<telic.Policy {} of {}: observation {observation_dim}, action {action_dim}>",
+            self.checkpoint.manifest.policy, self.checkpoint.path
+        )
+    }
+
+    /// Loads the run again in another process, with the settings in force and without the running episodes.
+    fn __reduce__<'py>(&mut self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        let settings = self.settings(py)?;
+        let load = py.import("telic")?.getattr("_configured_policy")?;
+        Ok((load, (self.checkpoint.path.as_str(), self.device.to_string(), settings).into_pyobject(py)?))
+    }
+}

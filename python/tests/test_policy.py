@@ -1,0 +1,228 @@
+"""Policies: trained from Python, loaded, and acting."""
+
+import json
+import pathlib
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import SMALL, assert_same
+
+import telic
+
+POLICIES = [policy["id"] for policy in telic.policies()]
+
+
+def config(policy: str, data: pathlib.Path) -> dict[str, Any]:
+    return {
+        "dataset": str(data),
+        "steps": 3,
+        "batch_size": 16,
+        "seed": 1,
+        "train_fraction": 1.0,
+        "threads": 1,
+        "log_every": 1,
+        "policy": {"id": policy},
+    }
+
+
+@pytest.fixture(scope="module", params=POLICIES)
+def run(request: pytest.FixtureRequest, play_data: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A run of three updates."""
+    out = tmp_path_factory.mktemp("runs") / request.param
+    logged = []
+    step, finished = telic.train(
+        config(request.param, play_data), out=out, on_log=lambda step, metrics: logged.append((step, metrics))
+    )
+    assert (step, finished) == (3, True)
+    assert [step for step, _ in logged] == [1, 2, 3]
+    assert all(np.isfinite(value) for _, metrics in logged for value in metrics.values())
+    return out
+
+
+@pytest.fixture
+def inputs(play_data: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+    observations = telic.load_dataset(play_data).observations
+    return observations[:4], observations[50:54]
+
+
+def test_there_are_policies() -> None:
+    assert POLICIES
+    for policy in telic.policies():
+        assert policy["summary"] and policy["paper"] and isinstance(policy["default_config"], dict)
+
+
+def test_one_observation_gives_one_action(run: pathlib.Path, inputs: tuple[np.ndarray, np.ndarray]) -> None:
+    policy = telic.load_policy(run)
+    observations, goals = inputs
+    action = policy.act(observations[0], goals[0])
+    assert action.shape == (policy.action_dim,)
+    assert action.dtype == np.float32
+    assert (np.abs(action) <= 1).all()
+    assert policy.observation_dim == observations.shape[1]
+    assert policy.env == SMALL
+    assert policy.step == 3
+    assert policy.id in POLICIES
+    # Lists and other types of numbers are as good as float32 arrays.
+    policy.reset()
+    np.testing.assert_array_equal(policy.act(observations[0].astype(np.float64).tolist(), goals[0]), action)
+
+
+def test_a_row_does_not_depend_on_its_neighbours(run: pathlib.Path, inputs: tuple[np.ndarray, np.ndarray]) -> None:
+    observations, goals = inputs
+    many, alone = telic.load_policy(run), telic.load_policy(run)
+    for _ in range(3):
+        actions = many.act(observations, goals)
+        assert actions.shape == (4, many.action_dim)
+        np.testing.assert_array_equal(actions[0], alone.act(observations[0], goals[0]))
+    # One goal for all.
+    many.reset()
+    shared = many.act(observations, goals[1])
+    many.reset()
+    np.testing.assert_array_equal(shared, many.act(observations, goals[[1, 1, 1, 1]]))
+
+
+def test_seeds_fix_actions(run: pathlib.Path, inputs: tuple[np.ndarray, np.ndarray]) -> None:
+    observations, goals = inputs
+    policy = telic.load_policy(run)
+
+    def actions(seed: int) -> np.ndarray:
+        policy.reset(seed=seed)
+        return np.stack([policy.act(observations, goals) for _ in range(2)])
+
+    first = actions(0)
+    np.testing.assert_array_equal(first, actions(0))
+    other = telic.load_policy(run)
+    np.testing.assert_array_equal(first, np.stack([other.act(observations, goals) for _ in range(2)]))
+    policy.reset()
+    once = policy.act(observations, goals, seed=9)
+    policy.reset()
+    np.testing.assert_array_equal(once, policy.act(observations, goals, seed=9))
+
+
+def test_an_episode_can_begin_in_some_rows(run: pathlib.Path, inputs: tuple[np.ndarray, np.ndarray]) -> None:
+    observations, goals = inputs
+    policy = telic.load_policy(run)
+    policy.act(observations, goals)
+    policy.reset_rows(np.array([True, False, False, True]))
+    policy.act(observations, goals)
+    with pytest.raises(telic.InputError, match=r"`mask` has shape \[2\], the policy acts for \[4\] rows"):
+        policy.reset_rows([True, False])
+
+
+def test_wrong_shapes_say_what_is_expected(run: pathlib.Path, inputs: tuple[np.ndarray, np.ndarray]) -> None:
+    observations, goals = inputs
+    policy = telic.load_policy(run)
+    dim = policy.observation_dim
+    with pytest.raises(telic.InputError, match=rf"`observation` has shape \[{dim + 1}\], expected \[{dim}\]"):
+        policy.act(np.zeros(dim + 1), goals[0])
+    with pytest.raises(telic.InputError, match="`goal` has shape"):
+        policy.act(observations[0], np.zeros((1, 1, dim)))
+    with pytest.raises(telic.InputError, match="`goal` has 2 rows, `observation` 4"):
+        policy.act(observations, goals[:2])
+    policy.act(observations, goals)
+    with pytest.raises(telic.InputError, match=r"acting for 4; call `reset\(\)`"):
+        policy.act(observations[0], goals[0])
+    with pytest.raises(ValueError):
+        policy.act("here", goals[0])  # type: ignore[arg-type]
+
+
+def test_settings_can_be_changed(run: pathlib.Path) -> None:
+    policy = telic.load_policy(run)
+    settings = policy.settings
+    json.dumps(settings)
+    policy.configure()
+    policy.configure(**settings)
+    assert policy.settings == settings
+    with pytest.raises(telic.InputError, match="no_such_setting"):
+        policy.configure(no_such_setting=1)
+    with pytest.raises(telic.InputError):
+        policy.configure(**{"no.such": 1})
+    assert policy.settings == settings
+    sampler = settings.get("sampler", {})
+    if "steps" in sampler:
+        policy.configure(**{"sampler.steps": sampler["steps"] + 1})
+        assert policy.settings["sampler"] == sampler | {"steps": sampler["steps"] + 1}
+        received = pickle.loads(pickle.dumps(policy))
+        assert received.settings == policy.settings
+
+
+def test_values_have_one_number_per_row(run: pathlib.Path, inputs: tuple[np.ndarray, np.ndarray]) -> None:
+    values = telic.load_policy(run).values(*inputs)
+    assert values is None or (values.shape == (4,) and np.isfinite(values).all())
+
+
+def test_a_policy_can_be_sent(run: pathlib.Path, inputs: tuple[np.ndarray, np.ndarray]) -> None:
+    policy = telic.load_policy(run)
+    received = pickle.loads(pickle.dumps(policy))
+    assert received.path == policy.path
+    np.testing.assert_array_equal(policy.act(*inputs), received.act(*inputs))
+
+
+def test_a_checkpoint_folder_can_be_loaded(run: pathlib.Path, inputs: tuple[np.ndarray, np.ndarray]) -> None:
+    newest = telic.load_policy(run)
+    np.testing.assert_array_equal(newest.act(*inputs), telic.load_policy(newest.path).act(*inputs))
+
+
+def test_a_run_goes_on(run: pathlib.Path, play_data: pathlib.Path) -> None:
+    policy = POLICIES[0]
+    out = run.parent / f"{run.name}-interrupted"
+    settings = config(policy, play_data)
+
+    def interrupt(step: int, metrics: dict[str, float]) -> None:
+        if step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        telic.train(settings, out=out, on_log=interrupt)
+    assert telic.load_policy(out).step == 2
+    assert telic.train(settings, out=out, resume=True) == (3, True)
+    uninterrupted = run.parent / f"{run.name}-uninterrupted"
+    telic.train(settings, out=uninterrupted)
+    inputs = telic.load_dataset(play_data).observations[:2]
+    np.testing.assert_array_equal(
+        telic.load_policy(out).act(inputs, inputs), telic.load_policy(uninterrupted).act(inputs, inputs)
+    )
+
+
+def test_bad_configurations_name_every_problem(play_data: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    settings = config(POLICIES[0], play_data)
+    with pytest.raises(telic.InputError) as caught:
+        telic.train(settings | {"steps": -1, "bach_size": 3}, out=tmp_path / "run")
+    assert "steps" in str(caught.value) and "bach_size" in str(caught.value)
+    with pytest.raises(telic.InputError, match="a path or a dictionary"):
+        telic.train(7, out=tmp_path / "run")  # type: ignore[arg-type]
+    with pytest.raises(telic.MissingFileError, match="no configuration here"):
+        telic.train(tmp_path / "none.toml", out=tmp_path / "run")
+    with pytest.raises(telic.MissingFileError):
+        telic.train(settings | {"dataset": str(tmp_path / "none.npz")}, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_overrides_go_on_top(play_data: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    settings = config(POLICIES[0], play_data)
+    assert telic.train(settings, out=tmp_path / "run", overrides=["steps=1"]) == (1, True)
+
+
+def test_missing_runs_are_named(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(telic.MissingFileError, match="no run here"):
+        telic.load_policy(tmp_path / "none")
+    with pytest.raises(telic.MissingFileError, match="no checkpoint here"):
+        telic.load_policy(tmp_path)
+
+
+def test_unknown_devices_are_refused(run: pathlib.Path) -> None:
+    with pytest.raises(telic.InputError, match="`device` is `abacus`, expected cpu or cuda"):
+        telic.load_policy(run, device="abacus")
+
+
+def test_policies_act_in_environments(run: pathlib.Path) -> None:
+    envs = telic.TelicVectorEnv(SMALL, num_envs=4, flat=True, autoreset_mode="SameStep")
+    policy = telic.load_policy(run)
+    observations, infos = envs.reset(seed=0)
+    for _ in range(5):
+        actions = policy.act(observations, infos["goal"])
+        observations, _, terminated, truncated, infos = envs.step(actions)
+        policy.reset_rows(terminated | truncated)
+    assert_same(observations, observations.copy())

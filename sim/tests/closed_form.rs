@@ -1,0 +1,327 @@
+//! Physics against textbook formulas.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use telic_sim::{Model, PhysicsConfig, World};
+
+const GRAVITY: f32 = 9.81;
+
+fn world(xml: &str, timestep_secs: f32) -> World {
+    let model = Arc::new(Model::from_mjcf_str("test", xml).unwrap());
+    World::new(
+        &model,
+        &PhysicsConfig {
+            timestep_secs,
+            ..PhysicsConfig::default()
+        },
+    )
+    .unwrap()
+}
+
+fn qpos(world: &World) -> Vec<f32> {
+    let mut out = vec![0.0; world.nq()];
+    world.qpos(&mut out);
+    out
+}
+
+fn qvel(world: &World) -> Vec<f32> {
+    let mut out = vec![0.0; world.nv()];
+    world.qvel(&mut out);
+    out
+}
+
+fn run(world: &mut World, secs: f32) {
+    let steps = (secs / world.timestep_secs()).round() as usize;
+    for _ in 0..steps {
+        world.step();
+    }
+}
+
+#[test]
+fn free_fall_is_half_g_t_squared() {
+    let mut world = world(
+        r#"<mujoco><worldbody><body pos="0 0 10"><freejoint/><geom type="box" size=".1 .2 .3"/></body></worldbody></mujoco>"#,
+        0.01,
+    );
+    run(&mut world, 1.0);
+    let fallen = 10.0 - qpos(&world)[2];
+    // Semi-implicit Euler with sub-steps h overshoots by g t h / 2.
+    let h = 0.01 / 4.0;
+    let expected = 0.5 * GRAVITY + 0.5 * GRAVITY * h;
+    assert!((fallen - expected).abs() < 1e-3, "{fallen} against {expected}");
+    assert!((qvel(&world)[2] + GRAVITY).abs() < 1e-3);
+}
+
+#[test]
+fn pendulum_period_is_two_pi_root_l_over_g() {
+    // A point mass at 1 m: the ball's own inertia (0.4 m r²) is 4e-6 of m l².
+    let mut world = world(
+        r#"<mujoco><worldbody><body pos="0 0 2"><joint name="h" type="hinge" axis="0 1 0"/>
+           <geom type="sphere" size=".003" pos="0 0 -1" mass="1"/></body></worldbody></mujoco>"#,
+        0.002,
+    );
+    world.set_state(&[0.05], &[0.0]).unwrap();
+    let mut crossings = Vec::new();
+    let mut last = 0.05;
+    while crossings.len() < 6 {
+        world.step();
+        let angle = qpos(&world)[0];
+        if last > 0.0 && angle <= 0.0 {
+            crossings.push(world.time_secs());
+        }
+        last = angle;
+        assert!(world.time_secs() < 30.0, "it does not swing");
+    }
+    let period = (crossings[5] - crossings[0]) / 5.0;
+    let expected = 2.0 * std::f64::consts::PI * (1.0 / 9.81_f64).sqrt();
+    assert!((period / expected - 1.0).abs() < 0.01, "{period} against {expected}");
+    // The swing keeps its height: nothing damps a joint that has no damping.
+    let mut peak = 0.0_f32;
+    for _ in 0..2000 {
+        world.step();
+        peak = peak.max(qpos(&world)[0].abs());
+    }
+    assert!((peak / 0.05 - 1.0).abs() < 0.05, "{peak}");
+}
+
+#[test]
+fn sliding_block_stops_after_v_squared_over_two_mu_g() {
+    let mut world = world(
+        r#"<mujoco><worldbody><geom type="plane" size="5 5 .1" friction=".3"/>
+           <body pos="0 0 .05"><freejoint/><geom type="box" size=".1 .1 .05" friction=".3"/></body></worldbody></mujoco>"#,
+        0.005,
+    );
+    run(&mut world, 0.5);
+    let start = qpos(&world);
+    let mut velocity = vec![0.0; 6];
+    velocity[0] = 2.0;
+    world.set_state(&start, &velocity).unwrap();
+    run(&mut world, 2.0);
+    let slid = qpos(&world)[0] - start[0];
+    let expected = 4.0 / (2.0 * 0.3 * GRAVITY);
+    assert!((slid / expected - 1.0).abs() < 0.03, "{slid} against {expected}");
+    assert!(qvel(&world)[0].abs() < 1e-3);
+}
+
+#[test]
+fn motor_torque_gives_torque_over_inertia() {
+    // A rod of 0.2 m about its middle, axis vertical, with armature.
+    for armature in [0.0_f32, 0.05] {
+        let mut world = world(
+            &format!(
+                r#"<mujoco><worldbody><body><joint name="h" axis="0 0 1" armature="{armature}"/>
+                   <inertial pos="0 0 0" mass="1" diaginertia=".01 .01 .02"/></body></worldbody>
+                   <actuator><motor name="m" joint="h" gear="2"/></actuator></mujoco>"#
+            ),
+            0.01,
+        );
+        let motor = world.actuator_id("m").unwrap();
+        world.set_ctrl(motor, 0.15);
+        run(&mut world, 1.0);
+        let expected = 0.3 / (0.02 + armature);
+        let velocity = qvel(&world)[0];
+        assert!((velocity / expected - 1.0).abs() < 0.01, "{velocity} against {expected}");
+    }
+}
+
+#[test]
+fn motor_on_a_slide_gives_force_over_mass_and_pushes_back() {
+    // A cart (2 kg) carrying a slider (1 kg): the internal force leaves the common momentum at zero.
+    let mut world = world(
+        r#"<mujoco><option gravity="0 0 0"/><worldbody><body><joint name="a" type="slide" axis="1 0 0"/>
+           <inertial pos="0 0 0" mass="2" diaginertia=".1 .1 .1"/>
+           <body pos="0 0 .1"><joint name="b" type="slide" axis="1 0 0"/><inertial pos="0 0 0" mass="1" diaginertia=".1 .1 .1"/></body>
+           </body></worldbody><actuator><motor name="m" joint="b"/></actuator></mujoco>"#,
+        0.01,
+    );
+    let motor = world.actuator_id("m").unwrap();
+    world.set_ctrl(motor, 3.0);
+    run(&mut world, 0.5);
+    let v = qvel(&world);
+    assert!((v[0] + 3.0 * 0.5 / 2.0).abs() < 0.01, "{v:?}");
+    assert!((v[0] + v[1] - 3.0 * 0.5).abs() < 0.01, "{v:?}");
+}
+
+#[test]
+fn resting_cube_stays_for_a_minute() {
+    for (size, timestep) in [(0.02, 0.005), (0.02, 0.002), (0.5, 0.01)] {
+        let mut world = world(
+            &format!(
+                r#"<mujoco><worldbody><geom type="plane" size="5 5 .1"/>
+                   <body pos="0 0 {size}"><freejoint/><geom type="box" size="{size} {size} {size}"/></body></worldbody></mujoco>"#
+            ),
+            timestep,
+        );
+        run(&mut world, 1.0);
+        let start = qpos(&world);
+        run(&mut world, 60.0);
+        let end = qpos(&world);
+        let moved = (0..3).map(|i| (end[i] - start[i]).powi(2)).sum::<f32>().sqrt();
+        let dot = (3..7).map(|i| end[i] * start[i]).sum::<f32>().abs().min(1.0);
+        let turned = 2.0 * dot.acos().to_degrees();
+        assert!(moved < 1e-3 && turned < 1.0, "size {size}, step {timestep}: moved {moved} m, turned {turned} deg");
+        assert!((end[2] - size).abs() < 1e-3, "size {size}: sinks to {}", end[2]);
+    }
+}
+
+#[test]
+fn contact_force_of_a_resting_body_is_its_weight() {
+    let mut world = world(
+        r#"<mujoco><worldbody><geom name="floor" type="plane" size="5 5 .1"/>
+           <body name="cube" pos="0 0 .02"><freejoint/><geom name="cube" type="box" size=".02 .02 .02" mass=".08"/></body></worldbody></mujoco>"#,
+        0.005,
+    );
+    run(&mut world, 2.0);
+    let (floor, cube) = (world.geom_id("floor").unwrap(), world.geom_id("cube").unwrap());
+    let force = world.contact_force(floor, cube);
+    let weight = 0.08 * GRAVITY;
+    assert!((force.z / weight - 1.0).abs() < 0.05, "{force:?} against {weight}");
+    assert!(force.x.abs() < 0.01 * weight && force.y.abs() < 0.01 * weight);
+    let on_body = world.body_contact_force(world.body_id("cube").unwrap());
+    assert_eq!(on_body, force);
+    assert_eq!(world.contact_force(cube, floor), -force);
+}
+
+#[test]
+fn friction_force_on_a_slope_is_the_downhill_weight() {
+    // 20 degrees, friction 1: the cube sticks, and the force is vertical.
+    let mut world = world(
+        r#"<mujoco><worldbody><geom name="floor" type="plane" size="5 5 .1" euler="0 20 0"/>
+           <body name="cube" pos="0.0085505 0 0.0234923" euler="0 20 0"><freejoint/><geom name="cube" type="box" size=".025 .025 .025" mass=".1"/></body></worldbody></mujoco>"#,
+        0.005,
+    );
+    run(&mut world, 1.0);
+    let v = qvel(&world);
+    assert!(v.iter().all(|v| v.abs() < 1e-2), "{v:?}");
+    let force = world.body_contact_force(world.body_id("cube").unwrap());
+    let weight = 0.1 * GRAVITY;
+    assert!((force.z / weight - 1.0).abs() < 0.05, "{force:?}");
+    assert!(force.x.abs() < 0.05 * weight, "{force:?}");
+}
+
+#[test]
+fn double_pendulum_keeps_its_energy() {
+    let mut world = world(
+        r#"<mujoco><worldbody><body pos="0 0 2"><joint axis="0 1 0"/><geom type="capsule" size=".02" fromto="0 0 0 0 0 -.5" mass="1"/>
+           <body name="lower" pos="0 0 -.5"><joint axis="0 1 0"/><geom type="capsule" size=".02" fromto="0 0 0 0 0 -.5" mass="1"
+             contype="0" conaffinity="0"/></body></body></worldbody></mujoco>"#,
+        0.002,
+    );
+    world.set_state(&[1.2, 0.4], &[0.0, 0.0]).unwrap();
+    // Capsule about its centre, lateral: cylinder and two half balls.
+    let (r, h) = (0.02_f64, 0.5_f64);
+    let (cylinder, ball) = (r * r * h, 4.0 / 3.0 * r * r * r);
+    let (cylinder, ball) = (cylinder / (cylinder + ball), ball / (cylinder + ball));
+    let inertia = cylinder * (3.0 * r * r + h * h) / 12.0 + ball * (0.4 * r * r + h * h / 4.0 + 0.375 * h * r);
+    let energy = |world: &World| {
+        let (q, v) = (qpos(world), qvel(world));
+        let (a, b) = (f64::from(q[0]), f64::from(q[0] + q[1]));
+        let (wa, wb) = (f64::from(v[0]), f64::from(v[0] + v[1]));
+        let kinetic = 0.5 * inertia * (wa * wa + wb * wb)
+            + 0.5 * (0.25 * wa).powi(2)
+            + 0.5 * ((0.5 * wa).powi(2) + (0.25 * wb).powi(2) + 2.0 * 0.125 * wa * wb * (a - b).cos());
+        kinetic - 9.81 * (0.25 * a.cos() + 0.5 * a.cos() + 0.25 * b.cos())
+    };
+    let start = energy(&world);
+    // The most that can be exchanged: hanging straight down against the start.
+    let scale = start + 9.81;
+    // The implicit Coriolis term dissipates, by an amount of first order in the step; it never adds energy.
+    for second in 1..=20 {
+        run(&mut world, 1.0);
+        let drift = (energy(&world) - start) / scale;
+        assert!((-0.1..0.01).contains(&drift), "after {second} s the energy is off by {:.1} %", drift * 100.0);
+    }
+}
+
+#[test]
+fn servo_sags_by_load_over_gain() {
+    let mut world = world(
+        r#"<mujoco><worldbody><body pos="0 0 1"><joint name="h" axis="0 1 0" armature=".1"/>
+           <geom type="sphere" size=".01" pos=".5 0 0" mass="2"/></body></worldbody>
+           <actuator><position name="s" joint="h" kp="400" kv="40"/></actuator></mujoco>"#,
+        0.005,
+    );
+    run(&mut world, 5.0);
+    let sag = qpos(&world)[0];
+    let expected = 2.0 * GRAVITY * 0.5 * sag.cos() / 400.0;
+    assert!((sag / expected - 1.0).abs() < 0.005, "{sag} against {expected}");
+}
+
+#[test]
+fn servo_force_stays_within_its_range() {
+    // The load of 9.81 N m exceeds the limit of 5: the arm falls as if only the rest acted.
+    let mut world = world(
+        r#"<mujoco><worldbody><body pos="0 0 1"><joint name="h" axis="0 1 0"/>
+           <geom type="sphere" size=".01" pos=".5 0 0" mass="2"/></body></worldbody>
+           <actuator><position name="s" joint="h" kp="400" kv="40" forcerange="-5 5"/></actuator></mujoco>"#,
+        0.002,
+    );
+    run(&mut world, 0.1);
+    let expected = 0.5 * (9.81 - 5.0) / 0.5 * 0.01;
+    let fallen = qpos(&world)[0];
+    assert!((fallen / expected - 1.0).abs() < 0.1, "{fallen} against {expected}");
+}
+
+#[test]
+fn velocity_servo_reaches_its_speed() {
+    let mut world = world(
+        r#"<mujoco><option gravity="0 0 0"/><worldbody><body><joint name="h" type="slide" axis="1 0 0"/>
+           <inertial pos="0 0 0" mass="1" diaginertia=".1 .1 .1"/></body></worldbody>
+           <actuator><velocity name="s" joint="h" kv="50" ctrlrange="-1 1"/></actuator></mujoco>"#,
+        0.01,
+    );
+    let servo = world.actuator_id("s").unwrap();
+    world.set_ctrl(servo, 3.0);
+    assert_eq!(world.ctrl(servo), 1.0);
+    run(&mut world, 1.0);
+    assert!((qvel(&world)[0] - 1.0).abs() < 1e-3);
+}
+
+#[test]
+fn joint_spring_and_damper_follow_the_oscillator() {
+    // m = 1, k = 100, d = 2: ω = √(100 − 1), amplitude falls by e^(−t).
+    let mut world = world(
+        r#"<mujoco><option gravity="0 0 0"/><worldbody><body><joint name="h" type="slide" axis="1 0 0" stiffness="100" damping="2" springref=".2"/>
+           <inertial pos="0 0 0" mass="1" diaginertia=".1 .1 .1"/></body></worldbody></mujoco>"#,
+        0.001,
+    );
+    run(&mut world, 1.0);
+    let t = 1.0_f32;
+    let w = 99.0_f32.sqrt();
+    let expected = 0.2 - 0.2 * (-t).exp() * ((w * t).cos() + (w * t).sin() / w);
+    let position = qpos(&world)[0];
+    assert!((position - expected).abs() < 0.005, "{position} against {expected}");
+}
+
+#[test]
+fn joint_limits_hold() {
+    let mut world = world(
+        r#"<mujoco><worldbody><body pos="0 0 1"><joint name="h" axis="0 1 0" range="-30 30"/>
+           <geom type="sphere" size=".05" pos=".5 0 0" mass="2"/></body></worldbody></mujoco>"#,
+        0.005,
+    );
+    run(&mut world, 3.0);
+    let angle = qpos(&world)[0].to_degrees();
+    assert!((angle - 30.0).abs() < 0.5, "{angle}");
+}
+
+#[test]
+fn coupled_joints_move_together() {
+    let mut world = world(
+        r#"<mujoco><option gravity="0 0 0"/><worldbody>
+           <body><joint name="a" type="slide" axis="1 0 0"/><inertial pos="0 0 0" mass="1" diaginertia=".1 .1 .1"/></body>
+           <body pos="0 1 0"><joint name="b" type="slide" axis="1 0 0"/><inertial pos="0 0 0" mass="1" diaginertia=".1 .1 .1"/></body>
+           </worldbody><equality><joint joint1="b" joint2="a" polycoef="0.1 2"/></equality>
+           <actuator><motor name="m" joint="a"/></actuator></mujoco>"#,
+        0.005,
+    );
+    world.set_state(&[0.0, 0.1], &[0.0, 0.0]).unwrap();
+    let motor = world.actuator_id("m").unwrap();
+    world.set_ctrl(motor, 1.0);
+    run(&mut world, 1.0);
+    let q = qpos(&world);
+    assert!((q[1] - 0.1 - 2.0 * q[0]).abs() < 1e-3, "{q:?}");
+    // Effective mass 1 + 2²·1.
+    assert!((q[0] / (0.5 / 5.0) - 1.0).abs() < 0.02, "{q:?}");
+}

@@ -1,0 +1,253 @@
+//! Play data from a scripted demonstrator, in parallel, with the same file for any number of threads.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use camino::Utf8PathBuf;
+use ndarray::Array2;
+use serde::Serialize;
+use telic_datasets::{DatasetWriter, Episode, Metadata};
+use telic_envs::{DemonstratorSpec, EnvError, EnvSpec};
+use telic_seed::Seed;
+
+use crate::FlowError;
+
+/// Episodes that a worker may be ahead of the writer, per worker: bounds the memory of a slow disk.
+const EPISODES_AHEAD: usize = 4;
+
+/// What to collect.
+#[derive(Clone, Debug)]
+pub struct CollectConfig {
+    /// Environment id.
+    pub env: String,
+    /// Demonstrator name; the first of the environment if not given.
+    pub demonstrator: Option<String>,
+    /// File to write, `.npz`.
+    pub out: Utf8PathBuf,
+    /// Number of episodes.
+    pub episodes: usize,
+    /// Seed of the whole file.
+    pub seed: u64,
+    /// Worker threads; does not change the file.
+    pub threads: usize,
+    /// Scale of the demonstrator's action noise, 1 as published.
+    pub noise: f32,
+}
+
+/// What was collected.
+#[derive(Clone, Debug, Serialize)]
+pub struct Collected {
+    /// Environment id.
+    pub env: String,
+    /// Demonstrator name.
+    pub demonstrator: String,
+    /// The file.
+    pub path: Utf8PathBuf,
+    /// Episodes in the file.
+    pub episodes: usize,
+    /// Transitions in the file.
+    pub transitions: usize,
+    /// Episodes that were in success at any step.
+    pub successes: usize,
+    /// Episodes that an interrupted call had left, and that were kept.
+    pub resumed_episodes: usize,
+    /// Wall time in seconds.
+    pub seconds: f64,
+}
+
+/// Collects `config.episodes` episodes. Calls `progress(episodes, transitions)` after each one that is written.
+///
+/// An interrupted collection (`stop`, a kill, a power cut) keeps the episodes that were complete; the same call
+/// goes on from there and ends with the same file.
+///
+/// # Errors
+/// [`FlowError::Argument`] before anything is written; [`FlowError::Stopped`] when `stop` was set.
+pub fn collect(
+    config: &CollectConfig,
+    stop: &AtomicBool,
+    mut progress: impl FnMut(usize, usize),
+) -> Result<Collected, FlowError> {
+    let started = std::time::Instant::now();
+    let spec = telic_envs::spec(&config.env)?;
+    let demonstrator = demonstrator_spec(spec, config.demonstrator.as_deref())?;
+    positive("episodes", config.episodes)?;
+    positive("threads", config.threads)?;
+    if !(config.noise.is_finite() && config.noise >= 0.0) {
+        return Err(FlowError::Argument {
+            name: "noise",
+            value: config.noise.to_string(),
+            expected: "a finite number of at least 0".to_owned(),
+        });
+    }
+    let seed = Seed::new(config.seed).child("collect");
+    let mut writer = DatasetWriter::resume(&config.out, metadata(spec, demonstrator, config))?;
+    let first = writer.num_episodes();
+    let mut successes = writer.num_successes();
+    let next = AtomicUsize::new(first);
+    let written = AtomicUsize::new(first);
+    let failed = AtomicBool::new(false);
+    let halted = || stop.load(Ordering::Relaxed) || failed.load(Ordering::Relaxed);
+    let (sender, receiver) = mpsc::channel::<(usize, Result<Episode, EnvError>)>();
+
+    std::thread::scope(|scope| -> Result<(), FlowError> {
+        for _ in 0..config.threads {
+            let sender = sender.clone();
+            let (next, written, halted) = (&next, &written, &halted);
+            scope.spawn(move || {
+                let mut expert = match (demonstrator.make)(config.noise) {
+                    Ok(expert) => expert,
+                    Err(error) => {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        let _ = sender.send((index, Err(error)));
+                        return;
+                    }
+                };
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    while index > written.load(Ordering::Relaxed) + config.threads * EPISODES_AHEAD {
+                        if halted() {
+                            return;
+                        }
+                        std::thread::sleep(std::time::Duration::from_millis(1));
+                    }
+                    if index >= config.episodes || halted() {
+                        return;
+                    }
+                    let episode =
+                        run_episode(expert.as_mut(), spec, demonstrator, seed.index(index as u64).value());
+                    if sender.send((index, episode)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        // The writer takes episodes in index order, whatever order they finish in.
+        let write_all = |failed: &AtomicBool| -> Result<(), FlowError> {
+            let mut waiting = BTreeMap::new();
+            for (index, episode) in &receiver {
+                waiting.insert(index, episode);
+                while let Some(episode) = waiting.remove(&writer.num_episodes()) {
+                    let episode = episode?;
+                    successes += usize::from(episode.success);
+                    writer.append_episode(&episode)?;
+                    written.store(writer.num_episodes(), Ordering::Relaxed);
+                    progress(writer.num_episodes(), writer.num_transitions());
+                }
+                if failed.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        let mut write_all = write_all;
+        let outcome = write_all(&failed);
+        failed.store(outcome.is_err(), Ordering::Relaxed);
+        outcome
+    })?;
+
+    if writer.num_episodes() < config.episodes {
+        let kept = writer.num_episodes();
+        return Err(FlowError::Stopped(format!(
+            "{kept} of {} episodes are kept; the same command goes on from there",
+            config.episodes
+        )));
+    }
+    let (episodes, transitions) = (writer.num_episodes(), writer.num_transitions());
+    writer.finish()?;
+    Ok(Collected {
+        env: spec.id.to_owned(),
+        demonstrator: demonstrator.name.to_owned(),
+        path: config.out.clone(),
+        episodes,
+        transitions,
+        successes,
+        resumed_episodes: first,
+        seconds: started.elapsed().as_secs_f64(),
+    })
+}
+
+/// The demonstrator of this name, or the environment's first.
+pub fn demonstrator_spec<'a>(
+    spec: &'a EnvSpec,
+    name: Option<&str>,
+) -> Result<&'a DemonstratorSpec, EnvError> {
+    let found = match name {
+        None => spec.demonstrators.first(),
+        Some(name) => spec.demonstrators.iter().find(|demonstrator| demonstrator.name == name),
+    };
+    found.ok_or_else(|| EnvError::UnknownDemonstrator {
+        id: spec.id,
+        name: name.unwrap_or_default().to_owned(),
+        known: spec.demonstrators.iter().map(|demonstrator| demonstrator.name).collect::<Vec<_>>().join(", "),
+    })
+}
+
+fn positive(name: &'static str, value: usize) -> Result<(), FlowError> {
+    if value == 0 {
+        return Err(FlowError::Argument { name, value: "0".to_owned(), expected: "at least 1".to_owned() });
+    }
+    Ok(())
+}
+
+fn metadata(spec: &EnvSpec, demonstrator: &DemonstratorSpec, config: &CollectConfig) -> Metadata {
+    Metadata {
+        env: spec.id.to_owned(),
+        env_version: spec.version,
+        seed: Some(config.seed),
+        generator: format!("telic {} collect", env!("CARGO_PKG_VERSION")),
+        demonstrator: demonstrator.name.to_owned(),
+        options: [("noise".to_owned(), config.noise.to_string())].into(),
+        control_hz: spec.control_hz,
+        observation_names: spec.observation.iter().map(|entry| entry.name.clone()).collect(),
+        action_names: spec.action.iter().map(|entry| entry.name.clone()).collect(),
+        goal_indices: spec.goal.indices.clone(),
+        goal_tolerance: spec.goal.tolerance,
+        goal_point_dim: spec.goal.point_dim,
+        goal_metres_per_unit: spec.goal.metres_per_unit,
+        ..Metadata::default()
+    }
+}
+
+/// Runs one play episode: T+1 rows, the last one holding the final state and the last action again.
+fn run_episode(
+    expert: &mut dyn telic_envs::Demonstrator,
+    spec: &EnvSpec,
+    demonstrator: &DemonstratorSpec,
+    seed: u64,
+) -> Result<Episode, EnvError> {
+    expert.reset(seed, None)?;
+    let (mut observations, mut actions) = (Vec::new(), Vec::new());
+    let (mut qpos, mut qvel) = (Vec::new(), Vec::new());
+    let mut action = vec![0.0; spec.action_dim()];
+    let mut success = false;
+    let mut rows = 1;
+    let mut finished = false;
+    while !finished {
+        observations.extend_from_slice(expert.env().observation());
+        expert.env().state(&mut qpos, &mut qvel);
+        expert.act(&mut action);
+        actions.extend_from_slice(&action);
+        let step = expert.step(&action)?;
+        success |= step.success;
+        rows += 1;
+        finished = expert.finished() || step.terminated || rows > demonstrator.episode_steps;
+    }
+    observations.extend_from_slice(expert.env().observation());
+    expert.env().state(&mut qpos, &mut qvel);
+    actions.extend_from_slice(&action);
+    let table = |values: Vec<f32>| {
+        let columns = values.len() / rows;
+        Array2::from_shape_vec((rows, columns), values).expect("every row has the same columns")
+    };
+    Ok(Episode {
+        observations: table(observations),
+        actions: table(actions),
+        qpos: Some(table(qpos)),
+        qvel: Some(table(qvel)),
+        button_states: None,
+        seed,
+        success,
+    })
+}

@@ -1,0 +1,294 @@
+//! `telic bench`: one measurement at a time, for anyone who compares machines.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use camino::Utf8PathBuf;
+use rand::RngExt;
+use serde::Serialize;
+use telic::FlowError;
+use telic::evaluate::threads;
+use telic_datasets::{Dataset, HindsightConfig, HindsightSampler, TransitionBatch};
+use telic_envs::{AutoresetMode, ResetOptions, VecEnv, VecOptions};
+use telic_policies::{
+    DataPart, Device, TrainConfig, TrainingTask, benchmark_act, benchmark_updates, synthetic_dataset,
+};
+use telic_seed::Seed;
+
+use super::Outcome;
+use crate::Context;
+use crate::output::print_json;
+
+/// Measure simulation, sampling, training or acting.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  telic bench sim --env cube-single --worlds 64 --threads 2 --seconds 5\n  \
+                        telic bench sample --dataset block-push.npz --batch 1024\n  \
+                        telic bench train --policy beso --env block-push --batch 256\n  \
+                        telic bench act --policy beso --env block-push")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    /// Environment steps per second with uniformly random actions.
+    Sim(SimArgs),
+    /// Hindsight batches per second.
+    Sample(SampleArgs),
+    /// Milliseconds per training update.
+    Train(PolicyArgs),
+    /// Microseconds per action at batch 1.
+    Act(PolicyArgs),
+}
+
+#[derive(clap::Args)]
+struct SimArgs {
+    /// Environment id.
+    #[arg(long)]
+    env: String,
+    /// Environments stepped side by side.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    worlds: u32,
+    /// Threads; all by default.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    threads: Option<u32>,
+    /// Seconds to measure.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Seed of worlds and actions.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+#[derive(clap::Args)]
+struct SampleArgs {
+    /// Dataset (.npz).
+    #[arg(long)]
+    dataset: Utf8PathBuf,
+    /// Rows per batch.
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
+    /// Seconds to measure.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+}
+
+#[derive(clap::Args)]
+struct PolicyArgs {
+    /// Policy id.
+    #[arg(long)]
+    policy: String,
+    /// Environment whose dims are used.
+    #[arg(long)]
+    env: String,
+    /// Rows per batch (training).
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
+    /// Seconds to measure.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Setting of the policy, for example `embed_dim=128`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct SimReport {
+    env: String,
+    worlds: usize,
+    threads: usize,
+    steps_per_second: f64,
+    physics_steps_per_second: f64,
+}
+
+#[derive(Serialize)]
+struct SampleReport {
+    batch: usize,
+    batches_per_second: f64,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
+    match &args.what {
+        What::Sim(args) => {
+            let report = sim(args)?;
+            if context.json {
+                print_json(&report);
+            } else {
+                println!(
+                    "{}: {:.0} steps/s ({:.0} physics steps/s), {} worlds, {} threads",
+                    report.env,
+                    report.steps_per_second,
+                    report.physics_steps_per_second,
+                    report.worlds,
+                    report.threads
+                );
+            }
+        }
+        What::Sample(args) => {
+            let report = sample(args)?;
+            if context.json {
+                print_json(&report);
+            } else {
+                println!("{:.0} batches/s of {} rows", report.batches_per_second, report.batch);
+            }
+        }
+        What::Train(args) => bench_train(args, context)?,
+        What::Act(args) => bench_act(args, context)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measured_seconds(seconds: f64) -> Result<Duration, FlowError> {
+    Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero()).ok_or_else(|| {
+        FlowError::Argument {
+            name: "seconds",
+            value: seconds.to_string(),
+            expected: "a positive number".to_owned(),
+        }
+    })
+}
+
+/// Random actions drawn before the clock starts, episodes restarted as they end.
+fn sim(args: &SimArgs) -> Result<SimReport, FlowError> {
+    let seconds = measured_seconds(args.seconds)?;
+    let spec = telic_envs::spec(&args.env)?;
+    let worlds = args.worlds as usize;
+    let threads = args.threads.map_or_else(threads, |threads| threads as usize);
+    let options = VecOptions { threads, autoreset: AutoresetMode::SameStep };
+    let mut envs = VecEnv::new(spec, worlds, options)?;
+    envs.reset(args.seed, &ResetOptions::default())?;
+    let mut rng = Seed::new(args.seed).child("bench").rng();
+    let actions: Vec<Vec<f32>> = (0..64)
+        .map(|_| (0..worlds * spec.action_dim()).map(|_| rng.random_range(-1.0..=1.0)).collect())
+        .collect();
+    for actions in actions.iter().take(8) {
+        envs.step(actions)?;
+    }
+    let timestep = envs.env(0).map_or(1.0, |env| f64::from(env.world().timestep_secs()));
+    let substeps = 1.0 / (spec.control_hz * timestep);
+    let (start, mut calls) = (Instant::now(), 0_usize);
+    while start.elapsed() < seconds {
+        envs.step(&actions[calls % actions.len()])?;
+        calls += 1;
+    }
+    let steps_per_second = (calls * worlds) as f64 / start.elapsed().as_secs_f64();
+    Ok(SimReport {
+        env: spec.id.to_owned(),
+        worlds,
+        threads,
+        steps_per_second,
+        physics_steps_per_second: steps_per_second * substeps,
+    })
+}
+
+fn sample(args: &SampleArgs) -> Result<SampleReport, FlowError> {
+    let seconds = measured_seconds(args.seconds)?;
+    let dataset = Arc::new(Dataset::load(&args.dataset)?);
+    let sampler = HindsightSampler::new(dataset, HindsightConfig::default())?;
+    let mut batch = TransitionBatch::with_size(args.batch as usize);
+    let mut rng = Seed::new(0).child("bench").rng();
+    sampler.sample(&mut rng, &mut batch);
+    let (start, mut batches) = (Instant::now(), 0_u64);
+    while start.elapsed() < seconds {
+        sampler.sample(&mut rng, &mut batch);
+        batches += 1;
+    }
+    Ok(SampleReport {
+        batch: args.batch as usize,
+        batches_per_second: batches as f64 / start.elapsed().as_secs_f64(),
+    })
+}
+
+#[derive(Serialize)]
+struct TrainReport {
+    policy: String,
+    env: String,
+    batch: usize,
+    ms_per_update: f64,
+    p90_ms: f64,
+    updates: usize,
+    peak_memory_mib: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct ActReport {
+    policy: String,
+    env: String,
+    p50_us: f64,
+    p99_us: f64,
+    calls: usize,
+}
+
+/// The configuration of a benchmark, and random walks with the dims of the environment.
+fn bench_setup(args: &PolicyArgs) -> Result<(TrainConfig, Arc<Dataset>), FlowError> {
+    measured_seconds(args.seconds)?;
+    let spec = telic_envs::spec(&args.env)?;
+    let mut overrides = vec![
+        "dataset=\"synthetic\"".to_owned(),
+        format!("policy.id={:?}", args.policy),
+        format!("batch_size={}", args.batch),
+    ];
+    overrides.extend(args.set.iter().map(|setting| format!("policy.{setting}")));
+    let config = TrainConfig::parse("", "the command line", &overrides)?;
+    let dataset = synthetic_dataset(spec.observation_dim(), spec.action_dim(), 64, 200)
+        .expect("walks of 200 steps with the dims of an environment are a dataset");
+    Ok((config, Arc::new(dataset)))
+}
+
+fn bench_train(args: &PolicyArgs, context: &Context) -> Result<(), FlowError> {
+    let (config, dataset) = bench_setup(args)?;
+    let trial = benchmark_updates(&config, Arc::clone(&dataset), 2, 3)?;
+    let updates = (args.seconds * 1e3 / trial.ms_per_update).ceil().clamp(5.0, 100_000.0) as usize;
+    let figures = benchmark_updates(&config, dataset, 3, updates)?;
+    let report = TrainReport {
+        policy: args.policy.clone(),
+        env: args.env.clone(),
+        batch: args.batch as usize,
+        ms_per_update: figures.ms_per_update,
+        p90_ms: figures.p90_ms,
+        updates: figures.updates,
+        peak_memory_mib: figures.peak_memory_mib,
+    };
+    if context.json {
+        print_json(&report);
+    } else {
+        println!(
+            "{} on {}: {:.2} ms per update of {} (90 % within {:.2} ms, {} updates)",
+            report.policy, report.env, report.ms_per_update, report.batch, report.p90_ms, report.updates
+        );
+    }
+    Ok(())
+}
+
+fn bench_act(args: &PolicyArgs, context: &Context) -> Result<(), FlowError> {
+    let (config, dataset) = bench_setup(args)?;
+    let task = TrainingTask {
+        data: DataPart::all(dataset),
+        seed: Seed::new(config.seed),
+        steps: config.steps,
+        batch_size: config.batch_size,
+    };
+    let spec = telic_policies::spec(&config.policy.id).expect("the configuration was checked");
+    let mut policy = (spec.train)(&config.policy.settings, task, Device::Cpu)?.policy()?;
+    let trial = benchmark_act(policy.as_mut(), 1, 20, 20)?;
+    let calls = (args.seconds * 1e6 / trial.p50_us).ceil().clamp(100.0, 1_000_000.0) as usize;
+    let figures = benchmark_act(policy.as_mut(), 1, 20, calls)?;
+    let report = ActReport {
+        policy: args.policy.clone(),
+        env: args.env.clone(),
+        p50_us: figures.p50_us,
+        p99_us: figures.p99_us,
+        calls: figures.calls,
+    };
+    if context.json {
+        print_json(&report);
+    } else {
+        println!(
+            "{} on {}: {:.0} µs per action (99 % within {:.0} µs, {} calls)",
+            report.policy, report.env, report.p50_us, report.p99_us, report.calls
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! `telic evaluate`: success of a trained policy.
+
+use std::process::ExitCode;
+
+use camino::Utf8PathBuf;
+use telic::FlowError;
+use telic::evaluate::{EvaluateConfig, Evaluation, evaluate, threads};
+use telic_policies::config_table::apply_overrides;
+use telic_policies::{Checkpoint, Device, PolicyError, Problems};
+
+use super::Outcome;
+use crate::Context;
+use crate::output::{percent, print_json, print_table, progress_bar};
+
+/// Measure a trained policy on the tasks of its environment. Writes `evaluation.json` into the run folder.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  telic evaluate runs/beso --episodes 100\n  \
+                        telic evaluate runs/beso --set sampler.steps=5 --set sampler.guidance=2.0")]
+pub(crate) struct Args {
+    /// Run folder or checkpoint folder.
+    path: Utf8PathBuf,
+    /// Environment; the one of the run by default.
+    #[arg(long)]
+    env: Option<String>,
+    /// Episodes in all, dealt out over the tasks.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    episodes: u32,
+    /// Seed of worlds and policy.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Only these tasks, by name.
+    #[arg(long = "task")]
+    tasks: Vec<String>,
+    /// Worlds stepped side by side.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    worlds: u32,
+    /// Threads that step the worlds; all by default. Does not change the result.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    threads: Option<u32>,
+    /// Inference setting of the policy, for example `sampler.steps=5`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Where to write the result; `evaluation.json` in the run folder by default.
+    #[arg(long)]
+    out: Option<Utf8PathBuf>,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
+    let checkpoint = Checkpoint::open(&args.path)?;
+    let mut policy = checkpoint.policy(Device::Cpu)?;
+    policy.configure(&overrides_table(&args.set)?)?;
+    let spec = telic_envs::spec(args.env.as_deref().unwrap_or(&checkpoint.manifest.data.env))?;
+    let tasks = args
+        .tasks
+        .iter()
+        .map(|name| telic::evaluate::task_index(spec, name))
+        .collect::<Result<Vec<_>, FlowError>>()?;
+    let config = EvaluateConfig {
+        episodes: args.episodes as usize,
+        seed: args.seed,
+        worlds: args.worlds as usize,
+        threads: args.threads.map_or_else(threads, |threads| threads as usize),
+        tasks,
+    };
+    let bar = progress_bar(u64::from(args.episodes), "episodes");
+    let outcome =
+        evaluate(policy.as_mut(), spec, &config, &context.stop, |episodes, successes| {
+            bar.set_position(episodes as u64);
+            bar.set_message(format!("{successes} with success"));
+        });
+    bar.finish_and_clear();
+    let (evaluation, _) = outcome?;
+    let out = args.out.clone().unwrap_or_else(|| args.path.join("evaluation.json"));
+    telic::evaluate::write(&evaluation, &out)?;
+    if context.json {
+        print_json(&evaluation);
+    } else {
+        print_evaluation(&evaluation);
+        println!("\nwritten to {out}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A row per task, and one over all.
+pub(crate) fn print_evaluation(evaluation: &Evaluation) {
+    let mut header = vec!["task", "success [95 %]", "episodes"];
+    header.extend(evaluation.metrics.keys().map(String::as_str));
+    let mut rows: Vec<Vec<String>> = evaluation
+        .tasks
+        .iter()
+        .map(|task| {
+            let mut row = vec![
+                task.name.clone(),
+                percent(task.success_rate, task.ci95),
+                task.episodes.to_string(),
+            ];
+            row.extend(
+                evaluation
+                    .metrics
+                    .keys()
+                    .map(|name| task.metrics.get(name).map_or(String::new(), |value| format!("{value:.3}"))),
+            );
+            row
+        })
+        .collect();
+    let mut all = vec![
+        "all".to_owned(),
+        percent(evaluation.success_rate, evaluation.ci95),
+        evaluation.episodes.to_string(),
+    ];
+    all.extend(evaluation.metrics.values().map(|value| format!("{value:.3}")));
+    rows.push(all);
+    println!("{}, seed {}", evaluation.env, evaluation.seed);
+    print_table(&header, &rows);
+}
+
+/// Reads `key.of.table=value` overrides of inference settings.
+fn overrides_table(overrides: &[String]) -> Result<toml::Table, FlowError> {
+    let (mut table, mut problems) = (toml::Table::new(), Problems::new());
+    apply_overrides(&mut table, overrides, &mut problems);
+    problems.into_result().map_err(|problems| PolicyError::Settings(problems).into()).map(|()| table)
+}

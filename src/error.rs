@@ -1,0 +1,85 @@
+//! What a flow can fail with.
+
+use camino::Utf8PathBuf;
+
+/// A failure of one of the flows, with its cause.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FlowError {
+    /// The environment refused.
+    #[error(transparent)]
+    Env(#[from] telic_envs::EnvError),
+    /// A batch of environments refused.
+    #[error(transparent)]
+    VecEnv(#[from] telic_envs::VecError),
+    /// A dataset cannot be read or written.
+    #[error(transparent)]
+    Dataset(#[from] telic_datasets::DatasetError),
+    /// Batches cannot be drawn from a dataset.
+    #[error(transparent)]
+    Sampler(#[from] telic_datasets::SamplerError),
+    /// A policy cannot be trained, loaded or run.
+    #[error(transparent)]
+    Policy(#[from] telic_policies::PolicyError),
+    /// A checkpoint cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] telic_policies::CheckpointError),
+    /// A configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] telic_policies::ConfigError),
+    /// A run cannot start or go on.
+    #[error(transparent)]
+    Train(#[from] telic_policies::TrainError),
+    /// A recording cannot be made.
+    #[error(transparent)]
+    Viz(#[from] telic_viz::VizError),
+    /// A number that makes no sense.
+    #[error("`{name}` is {value}, expected {expected}")]
+    Argument {
+        /// The argument.
+        name: &'static str,
+        /// What was given.
+        value: String,
+        /// What it takes.
+        expected: String,
+    },
+    /// Two things that do not fit each other.
+    #[error("{what}: {left} against {right}")]
+    Mismatch {
+        /// What does not fit.
+        what: &'static str,
+        /// One side.
+        left: String,
+        /// The other side.
+        right: String,
+    },
+    /// A file that cannot be used.
+    #[error("{reason}\nin {path}")]
+    File {
+        /// What is wrong.
+        reason: String,
+        /// Where.
+        path: Utf8PathBuf,
+    },
+    /// The user asked to stop.
+    #[error("stopped: {0}")]
+    Stopped(String),
+}
+
+impl FlowError {
+    /// Whether the call itself was wrong, as opposed to something that failed on the way.
+    pub fn is_usage(&self) -> bool {
+        use telic_envs::EnvError;
+        matches!(
+            self,
+            Self::Argument { .. }
+                | Self::Config(_)
+                | Self::Policy(telic_policies::PolicyError::Settings(_))
+                | Self::Env(
+                    EnvError::UnknownId { .. }
+                        | EnvError::UnknownDemonstrator { .. }
+                        | EnvError::UnknownTask { .. }
+                )
+        )
+    }
+}

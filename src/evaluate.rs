@@ -1,0 +1,335 @@
+//! Success of a policy on the evaluation tasks, over parallel worlds.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use camino::Utf8Path;
+use ndarray::{Array2, ArrayView2};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use telic_envs::{EnvError, EnvSpec, GoalEnv, ResetOptions, Start, Step};
+use telic_policies::Policy;
+use telic_seed::{Rng, Seed};
+
+use crate::interval::{Interval, mean};
+use crate::FlowError;
+
+/// What to evaluate.
+#[derive(Clone, Debug)]
+pub struct EvaluateConfig {
+    /// Episodes in all, dealt out over the tasks in turn.
+    pub episodes: usize,
+    /// Seed of every episode and of the policy's draws.
+    pub seed: u64,
+    /// Worlds stepped in parallel; part of the result's definition, since a batch of another size may round differently.
+    pub worlds: usize,
+    /// Threads that step the worlds; does not change the result.
+    pub threads: usize,
+    /// Tasks by index; all if empty.
+    pub tasks: Vec<usize>,
+}
+
+impl Default for EvaluateConfig {
+    fn default() -> Self {
+        Self { episodes: 100, seed: 0, worlds: 50, threads: threads(), tasks: Vec::new() }
+    }
+}
+
+/// Threads of this machine.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// One finished episode.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpisodeResult {
+    /// Position in the evaluation.
+    pub episode: usize,
+    /// Index of the task.
+    pub task: usize,
+    /// Whether the goal was reached.
+    pub success: bool,
+    /// Control steps taken.
+    pub steps: usize,
+    /// Sum of rewards.
+    pub episode_return: f64,
+    /// Further scores of the environment.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// Results of one task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskResult {
+    /// Name of the task.
+    pub name: String,
+    /// Fraction of episodes that reached the goal.
+    pub success_rate: f64,
+    /// Wilson 95 % interval.
+    pub ci95: Interval,
+    /// Episodes of this task.
+    pub episodes: usize,
+    /// Mean of each further score.
+    #[serde(flatten)]
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// Results over all tasks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Environment id.
+    pub env: String,
+    /// Fraction of episodes that reached the goal.
+    pub success_rate: f64,
+    /// Wilson 95 % interval.
+    pub ci95: Interval,
+    /// Episodes in all.
+    pub episodes: usize,
+    /// Mean sum of rewards.
+    pub mean_return: f64,
+    /// Mean control steps.
+    pub mean_steps: f64,
+    /// Seed.
+    pub seed: u64,
+    /// Per task.
+    pub tasks: Vec<TaskResult>,
+    /// Mean of each further score (block-push: `reward`, `result`).
+    #[serde(flatten)]
+    pub metrics: BTreeMap<String, f64>,
+    /// 95 % interval of each further score's mean.
+    pub metrics_ci95: BTreeMap<String, Interval>,
+}
+
+/// One world and what runs in it.
+struct Slot {
+    env: Box<dyn GoalEnv>,
+    /// Episode being run; `None` when there is nothing left for this world.
+    episode: Option<usize>,
+    task: usize,
+    episode_return: f64,
+    last: Step,
+}
+
+impl Slot {
+    fn start(&mut self, episode: usize, task: usize, seed: Seed) -> Result<(), EnvError> {
+        self.env.reset(seed.child("env").value(), &ResetOptions { start: Start::Task(task), goal: None })?;
+        (self.episode, self.task) = (Some(episode), task);
+        (self.episode_return, self.last) = (0.0, Step::default());
+        Ok(())
+    }
+
+    fn result(&self, episode: usize) -> EpisodeResult {
+        EpisodeResult {
+            episode,
+            task: self.task,
+            success: self.last.success,
+            steps: self.env.elapsed_steps(),
+            episode_return: self.episode_return,
+            metrics: self.env.metrics().into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        }
+    }
+}
+
+/// Runs `policy` on the tasks of `spec`. Calls `progress(episodes done, successes)` after each finished episode.
+///
+/// Episode `e` runs task `e mod tasks` from its own stream, so its world does not depend on the others.
+///
+/// # Errors
+/// [`FlowError::Mismatch`] if policy and environment have other dims; [`FlowError::Stopped`] when `stop` was set.
+pub fn evaluate(
+    policy: &mut dyn Policy,
+    spec: &'static EnvSpec,
+    config: &EvaluateConfig,
+    stop: &AtomicBool,
+    mut progress: impl FnMut(usize, usize),
+) -> Result<(Evaluation, Vec<EpisodeResult>), FlowError> {
+    let tasks = resolve_tasks(spec, config)?;
+    fits(policy, spec)?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(config.threads).build().map_err(|error| {
+        FlowError::Argument { name: "threads", value: config.threads.to_string(), expected: error.to_string() }
+    })?;
+    let seed = Seed::new(config.seed).child("evaluate");
+    let worlds = config.worlds.min(config.episodes);
+    let mut slots = Vec::with_capacity(worlds);
+    let mut rngs: Vec<Rng> = Vec::with_capacity(worlds);
+    for row in 0..worlds {
+        let mut slot = Slot {
+            env: (spec.make)()?,
+            episode: None,
+            task: 0,
+            episode_return: 0.0,
+            last: Step::default(),
+        };
+        slot.start(row, tasks[row % tasks.len()], seed.index(row as u64))?;
+        slots.push(slot);
+        rngs.push(seed.index(row as u64).child("policy").rng());
+    }
+    policy.reset(worlds);
+    let mut next = worlds;
+    let mut results = Vec::with_capacity(config.episodes);
+    let mut observations = Array2::zeros((worlds, spec.observation_dim()));
+    let mut goals = Array2::zeros((worlds, spec.observation_dim()));
+    let mut actions = Array2::zeros((worlds, spec.action_dim()));
+    let mut successes = 0;
+    while results.len() < config.episodes {
+        if stop.load(Ordering::Relaxed) {
+            return Err(FlowError::Stopped(format!(
+                "{} of {} episodes were evaluated",
+                results.len(),
+                config.episodes
+            )));
+        }
+        for (row, slot) in slots.iter().enumerate() {
+            observations.row_mut(row).assign(&ndarray::aview1(slot.env.observation()));
+            goals.row_mut(row).assign(&ndarray::aview1(slot.env.goal_observation()));
+        }
+        policy.act(observations.view(), goals.view(), &mut rngs, &mut actions)?;
+        step_all(&pool, &mut slots, actions.view())?;
+        for row in 0..worlds {
+            let slot = &mut slots[row];
+            let Some(episode) = slot.episode else { continue };
+            if !(slot.last.terminated || slot.last.truncated || slot.last.success) {
+                continue;
+            }
+            let result = slot.result(episode);
+            successes += usize::from(result.success);
+            results.push(result);
+            progress(results.len(), successes);
+            slot.episode = None;
+            if next < config.episodes {
+                let seed = seed.index(next as u64);
+                slot.start(next, tasks[next % tasks.len()], seed)?;
+                rngs[row] = seed.child("policy").rng();
+                policy.reset_row(row);
+                next += 1;
+            }
+        }
+    }
+    results.sort_by_key(|result| result.episode);
+    Ok((summarise(spec, config, &tasks, &results), results))
+}
+
+fn step_all(
+    pool: &rayon::ThreadPool,
+    slots: &mut [Slot],
+    actions: ArrayView2<f32>,
+) -> Result<(), EnvError> {
+    pool.install(|| {
+        slots.par_iter_mut().enumerate().filter(|(_, slot)| slot.episode.is_some()).try_for_each(
+            |(row, slot)| {
+                let action = actions.row(row);
+                let action = action.as_slice().expect("rows of an owned array are contiguous");
+                slot.last = slot.env.step(action)?;
+                slot.episode_return += f64::from(slot.last.reward);
+                Ok(())
+            },
+        )
+    })
+}
+
+fn resolve_tasks(spec: &'static EnvSpec, config: &EvaluateConfig) -> Result<Vec<usize>, FlowError> {
+    for (name, value) in
+        [("episodes", config.episodes), ("worlds", config.worlds), ("threads", config.threads)]
+    {
+        if value == 0 {
+            return Err(FlowError::Argument {
+                name,
+                value: "0".to_owned(),
+                expected: "at least 1".to_owned(),
+            });
+        }
+    }
+    if let Some(&task) = config.tasks.iter().find(|&&task| task >= spec.tasks.len()) {
+        return Err(EnvError::UnknownTask { id: spec.id, task, tasks: spec.tasks.len() }.into());
+    }
+    Ok(if config.tasks.is_empty() { (0..spec.tasks.len()).collect() } else { config.tasks.clone() })
+}
+
+/// Checks that a policy can be run in an environment.
+pub fn fits(policy: &dyn Policy, spec: &EnvSpec) -> Result<(), FlowError> {
+    let sides = [
+        ("observation entries", policy.observation_dim(), spec.observation_dim()),
+        ("action entries", policy.action_dim(), spec.action_dim()),
+    ];
+    for (what, of_policy, of_env) in sides {
+        if of_policy != of_env {
+            return Err(FlowError::Mismatch {
+                what,
+                left: format!("the policy has {of_policy}"),
+                right: format!("`{}` has {of_env}", spec.id),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn summarise(
+    spec: &EnvSpec,
+    config: &EvaluateConfig,
+    tasks: &[usize],
+    results: &[EpisodeResult],
+) -> Evaluation {
+    let successes = |results: &[&EpisodeResult]| results.iter().filter(|result| result.success).count();
+    let rate =
+        |results: &[&EpisodeResult]| successes(results) as f64 / results.len().max(1) as f64;
+    let all: Vec<_> = results.iter().collect();
+    let metrics = columns(&all);
+    Evaluation {
+        env: spec.id.to_owned(),
+        success_rate: rate(&all),
+        ci95: Interval::wilson(successes(&all), all.len()),
+        episodes: all.len(),
+        mean_return: mean(&all.iter().map(|result| result.episode_return).collect::<Vec<_>>()),
+        mean_steps: mean(&all.iter().map(|result| result.steps as f64).collect::<Vec<_>>()),
+        seed: config.seed,
+        tasks: tasks
+            .iter()
+            .map(|&task| {
+                let of_task: Vec<_> = results.iter().filter(|result| result.task == task).collect();
+                TaskResult {
+                    name: spec.tasks[task].name.clone(),
+                    success_rate: rate(&of_task),
+                    ci95: Interval::wilson(successes(&of_task), of_task.len()),
+                    episodes: of_task.len(),
+                    metrics: columns(&of_task)
+                        .into_iter()
+                        .map(|(name, values)| (name, mean(&values)))
+                        .collect(),
+                }
+            })
+            .collect(),
+        metrics_ci95: metrics
+            .iter()
+            .map(|(name, values)| (name.clone(), Interval::of_mean(values)))
+            .collect(),
+        metrics: metrics.into_iter().map(|(name, values)| (name, mean(&values))).collect(),
+    }
+}
+
+/// Every score by name, over the episodes in order.
+fn columns(results: &[&EpisodeResult]) -> BTreeMap<String, Vec<f64>> {
+    let mut columns: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for result in results {
+        for (name, value) in &result.metrics {
+            columns.entry(name.clone()).or_default().push(*value);
+        }
+    }
+    columns
+}
+
+/// Index of the task with this name.
+pub fn task_index(spec: &EnvSpec, name: &str) -> Result<usize, FlowError> {
+    spec.tasks.iter().position(|task| task.name == name).ok_or_else(|| FlowError::Argument {
+        name: "task",
+        value: name.to_owned(),
+        expected: spec.tasks.iter().map(|task| task.name.as_str()).collect::<Vec<_>>().join(", "),
+    })
+}
+
+/// Writes an evaluation as JSON, to a temporary name first.
+pub fn write(evaluation: &Evaluation, path: &Utf8Path) -> Result<(), FlowError> {
+    let text = serde_json::to_string_pretty(evaluation).expect("results are maps of text and numbers");
+    let temporary = path.with_extension("json.tmp");
+    std::fs::write(&temporary, text)
+        .and_then(|()| std::fs::rename(&temporary, path))
+        .map_err(|error| FlowError::File { reason: error.to_string(), path: path.to_owned() })
+}

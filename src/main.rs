@@ -1,0 +1,89 @@
+//! The `telic` binary: one file per command under `commands/`.
+#![allow(clippy::print_stdout)]
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::{Parser, Subcommand};
+
+mod commands;
+mod output;
+
+use commands::{bench, collect, envs, evaluate, inspect, quickstart, replay, train, view};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Goal-conditioned robotics control: simulate, collect, relabel, train, watch.
+#[derive(Parser)]
+#[command(name = "telic", version, about, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    /// Print one JSON document on stdout instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Quickstart(quickstart::Args),
+    Envs(envs::Args),
+    Collect(collect::Args),
+    Inspect(inspect::Args),
+    Train(train::Args),
+    Evaluate(evaluate::Args),
+    Replay(replay::Args),
+    View(view::Args),
+    Bench(bench::Args),
+}
+
+/// What every command gets.
+struct Context {
+    /// Results go to stdout as JSON.
+    json: bool,
+    /// Set by SIGINT and SIGTERM.
+    stop: Arc<AtomicBool>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("TELIC_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
+        )
+        .init();
+    let stop = Arc::new(AtomicBool::new(false));
+    let on_signal = Arc::clone(&stop);
+    // A second signal does not wait for the clean stop.
+    if let Err(error) = ctrlc::set_handler(move || {
+        if on_signal.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    }) {
+        tracing::warn!("signals will not stop this run cleanly: {error}");
+    }
+    let context = Context { json: cli.json, stop };
+    let outcome = match cli.command {
+        Command::Quickstart(args) => quickstart::run(&args, &context),
+        Command::Envs(args) => envs::run(&args, &context),
+        Command::Collect(args) => collect::run(&args, &context),
+        Command::Inspect(args) => inspect::run(&args, &context),
+        Command::Train(args) => train::run(&args, &context),
+        Command::Evaluate(args) => evaluate::run(&args, &context),
+        Command::Replay(args) => replay::run(&args, &context),
+        Command::View(args) => view::run(&args, &context),
+        Command::Bench(args) => bench::run(&args, &context),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            let code = if error.is_usage() { 2 } else { 1 };
+            eprintln!("{:?}", miette::IntoDiagnostic::into_diagnostic(Err::<(), _>(error)).expect_err("built from an error"));
+            ExitCode::from(code)
+        }
+    }
+}

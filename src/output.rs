@@ -1,0 +1,52 @@
+//! What the commands print: progress on stderr, results on stdout.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+/// A progress bar with an ETA, drawn only on a terminal.
+pub(crate) fn progress_bar(total: u64, what: &'static str) -> ProgressBar {
+    let target =
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg} [{elapsed} < {eta}]")
+        .expect("the template is well formed");
+    let bar = ProgressBar::with_draw_target(Some(total), target).with_style(style).with_prefix(what);
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
+}
+
+/// Prints one JSON document.
+pub(crate) fn print_json(value: &impl Serialize) {
+    println!("{}", serde_json::to_string_pretty(value).expect("results are maps of text and numbers"));
+}
+
+/// Prints rows under a header, columns padded to their widest cell; the first column is left aligned, others right.
+pub(crate) fn print_table(header: &[&str], rows: &[Vec<String>]) {
+    let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let cells: Vec<String> = cells
+            .zip(&widths)
+            .enumerate()
+            .map(|(column, (cell, &width))| {
+                if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+            })
+            .collect();
+        println!("{}", cells.join("  ").trim_end());
+    };
+    line(&mut header.iter().copied());
+    for row in rows {
+        line(&mut row.iter().map(String::as_str));
+    }
+}
+
+/// A rate and its interval, in percent.
+pub(crate) fn percent(rate: f64, interval: telic::interval::Interval) -> String {
+    format!("{:.1} % [{:.1}, {:.1}]", 100.0 * rate, 100.0 * interval.0, 100.0 * interval.1)
+}

@@ -1,0 +1,104 @@
+//! Episodes as rerun recordings: recorded ones, and those that a policy acts out.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ndarray::{Array2, aview1};
+use telic_datasets::Dataset;
+use telic_envs::{EnvSpec, ResetOptions, Start};
+use telic_policies::Policy;
+use telic_seed::Seed;
+use telic_viz::{EpisodeRecorder, Recorded, RecordingTarget};
+
+use crate::FlowError;
+use crate::evaluate::fits;
+use crate::replay::{env_of, replay_episode};
+
+/// Records one episode of a dataset, simulated again from its actions. Returns the steps and what was written.
+pub fn record_replay(
+    dataset: &Dataset,
+    episode: usize,
+    target: RecordingTarget,
+) -> Result<(usize, Recorded), FlowError> {
+    let spec = env_of(dataset)?;
+    let mut env = (spec.make)()?;
+    let mut recorder = EpisodeRecorder::new(spec, target)?;
+    let mut last_action = Vec::new();
+    let steps = replay_episode(dataset, env.as_mut(), episode, |_, env, action, step| {
+        match step {
+            None => recorder.begin_episode(env, &format!("episode_{episode}"))?,
+            Some(step) => recorder.log_step(env, &last_action, &step)?,
+        }
+        if let Some(action) = action {
+            last_action.clear();
+            last_action.extend_from_slice(action);
+        }
+        Ok(true)
+    })?;
+    Ok((steps, recorder.finish()?))
+}
+
+/// What a policy acts out for a recording.
+#[derive(Clone, Debug)]
+pub struct RolloutConfig {
+    /// Episodes; episode `e` runs task `e mod tasks`, as in an evaluation with the same seed.
+    pub episodes: usize,
+    /// Seed of worlds and policy.
+    pub seed: u64,
+    /// Candidate actions that are denoised for the eye at every `trace_every` steps; 0 for none.
+    pub candidates: usize,
+    /// Control steps between two traces of the denoising.
+    pub trace_every: usize,
+}
+
+impl Default for RolloutConfig {
+    fn default() -> Self {
+        Self { episodes: 2, seed: 0, candidates: 32, trace_every: 5 }
+    }
+}
+
+/// Records episodes of `policy` with its denoising. Returns how many succeeded and what was written.
+pub fn record_rollouts(
+    policy: &mut dyn Policy,
+    spec: &'static EnvSpec,
+    config: &RolloutConfig,
+    target: RecordingTarget,
+    stop: &AtomicBool,
+) -> Result<(usize, Recorded), FlowError> {
+    fits(policy, spec)?;
+    let mut env = (spec.make)()?;
+    let mut recorder = EpisodeRecorder::new(spec, target)?;
+    let seed = Seed::new(config.seed).child("evaluate");
+    let mut actions = Array2::zeros((1, spec.action_dim()));
+    let mut successes = 0;
+    for episode in 0..config.episodes {
+        let seed = seed.index(episode as u64);
+        let task = episode % spec.tasks.len();
+        env.reset(seed.child("env").value(), &ResetOptions { start: Start::Task(task), goal: None })?;
+        policy.reset(1);
+        let mut rngs = [seed.child("policy").rng()];
+        let mut trace_rng = seed.child("trace").rng();
+        recorder.begin_episode(env.as_ref(), &format!("{}_{episode}", spec.tasks[task].name))?;
+        loop {
+            if stop.load(Ordering::Relaxed) {
+                return Err(FlowError::Stopped(format!("{episode} of {} episodes were recorded", config.episodes)));
+            }
+            let observation = aview1(env.observation());
+            let goal = aview1(env.goal_observation());
+            if config.candidates > 0 && env.elapsed_steps().is_multiple_of(config.trace_every.max(1)) {
+                if let Some(trace) = policy.trace(0, observation, goal, config.candidates, &mut trace_rng)? {
+                    recorder.log_denoising(&trace)?;
+                }
+            }
+            let row = |values: ndarray::ArrayView1<f32>| values.to_owned().insert_axis(ndarray::Axis(0));
+            policy.act(row(observation).view(), row(goal).view(), &mut rngs, &mut actions)?;
+            let action = actions.row(0).to_vec();
+            let step = env.step(&action)?;
+            recorder.log_step(env.as_ref(), &action, &step)?;
+            if step.terminated || step.truncated || step.success {
+                successes += usize::from(step.success);
+                break;
+            }
+        }
+    }
+    Ok((successes, recorder.finish()?))
+}

@@ -1,0 +1,126 @@
+//! Training with evaluation in the environment on the way.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use camino::Utf8Path;
+use telic_envs::EnvSpec;
+use telic_policies::{Metrics, Policy, RunStart, Speed, TrainConfig, TrainObserver, TrainOutcome, Trainer};
+use telic_seed::Seed;
+
+use crate::FlowError;
+use crate::evaluate::{EvaluateConfig, Evaluation, evaluate, threads};
+
+/// What a run tells the one who waits for it. Every method has a silent default.
+pub trait Progress {
+    /// The run starts, or goes on, behind `start.step` updates.
+    fn start(&mut self, start: &RunStart<'_>) {
+        let _ = start;
+    }
+
+    /// An update is done; counted from 1.
+    fn step(&mut self, step: u64) {
+        let _ = step;
+    }
+
+    /// Averages over the last updates.
+    fn log(&mut self, step: u64, metrics: &Metrics, speed: Speed) {
+        let _ = (step, metrics, speed);
+    }
+
+    /// Losses on the validation episodes.
+    fn validated(&mut self, step: u64, metrics: &Metrics) {
+        let _ = (step, metrics);
+    }
+
+    /// Success in the environment.
+    fn evaluated(&mut self, step: u64, evaluation: &Evaluation) {
+        let _ = (step, evaluation);
+    }
+}
+
+/// Says nothing.
+impl Progress for () {}
+
+/// Starts or resumes a run in `folder` and trains it to its end, or until `stop` is set.
+///
+/// # Errors
+/// [`FlowError::Train`]; an environment that does not fit the data, before the folder is made.
+pub fn train(
+    config: TrainConfig,
+    folder: &Utf8Path,
+    resume: bool,
+    stop: &Arc<AtomicBool>,
+    progress: &mut dyn Progress,
+) -> Result<TrainOutcome, FlowError> {
+    let mut trainer =
+        if resume { Trainer::resume(config, folder)? } else { Trainer::create(config, folder)? };
+    let config = trainer.config().clone();
+    let spec = if config.evaluate_every > 0 {
+        Some(telic_envs::spec(config.env.as_deref().unwrap_or(&trainer.data().env))?)
+    } else {
+        None
+    };
+    let mut observer = Observer { config, spec, stop: Arc::clone(stop), progress };
+    Ok(trainer.run(&mut observer, stop)?)
+}
+
+/// Evaluates in the environment, and passes everything else on.
+struct Observer<'a> {
+    config: TrainConfig,
+    spec: Option<&'static EnvSpec>,
+    stop: Arc<AtomicBool>,
+    progress: &'a mut dyn Progress,
+}
+
+impl TrainObserver for Observer<'_> {
+    fn on_start(&mut self, start: &RunStart<'_>) {
+        self.progress.start(start);
+    }
+
+    fn on_step(&mut self, step: u64) {
+        self.progress.step(step);
+    }
+
+    fn on_log(&mut self, step: u64, metrics: &Metrics, speed: Speed) {
+        self.progress.log(step, metrics, speed);
+    }
+
+    fn on_validate(&mut self, step: u64, metrics: &Metrics) {
+        self.progress.validated(step, metrics);
+    }
+
+    fn on_evaluate(
+        &mut self,
+        step: u64,
+        policy: &mut dyn Policy,
+    ) -> Result<Vec<(String, f64)>, Box<dyn Error + Send + Sync>> {
+        let Some(spec) = self.spec else { return Ok(Vec::new()) };
+        let config = EvaluateConfig {
+            episodes: self.config.evaluation_episodes,
+            seed: Seed::new(self.config.seed).child("evaluation").value(),
+            threads: if self.config.threads == 0 { threads() } else { self.config.threads },
+            ..EvaluateConfig::default()
+        };
+        // A stop during the evaluation leaves its numbers out; the run then ends with a checkpoint.
+        let evaluation = match evaluate(policy, spec, &config, &self.stop, |_, _| {}) {
+            Ok((evaluation, _)) => evaluation,
+            Err(FlowError::Stopped(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        self.progress.evaluated(step, &evaluation);
+        let mut numbers = vec![
+            ("success_rate".to_owned(), evaluation.success_rate),
+            ("mean_return".to_owned(), evaluation.mean_return),
+        ];
+        numbers.extend(evaluation.metrics.iter().map(|(name, value)| (name.clone(), *value)));
+        numbers.extend(
+            evaluation
+                .tasks
+                .iter()
+                .map(|task| (format!("{}_success_rate", task.name), task.success_rate)),
+        );
+        Ok(numbers)
+    }
+}

@@ -1,0 +1,150 @@
+//! The commands of the binary, run as a user runs them.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::process::Command;
+
+use serde_json::Value;
+
+struct Output {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Output {
+    fn json(&self) -> Value {
+        assert_eq!(self.code, 0, "{}", self.stderr);
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
+    }
+}
+
+fn telic(args: &[&str]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_telic")).args(args).output().unwrap();
+    Output {
+        code: output.status.code().unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// The message as one line, without the decoration of the terminal report.
+fn flat(text: &str) -> String {
+    let kept: String =
+        text.chars().map(|c| if c.is_ascii_graphic() || "−≥≤".contains(c) { c } else { ' ' }).collect();
+    kept.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn envs_have_the_promised_keys() {
+    let listing = telic(&["envs", "--json"]).json();
+    let rows = listing.as_array().unwrap();
+    assert!(rows.len() >= 8, "{} environments", rows.len());
+    for row in rows {
+        for key in ["id", "family"] {
+            assert!(row[key].is_string(), "{key} in {row}");
+        }
+        for key in ["observation_dim", "action_dim", "control_hz", "max_episode_steps"] {
+            assert!(row[key].is_number(), "{key} in {row}");
+        }
+        assert!(!row["tasks"].as_array().unwrap().is_empty(), "{row}");
+    }
+    let one = telic(&["envs", "block-push"]);
+    assert!(one.stdout.contains("goal"), "{}", one.stdout);
+}
+
+#[test]
+fn wrong_usage_exits_with_2_and_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("play.npz");
+    let out = out.to_str().unwrap();
+    let unknown = telic(&["collect", "--env", "block-pull", "--out", out]);
+    assert_eq!(unknown.code, 2, "{}", unknown.stderr);
+    let message = flat(&unknown.stderr);
+    assert!(message.contains("unknown environment `block-pull`") && message.contains("block-push"), "{message}");
+    let demonstrator =
+        telic(&["collect", "--env", "block-push", "--out", out, "--demonstrator", "nobody"]);
+    assert_eq!(demonstrator.code, 2);
+    assert!(flat(&demonstrator.stderr).contains("no demonstrator `nobody`"), "{}", demonstrator.stderr);
+    let episodes = telic(&["collect", "--env", "block-push", "--out", out, "--episodes", "0"]);
+    assert_eq!(episodes.code, 2);
+    let noise = telic(&["collect", "--env", "block-push", "--out", out, "--noise", "NaN"]);
+    assert_eq!(noise.code, 2);
+    assert!(flat(&noise.stderr).contains("`noise` is NaN"), "{}", noise.stderr);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn failures_exit_with_1_and_name_the_file() {
+    let missing = telic(&["inspect", "no-such-file.npz"]);
+    assert_eq!(missing.code, 1);
+    assert!(missing.stderr.contains("no-such-file.npz"), "{}", missing.stderr);
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("broken.npz");
+    std::fs::write(&broken, b"PK\x03\x04 but not really an archive").unwrap();
+    let broken = telic(&["inspect", broken.to_str().unwrap()]);
+    assert_eq!(broken.code, 1);
+    assert!(broken.stderr.contains("broken.npz"), "{}", broken.stderr);
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    for command in
+        ["quickstart", "envs", "collect", "inspect", "train", "evaluate", "replay", "view", "bench"]
+    {
+        let help = telic(&[command, "--help"]);
+        assert_eq!(help.code, 0);
+        assert!(help.stdout.contains("Example"), "{command}: {}", help.stdout);
+        assert!(help.stdout.contains(&format!("telic {command}")), "{command}: {}", help.stdout);
+    }
+}
+
+#[test]
+fn a_collected_file_is_the_same_for_any_number_of_threads_and_replays_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    for env in ["point-maze-medium", "block-push", "cube-single"] {
+        let files: Vec<_> = ["1", "2"]
+            .map(|threads| {
+                let out = folder.path().join(format!("{env}-{threads}.npz"));
+                let path = out.to_str().unwrap();
+                let report = telic(&[
+                    "collect", "--env", env, "--out", path, "--episodes", "3", "--seed", "5", "--threads",
+                    threads, "--json",
+                ])
+                .json();
+                assert_eq!(report["episodes"], 3);
+                out
+            })
+            .into();
+        assert_eq!(std::fs::read(&files[0]).unwrap(), std::fs::read(&files[1]).unwrap(), "{env}");
+
+        let path = files[0].to_str().unwrap();
+        let inspected = telic(&["inspect", path, "--json"]).json();
+        assert_eq!(inspected["env"], env);
+        assert_eq!(inspected["seed"], 5);
+        assert_eq!(inspected["episodes"], 3);
+        assert!(inspected["transitions"].as_u64().unwrap() > 50);
+        let verified = telic(&["replay", path, "--verify", "--json"]).json();
+        assert_eq!(verified["identical"], true, "{verified}");
+        assert_eq!(verified["episodes"], 3);
+    }
+}
+
+#[test]
+fn a_changed_file_does_not_verify() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("play.npz");
+    let text = path.to_str().unwrap();
+    let _ = telic(&["collect", "--env", "block-push", "--out", text, "--episodes", "1", "--json"]).json();
+    let path = camino::Utf8Path::from_path(&path).unwrap();
+    let dataset = telic_datasets::Dataset::load(path).unwrap();
+    let mut episode = dataset.episode(0).unwrap();
+    episode.actions[[10, 0]] += 0.01;
+    let changed = telic_datasets::Dataset::from_episodes(&[episode], dataset.metadata().clone()).unwrap();
+    changed.save(path, telic_datasets::Layout::default()).unwrap();
+    let report = telic(&["replay", text, "--verify", "--json"]);
+    assert_eq!(report.code, 1);
+    let report: Value = serde_json::from_str(&report.stdout).unwrap();
+    assert_eq!(report["identical"], false);
+    // The commanded effector of the next row is the first state that the action reaches.
+    assert_eq!(report["difference"]["step"], 11, "{report}");
+}

@@ -1,0 +1,110 @@
+//! The metrics of a training run as plots.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::Utf8Path;
+use rerun::external::re_sdk_types::archetypes::Scalars;
+use rerun::{RecordingStreamBuilder, TimeColumn};
+
+use crate::target::Sink;
+use crate::timeline::{TRAINING_STEP, send_rows, style_series};
+use crate::{Recorded, RecordingTarget, VizError, blueprint, layout, palette};
+
+const APPLICATION: &str = "telic-training";
+
+/// Group of the metrics that have no prefix of their own.
+const UNGROUPED: &str = "training";
+
+/// Records a `metrics.csv`: a header with `step` and metric names, then one row per report.
+///
+/// A metric `critic/loss` goes to `metrics/critic/loss`, and each group gets a plot. An empty cell
+/// means that the metric was not reported at that step.
+///
+/// # Errors
+/// [`VizError::Open`], [`VizError::Metrics`] with the line, and failures of the target.
+pub fn record_training(metrics_csv: &Utf8Path, target: RecordingTarget) -> Result<Recorded, VizError> {
+    let text = std::fs::read_to_string(metrics_csv)
+        .map_err(|source| VizError::Open { path: metrics_csv.to_owned(), source })?;
+    let curves = parse(metrics_csv, &text)?;
+    let mut sink = Sink::open(target)?;
+    let (recording, storage) =
+        RecordingStreamBuilder::new(APPLICATION).recording_name("training").enabled(true).memory()?;
+
+    let mut groups = BTreeSet::new();
+    let mut lines_in_group: BTreeMap<&str, usize> = BTreeMap::new();
+    for (name, curve) in &curves {
+        let (group, metric) = name.split_once('/').unwrap_or((UNGROUPED, name));
+        let entity = format!("metrics/{group}/{metric}");
+        groups.insert(group.to_owned());
+        let line = lines_in_group.entry(group).or_default();
+        style_series(&recording, &entity, metric, palette::category(*line), 1.8)?;
+        *line += 1;
+        let times = vec![TimeColumn::new_sequence(TRAINING_STEP, curve.iter().map(|point| point.0))];
+        let columns = Scalars::new(curve.iter().map(|point| point.1)).columns_of_unit_batches()?;
+        send_rows(&recording, entity, times, columns)?;
+    }
+    layout::send(
+        &recording,
+        APPLICATION.into(),
+        &blueprint::training(&groups),
+        &blueprint::training_playback(),
+    )?;
+    sink.append(storage.take())?;
+    sink.finish()
+}
+
+/// Steps and values by metric.
+type Curves = BTreeMap<String, Vec<(i64, f64)>>;
+
+fn parse(path: &Utf8Path, text: &str) -> Result<Curves, VizError> {
+    let error = |line: usize, reason: String| VizError::Metrics { path: path.to_owned(), line, reason };
+    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let (_, header) =
+        lines.next().ok_or_else(|| error(1, "no header: expected `step` and metric names".to_owned()))?;
+    let names: Vec<_> = header.split(',').map(str::trim).collect();
+    let step_column = names
+        .iter()
+        .position(|name| *name == "step")
+        .ok_or_else(|| error(1, format!("no column `step` in `{header}`")))?;
+    let mut curves = Curves::new();
+    for (index, line) in lines {
+        let cells: Vec<_> = line.split(',').map(str::trim).collect();
+        if cells.len() != names.len() {
+            let reason = format!("{} cells, expected {}", cells.len(), names.len());
+            return Err(error(index + 1, reason));
+        }
+        let step = cells[step_column].parse::<i64>().map_err(|_| {
+            error(index + 1, format!("step `{}` is not a whole number", cells[step_column]))
+        })?;
+        for (column, (name, cell)) in names.iter().zip(&cells).enumerate() {
+            if column == step_column || cell.is_empty() {
+                continue;
+            }
+            let value = cell.parse::<f64>().map_err(|_| {
+                error(index + 1, format!("`{name}` is `{cell}`, expected a number"))
+            })?;
+            curves.entry((*name).to_owned()).or_default().push((step, value));
+        }
+    }
+    Ok(curves)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_cells_are_left_out_and_bad_ones_are_named() {
+        let path = Utf8Path::new("run/metrics.csv");
+        let curves = parse(path, "step,loss,evaluation/success\n1,2.5,\n2,1.5,0.25\n").unwrap();
+        assert_eq!(curves["loss"], [(1, 2.5), (2, 1.5)]);
+        assert_eq!(curves["evaluation/success"], [(2, 0.25)]);
+
+        let error = parse(path, "step,loss\n1,x\n").unwrap_err().to_string();
+        assert_eq!(error, "`loss` is `x`, expected a number\nin run/metrics.csv, line 2");
+        let error = parse(path, "loss\n1\n").unwrap_err().to_string();
+        assert!(error.contains("no column `step`"), "{error}");
+        let error = parse(path, "step,loss\n1\n").unwrap_err().to_string();
+        assert!(error.contains("1 cells, expected 2"), "{error}");
+    }
+}
