@@ -181,14 +181,13 @@ impl<W: Write + Seek> ArchiveWriter<W> {
     /// Starts a member of this shape; exactly its numbers must follow.
     pub(crate) fn start(&mut self, name: &str, header: &Header) -> std::io::Result<()> {
         self.flush_block()?;
-        let bytes = header.count().map_or(u64::MAX, |count| count as u64 * 8);
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Deflated)
             .compression_level(Some(DEFLATE_LEVEL))
             .last_modified_time(zip::DateTime::default())
             .unix_permissions(0o644)
-            // Deflate may expand by a little; the wide form is used well before 4 GiB.
-            .large_file(bytes > 1 << 31);
+            // Sizes of 8 bytes for every member, as NumPy writes them: one form for small and large.
+            .large_file(true);
         self.zip.start_file(format!("{name}{SUFFIX}"), options)?;
         self.write(&header.to_bytes())
     }

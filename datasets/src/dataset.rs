@@ -93,12 +93,7 @@ impl Dataset {
             });
         }
         metadata.check(episodes.len(), observations.ncols(), actions.ncols())?;
-        check_finite(
-            "observations",
-            observations,
-            &metadata.observation_names,
-            0,
-        )?;
+        check_finite("observations", observations, &metadata.observation_names, 0)?;
         check_finite("actions", actions, &metadata.action_names, 0)?;
         for (column, table) in [("qpos", qpos), ("qvel", qvel)] {
             if let Some(table) = table {
@@ -523,7 +518,10 @@ mod tests {
         columns.observations[[2, 1]] = f32::NAN;
         let index = EpisodeIndex::from_lengths(&[4]).unwrap();
         let names = vec!["x".to_owned(), "y".to_owned()];
-        let metadata = Metadata { observation_names: names, ..Metadata::default() };
+        let metadata = Metadata {
+            observation_names: names,
+            ..Metadata::default()
+        };
         let problem = Dataset::new(columns.clone(), index.clone(), metadata).unwrap_err();
         let expected = "`observations` is NaN at row 2, entry 1 (`y`); expected a finite number";
         assert_eq!(problem.to_string(), expected);
@@ -531,35 +529,83 @@ mod tests {
         columns.observations[[2, 1]] = 0.0;
         columns.actions = Array2::zeros((3, 1));
         let problem = Dataset::new(columns, index, Metadata::default()).unwrap_err();
-        assert_eq!(problem, InvalidData::RowCount { column: "actions", found: 3, expected: 4 });
+        assert_eq!(
+            problem,
+            InvalidData::RowCount {
+                column: "actions",
+                found: 3,
+                expected: 4
+            }
+        );
     }
 
     #[test]
     fn metadata_must_fit() {
         let dataset = ramp(&[3]);
-        let with = |metadata| Dataset::new(dataset.columns().clone(), dataset.episodes().clone(), metadata);
-        let problem = with(Metadata { episode_seeds: vec![1, 2], ..Metadata::default() }).unwrap_err();
+        let with = |metadata| {
+            Dataset::new(
+                dataset.columns().clone(),
+                dataset.episodes().clone(),
+                metadata,
+            )
+        };
+        let problem = with(Metadata {
+            episode_seeds: vec![1, 2],
+            ..Metadata::default()
+        })
+        .unwrap_err();
         let field = "episode_seeds";
-        assert_eq!(problem, InvalidData::MetadataLength { field, found: 2, expected: 1 });
-        let problem = with(Metadata { goal_indices: vec![2], ..Metadata::default() }).unwrap_err();
+        assert_eq!(
+            problem,
+            InvalidData::MetadataLength {
+                field,
+                found: 2,
+                expected: 1
+            }
+        );
+        let problem = with(Metadata {
+            goal_indices: vec![2],
+            ..Metadata::default()
+        })
+        .unwrap_err();
         assert_eq!(problem, InvalidData::GoalIndex { index: 2, width: 2 });
     }
 
     #[test]
     fn normalisers_see_valid_rows_of_chosen_episodes() {
         let dataset = ramp(&[2, 4]);
-        let fit = |episodes: &[usize], columns| dataset.fit_observations(NormalizerKind::MinMax, episodes, columns);
+        let fit = |episodes: &[usize], columns| {
+            dataset.fit_observations(NormalizerKind::MinMax, episodes, columns)
+        };
         // Episode 1 has rows 3 … 7, of which 7 has no successor.
-        let expected = Normalizer::MinMax { low: vec![3.0, 0.0], high: vec![6.0, 2.0] };
+        let expected = Normalizer::MinMax {
+            low: vec![3.0, 0.0],
+            high: vec![6.0, 2.0],
+        };
         assert_eq!(fit(&[1], None), Ok(expected));
-        let expected = Normalizer::MinMax { low: vec![0.0, 0.0], high: vec![1.0, 6.0] };
+        let expected = Normalizer::MinMax {
+            low: vec![0.0, 0.0],
+            high: vec![1.0, 6.0],
+        };
         assert_eq!(fit(&[0, 1], Some(&[1, 0])), Ok(expected));
         let actions = dataset.fit_actions(NormalizerKind::MinMax, &[1]).unwrap();
-        assert_eq!(actions, Normalizer::MinMax { low: vec![3.0], high: vec![6.0] });
+        assert_eq!(
+            actions,
+            Normalizer::MinMax {
+                low: vec![3.0],
+                high: vec![6.0]
+            }
+        );
         let bounds = dataset.action_bounds(&actions, 1.1, &[1]).unwrap();
         assert_eq!((bounds.low[0], bounds.high[0]), (-1.1, 1.1));
         assert!(matches!(fit(&[], None), Err(SamplerError::Empty { .. })));
-        assert_eq!(fit(&[2], None), Err(SamplerError::NoSuchEpisode { episode: 2, episodes: 2 }));
+        assert_eq!(
+            fit(&[2], None),
+            Err(SamplerError::NoSuchEpisode {
+                episode: 2,
+                episodes: 2
+            })
+        );
     }
 
     proptest! {

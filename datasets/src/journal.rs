@@ -125,7 +125,8 @@ impl Journal {
             self.buffer.extend(number.to_le_bytes());
         }
         let mut floats = |table: &Array2<f32>| {
-            self.buffer.extend(table.iter().flat_map(|value| value.to_le_bytes()));
+            self.buffer
+                .extend(table.iter().flat_map(|value| value.to_le_bytes()));
         };
         floats(&episode.observations);
         floats(&episode.actions);

@@ -49,9 +49,9 @@ mod save;
 mod statistics;
 mod subgoals;
 mod summary;
+mod task;
 #[cfg(test)]
 mod testing;
-mod task;
 mod windows;
 mod writer;
 

@@ -251,8 +251,10 @@ impl ClipBounds {
         factor: f32,
     ) -> Self {
         let statistics = crate::statistics::ColumnStatistics::of(width, rows);
-        let (mut low, mut high): (Vec<f32>, Vec<f32>) =
-            statistics.iter().map(|column| (column.min, column.max)).unzip();
+        let (mut low, mut high): (Vec<f32>, Vec<f32>) = statistics
+            .iter()
+            .map(|column| (column.min, column.max))
+            .unzip();
         normalizer.apply(&mut low);
         normalizer.apply(&mut high);
         for (low, high) in low.iter_mut().zip(&mut high) {
@@ -283,7 +285,13 @@ mod tests {
         let mut rows = [1.0, 10.0, 3.0, 10.0, 5.0, 10.0];
         let normalizer = Normalizer::fit(NormalizerKind::ZScore, &rows, 2);
         let std = (8.0f32 / 3.0).sqrt();
-        assert_eq!(normalizer, Normalizer::ZScore { mean: vec![3.0, 10.0], std: vec![std, 1.0] });
+        assert_eq!(
+            normalizer,
+            Normalizer::ZScore {
+                mean: vec![3.0, 10.0],
+                std: vec![std, 1.0]
+            }
+        );
         normalizer.apply(&mut rows);
         assert_eq!(rows, [-2.0 / std, 0.0, 0.0, 0.0, 2.0 / std, 0.0]);
     }
@@ -305,7 +313,8 @@ mod tests {
     #[test]
     fn columns_far_from_zero_keep_their_spread() {
         let rows: Vec<f32> = (0..1000).map(|i| 10_000.0 + (i % 2) as f32).collect();
-        let Normalizer::ZScore { mean, std } = Normalizer::fit(NormalizerKind::ZScore, &rows, 1) else {
+        let Normalizer::ZScore { mean, std } = Normalizer::fit(NormalizerKind::ZScore, &rows, 1)
+        else {
             panic!("asked for a z-score")
         };
         assert_eq!((mean[0], std[0]), (10_000.5, 0.5));
@@ -326,13 +335,30 @@ mod tests {
 
     #[test]
     fn numbers_that_cannot_scale_are_refused_when_read() {
-        let read = |json: &str| serde_json::from_str::<Normalizer>(json).map_err(|error| error.to_string());
-        let good = Normalizer::ZScore { mean: vec![0.5], std: vec![2.0] };
+        let read = |json: &str| {
+            serde_json::from_str::<Normalizer>(json).map_err(|error| error.to_string())
+        };
+        let good = Normalizer::ZScore {
+            mean: vec![0.5],
+            std: vec![2.0],
+        };
         assert_eq!(read(&serde_json::to_string(&good).unwrap()), Ok(good));
         assert_eq!(read("\"identity\""), Ok(Normalizer::Identity));
-        assert!(read(r#"{"z_score":{"mean":[0.0],"std":[0.0]}}"#).unwrap_err().contains("`std` above 0"));
-        assert!(read(r#"{"z_score":{"mean":[0.0],"std":[1.0,1.0]}}"#).unwrap_err().contains("2 entries"));
-        assert!(read(r#"{"min_max":{"low":[1.0],"high":[1.0]}}"#).unwrap_err().contains("above `low`"));
+        assert!(
+            read(r#"{"z_score":{"mean":[0.0],"std":[0.0]}}"#)
+                .unwrap_err()
+                .contains("`std` above 0")
+        );
+        assert!(
+            read(r#"{"z_score":{"mean":[0.0],"std":[1.0,1.0]}}"#)
+                .unwrap_err()
+                .contains("2 entries")
+        );
+        assert!(
+            read(r#"{"min_max":{"low":[1.0],"high":[1.0]}}"#)
+                .unwrap_err()
+                .contains("above `low`")
+        );
     }
 
     proptest! {

@@ -157,6 +157,9 @@ mod tests {
     }
 
     proptest! {
+        // Each case waits for the disk several times.
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
         #[test]
         fn datasets_survive_the_disk(dataset in any_dataset()) {
             let (_folder, path) = folder("data.npz");
@@ -183,7 +186,8 @@ mod tests {
     fn the_last_state_of_regular_files_is_marked_as_repeated() {
         let mut columns = ramp(&[2]).columns().clone();
         columns.qpos = Some(Array2::from_shape_fn((3, 1), |(row, _)| row as f32));
-        let dataset = Dataset::new(columns, ramp(&[2]).episodes().clone(), Metadata::default()).unwrap();
+        let dataset =
+            Dataset::new(columns, ramp(&[2]).episodes().clone(), Metadata::default()).unwrap();
         let (_folder, path) = folder("data.npz");
         dataset.save(&path, Layout::Regular).unwrap();
         let back = Dataset::load(&path).unwrap();
@@ -198,9 +202,20 @@ mod tests {
         let (folder, path) = folder("data.npz");
         std::fs::create_dir(&path).unwrap();
         let error = ramp(&[2]).save(&path, Layout::File).unwrap_err();
-        assert!(matches!(error, DatasetError::Io { action: "write the dataset", .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                DatasetError::Io {
+                    action: "write the dataset",
+                    ..
+                }
+            ),
+            "{error}"
+        );
         assert_eq!(files(&folder), ["data.npz"]);
-        let error = ramp(&[2]).save(&path.join("no/folder.npz"), Layout::File).unwrap_err();
+        let error = ramp(&[2])
+            .save(&path.join("no/folder.npz"), Layout::File)
+            .unwrap_err();
         assert!(error.to_string().ends_with("no/folder.npz"), "{error}");
     }
 
@@ -232,7 +247,10 @@ mod tests {
     #[test]
     fn a_full_disk_is_an_error_wherever_it_strikes() {
         let dataset = ramp(&[30, 20]);
-        let disk = |room| SmallDisk { content: std::io::Cursor::default(), room };
+        let disk = |room| SmallDisk {
+            content: std::io::Cursor::default(),
+            room,
+        };
         let mut whole = disk(u64::MAX);
         dataset.write(&mut whole, Layout::Compact).unwrap();
         let bytes = whole.content.get_ref().len() as u64;

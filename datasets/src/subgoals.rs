@@ -39,7 +39,10 @@ pub struct SubgoalBatch {
 impl SubgoalBatch {
     /// An empty batch that asks for `size` rows.
     pub fn with_size(size: usize) -> Self {
-        Self { transitions: TransitionBatch::with_size(size), ..Self::default() }
+        Self {
+            transitions: TransitionBatch::with_size(size),
+            ..Self::default()
+        }
     }
 }
 
@@ -52,17 +55,31 @@ impl HindsightSampler {
         let low_goal = (row + horizon).min(end);
         let mix = &self.config().actor;
         if rng.random::<f64>() < mix.random {
-            Subgoals { low_goal, high_goal: self.draw_row(rng), high_target: low_goal }
+            Subgoals {
+                low_goal,
+                high_goal: self.draw_row(rng),
+                high_target: low_goal,
+            }
         } else {
             let high_goal = self.draw_future(row, mix.geometric, rng);
-            Subgoals { low_goal, high_goal, high_target: (row + horizon).min(high_goal) }
+            Subgoals {
+                low_goal,
+                high_goal,
+                high_target: (row + horizon).min(high_goal),
+            }
         }
     }
 
     /// Fills a batch of `batch.transitions.size` rows with subgoals at most `horizon` steps ahead. Allocates nothing
     /// once the batch has had this size.
     pub fn sample_subgoals(&self, horizon: usize, rng: &mut Rng, batch: &mut SubgoalBatch) {
-        let SubgoalBatch { transitions, low_goals, high_targets, low_goal_rows, high_target_rows } = batch;
+        let SubgoalBatch {
+            transitions,
+            low_goals,
+            high_targets,
+            low_goal_rows,
+            high_target_rows,
+        } = batch;
         transitions.rows.clear();
         transitions.value_goal_rows.clear();
         transitions.actor_goal_rows.clear();
@@ -71,7 +88,9 @@ impl HindsightSampler {
         for _ in 0..transitions.size {
             let row = self.draw_row(rng);
             transitions.rows.push(row);
-            transitions.value_goal_rows.push(self.draw_goal(row, &self.config().value, rng));
+            transitions
+                .value_goal_rows
+                .push(self.draw_goal(row, &self.config().value, rng));
             let subgoals = self.draw_subgoals(row, horizon, rng);
             transitions.actor_goal_rows.push(subgoals.high_goal);
             low_goal_rows.push(subgoals.low_goal);

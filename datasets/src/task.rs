@@ -49,21 +49,34 @@ impl Dataset {
     /// [`SamplerError::Empty`] if a table is missing or there is no sub-goal; [`SamplerError::Index`] for an entry beyond it.
     pub fn label_task(&self, sub_goals: &[SubGoal]) -> Result<TaskLabels, SamplerError> {
         if sub_goals.is_empty() {
-            return Err(SamplerError::Empty { what: "sub-goals", reason: "a task needs one".to_owned() });
+            return Err(SamplerError::Empty {
+                what: "sub-goals",
+                reason: "a task needs one".to_owned(),
+            });
         }
         let rows = self.episodes().num_rows();
         let mut satisfied = vec![0usize; rows];
         for sub_goal in sub_goals {
             match sub_goal {
-                SubGoal::Position { first, target, tolerance } => {
+                SubGoal::Position {
+                    first,
+                    target,
+                    tolerance,
+                } => {
                     let qpos = self.qpos().ok_or_else(|| missing("qpos"))?;
-                    check(first.saturating_add(target.len().saturating_sub(1)), qpos.ncols())?;
+                    check(
+                        first.saturating_add(target.len().saturating_sub(1)),
+                        qpos.ncols(),
+                    )?;
                     for (count, row) in satisfied.iter_mut().zip(qpos.rows()) {
-                        *count += usize::from(distance(row, *first, target) <= f64::from(*tolerance));
+                        *count +=
+                            usize::from(distance(&row, *first, target) <= f64::from(*tolerance));
                     }
                 }
                 SubGoal::Button { index, state } => {
-                    let buttons = self.button_states().ok_or_else(|| missing("button_states"))?;
+                    let buttons = self
+                        .button_states()
+                        .ok_or_else(|| missing("button_states"))?;
                     check(*index, buttons.ncols())?;
                     for (count, found) in satisfied.iter_mut().zip(buttons.column(*index)) {
                         *count += usize::from(found == state);
@@ -72,22 +85,39 @@ impl Dataset {
             }
         }
         let all = sub_goals.len();
-        let successes = (0..rows).filter(|&row| satisfied[row] == all && self.episodes().is_valid(row)).count();
+        let successes = (0..rows)
+            .filter(|&row| satisfied[row] == all && self.episodes().is_valid(row))
+            .count();
         Ok(TaskLabels {
-            rewards: satisfied.iter().map(|&count| count as f32 - all as f32).collect(),
-            masks: satisfied.iter().map(|&count| f32::from(count != all)).collect(),
+            rewards: satisfied
+                .iter()
+                .map(|&count| count as f32 - all as f32)
+                .collect(),
+            masks: satisfied
+                .iter()
+                .map(|&count| f32::from(count != all))
+                .collect(),
             successes,
         })
     }
 }
 
-fn distance(row: ArrayView1<'_, f32>, first: usize, target: &[f32]) -> f64 {
-    let differences = target.iter().enumerate().map(|(i, &target)| f64::from(row[first + i]) - f64::from(target));
-    differences.map(|difference| difference * difference).sum::<f64>().sqrt()
+fn distance(row: &ArrayView1<'_, f32>, first: usize, target: &[f32]) -> f64 {
+    let differences = target
+        .iter()
+        .enumerate()
+        .map(|(i, &target)| f64::from(row[first + i]) - f64::from(target));
+    differences
+        .map(|difference| difference * difference)
+        .sum::<f64>()
+        .sqrt()
 }
 
 fn missing(what: &'static str) -> SamplerError {
-    SamplerError::Empty { what, reason: "the dataset was stored without it".to_owned() }
+    SamplerError::Empty {
+        what,
+        reason: "the dataset was stored without it".to_owned(),
+    }
 }
 
 fn check(index: usize, width: usize) -> Result<(), SamplerError> {
@@ -95,7 +125,11 @@ fn check(index: usize, width: usize) -> Result<(), SamplerError> {
         return Ok(());
     }
     let expected = format!("entries of the state, below {width}");
-    Err(SamplerError::Index { field: "sub_goals", index, expected })
+    Err(SamplerError::Index {
+        field: "sub_goals",
+        index,
+        expected,
+    })
 }
 
 #[cfg(test)]
@@ -119,21 +153,40 @@ mod tests {
             button_states: Some(Array2::from_shape_fn((2, 2), |(_, button)| buttons[button])),
             ..Columns::default()
         };
-        Dataset::new(columns, EpisodeIndex::from_lengths(&[2]).unwrap(), Metadata::default()).unwrap()
+        Dataset::new(
+            columns,
+            EpisodeIndex::from_lengths(&[2]).unwrap(),
+            Metadata::default(),
+        )
+        .unwrap()
     }
 
     fn position(first: usize, target: &[f32]) -> SubGoal {
-        SubGoal::Position { first, target: target.to_vec(), tolerance: 0.04 }
+        SubGoal::Position {
+            first,
+            target: target.to_vec(),
+            tolerance: 0.04,
+        }
     }
 
     #[test]
     fn one_cube() {
         let task = [position(14, &[0.425, -0.1, 0.02])];
-        let labels = scene([0.425, -0.1, 0.02], 0.0, [0, 0]).label_task(&task).unwrap();
-        assert_eq!((labels.rewards[0], labels.masks[0], labels.successes), (0.0, 0.0, 1));
+        let labels = scene([0.425, -0.1, 0.02], 0.0, [0, 0])
+            .label_task(&task)
+            .unwrap();
+        assert_eq!(
+            (labels.rewards[0], labels.masks[0], labels.successes),
+            (0.0, 0.0, 1)
+        );
         // 41 mm away.
-        let labels = scene([0.425, -0.1, 0.061], 0.0, [0, 0]).label_task(&task).unwrap();
-        assert_eq!((labels.rewards[0], labels.masks[0], labels.successes), (-1.0, 1.0, 0));
+        let labels = scene([0.425, -0.1, 0.061], 0.0, [0, 0])
+            .label_task(&task)
+            .unwrap();
+        assert_eq!(
+            (labels.rewards[0], labels.masks[0], labels.successes),
+            (-1.0, 1.0, 0)
+        );
     }
 
     #[test]
@@ -146,11 +199,17 @@ mod tests {
             position(23, &[0.0]),
             position(24, &[0.0]),
         ];
-        let labels = scene([0.4, 0.0, 0.02], 0.05, [1, 0]).label_task(&task).unwrap();
+        let labels = scene([0.4, 0.0, 0.02], 0.05, [1, 0])
+            .label_task(&task)
+            .unwrap();
         assert_eq!((labels.rewards[0], labels.masks[0]), (-1.0, 1.0));
-        let labels = scene([0.4, 0.0, 0.02], 0.04, [0, 0]).label_task(&task).unwrap();
+        let labels = scene([0.4, 0.0, 0.02], 0.04, [0, 0])
+            .label_task(&task)
+            .unwrap();
         assert_eq!((labels.rewards[0], labels.masks[0]), (-1.0, 1.0));
-        let labels = scene([0.4, 0.0, 0.02], 0.04, [1, 0]).label_task(&task).unwrap();
+        let labels = scene([0.4, 0.0, 0.02], 0.04, [1, 0])
+            .label_task(&task)
+            .unwrap();
         assert_eq!((labels.rewards[0], labels.masks[0]), (0.0, 0.0));
     }
 
@@ -165,6 +224,9 @@ mod tests {
         assert_eq!(index(&[SubGoal::Button { index: 2, state: 0 }]), 2);
         let bare = crate::testing::ramp(&[2]);
         let problem = bare.label_task(&[position(0, &[0.0])]).unwrap_err();
-        assert_eq!(problem.to_string(), "there are no qpos: the dataset was stored without it");
+        assert_eq!(
+            problem.to_string(),
+            "there are no qpos: the dataset was stored without it"
+        );
     }
 }

@@ -359,7 +359,9 @@ mod tests {
     use crate::{Dataset, Layout};
 
     fn episodes(dataset: &Dataset) -> Vec<Episode> {
-        (0..dataset.num_episodes()).map(|episode| dataset.episode(episode).unwrap()).collect()
+        (0..dataset.num_episodes())
+            .map(|episode| dataset.episode(episode).unwrap())
+            .collect()
     }
 
     fn append(writer: &mut DatasetWriter, episodes: &[Episode]) {
@@ -369,10 +371,16 @@ mod tests {
     }
 
     fn settings(env: &str) -> Metadata {
-        Metadata { env: env.to_owned(), ..Metadata::default() }
+        Metadata {
+            env: env.to_owned(),
+            ..Metadata::default()
+        }
     }
 
     proptest! {
+        // Each case waits for the disk several times.
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
         #[test]
         fn a_streamed_archive_has_the_bytes_of_one_that_is_saved(dataset in any_dataset()) {
             let (folder, path) = folder("data.npz");
@@ -446,7 +454,12 @@ mod tests {
         drop(writer);
         let journal = DatasetWriter::journal_path(&path);
         let length = std::fs::metadata(&journal).unwrap().len();
-        std::fs::File::options().write(true).open(&journal).unwrap().set_len(length - 1).unwrap();
+        std::fs::File::options()
+            .write(true)
+            .open(&journal)
+            .unwrap()
+            .set_len(length - 1)
+            .unwrap();
 
         let writer = DatasetWriter::recover(&path).unwrap();
         assert_eq!((writer.num_episodes(), writer.num_transitions()), (2, 5));
@@ -454,9 +467,18 @@ mod tests {
         assert_eq!(writer.discarded_bytes(), 76 + 5 * 3 * 4 - 1);
         assert_eq!(writer.metadata(), &settings("cube"));
         writer.finish().unwrap();
-        assert_eq!(episodes(&Dataset::load(&path).unwrap()), episodes(&dataset)[..2]);
+        assert_eq!(
+            episodes(&Dataset::load(&path).unwrap()),
+            episodes(&dataset)[..2]
+        );
         assert_eq!(files(&folder), ["data.npz"]);
-        assert!(matches!(DatasetWriter::recover(&path), Err(DatasetError::Io { action: "open the journal", .. })));
+        assert!(matches!(
+            DatasetWriter::recover(&path),
+            Err(DatasetError::Io {
+                action: "open the journal",
+                ..
+            })
+        ));
     }
 
     #[test]
@@ -469,13 +491,26 @@ mod tests {
         assert!(matches!(locked, DatasetError::Locked { .. }), "{locked}");
         drop(writer);
         let error = DatasetWriter::create(&path, settings("cube")).unwrap_err();
-        assert!(matches!(error, DatasetError::Unfinished { episodes: 1, .. }), "{error}");
+        assert!(
+            matches!(error, DatasetError::Unfinished { episodes: 1, .. }),
+            "{error}"
+        );
         let error = DatasetWriter::resume(&path, settings("scene")).unwrap_err();
         let expected = "the unfinished dataset has `env` \"cube\", this run has \"scene\"; delete it or use another path";
         assert_eq!(error.to_string().lines().next(), Some(expected));
-        assert_eq!(DatasetWriter::resume(&path, settings("cube")).unwrap().num_episodes(), 1);
+        assert_eq!(
+            DatasetWriter::resume(&path, settings("cube"))
+                .unwrap()
+                .num_episodes(),
+            1
+        );
         DatasetWriter::recover(&path).unwrap().discard().unwrap();
-        assert_eq!(DatasetWriter::create(&path, settings("scene")).unwrap().num_episodes(), 0);
+        assert_eq!(
+            DatasetWriter::create(&path, settings("scene"))
+                .unwrap()
+                .num_episodes(),
+            0
+        );
     }
 
     #[test]
@@ -483,23 +518,68 @@ mod tests {
         let (_folder, path) = folder("data.npz");
         let mut writer = DatasetWriter::create(&path, Metadata::default()).unwrap();
         let good = ramp(&[3]).episode(0).unwrap();
-        let problem = |writer: &mut DatasetWriter, episode: &Episode| match writer.append_episode(episode) {
-            Err(DatasetError::Invalid { problem, .. }) => problem,
-            other => panic!("{other:?}"),
+        let problem =
+            |writer: &mut DatasetWriter, episode: &Episode| match writer.append_episode(episode) {
+                Err(DatasetError::Invalid { problem, .. }) => problem,
+                other => panic!("{other:?}"),
+            };
+        let short = Episode {
+            observations: Array2::zeros((1, 2)),
+            actions: Array2::zeros((1, 1)),
+            ..good.clone()
         };
-        let short = Episode { observations: Array2::zeros((1, 2)), actions: Array2::zeros((1, 1)), ..good.clone() };
-        assert_eq!(problem(&mut writer, &short), InvalidData::ShortEpisode { episode: 0, start: 0, rows: 1 });
+        assert_eq!(
+            problem(&mut writer, &short),
+            InvalidData::ShortEpisode {
+                episode: 0,
+                start: 0,
+                rows: 1
+            }
+        );
         writer.append_episode(&good).unwrap();
-        let wide = Episode { actions: Array2::zeros((4, 2)), ..good.clone() };
-        assert_eq!(problem(&mut writer, &wide), InvalidData::Width { column: "actions", found: 2, expected: 1 });
-        let with_qpos = Episode { qpos: Some(Array2::zeros((4, 2))), ..good.clone() };
-        assert_eq!(problem(&mut writer, &with_qpos), InvalidData::Width { column: "qpos", found: 2, expected: 0 });
+        let wide = Episode {
+            actions: Array2::zeros((4, 2)),
+            ..good.clone()
+        };
+        assert_eq!(
+            problem(&mut writer, &wide),
+            InvalidData::Width {
+                column: "actions",
+                found: 2,
+                expected: 1
+            }
+        );
+        let with_qpos = Episode {
+            qpos: Some(Array2::zeros((4, 2))),
+            ..good.clone()
+        };
+        assert_eq!(
+            problem(&mut writer, &with_qpos),
+            InvalidData::Width {
+                column: "qpos",
+                found: 2,
+                expected: 0
+            }
+        );
         let mut bad = good.clone();
         bad.actions[[1, 0]] = f32::INFINITY;
         let text = problem(&mut writer, &bad).to_string();
-        assert_eq!(text, "`actions` is inf at row 5, entry 0; expected a finite number");
-        let uneven = Episode { actions: Array2::zeros((3, 1)), ..good.clone() };
-        assert_eq!(problem(&mut writer, &uneven), InvalidData::RowCount { column: "actions", found: 3, expected: 4 });
+        assert_eq!(
+            text,
+            "`actions` is inf at row 5, entry 0; expected a finite number"
+        );
+        let uneven = Episode {
+            actions: Array2::zeros((3, 1)),
+            ..good.clone()
+        };
+        assert_eq!(
+            problem(&mut writer, &uneven),
+            InvalidData::RowCount {
+                column: "actions",
+                found: 3,
+                expected: 4
+            }
+        );
         writer.append_episode(&good).unwrap();
         writer.finish().unwrap();
         assert_eq!(Dataset::load(&path).unwrap().num_transitions(), 6);
@@ -510,7 +590,16 @@ mod tests {
         let (folder, path) = folder("data.npz");
         let writer = DatasetWriter::create(&path, Metadata::default()).unwrap();
         let error = writer.finish().unwrap_err();
-        assert!(matches!(error, DatasetError::Invalid { problem: InvalidData::NoEpisodes { .. }, .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                DatasetError::Invalid {
+                    problem: InvalidData::NoEpisodes { .. },
+                    ..
+                }
+            ),
+            "{error}"
+        );
         assert_eq!(files(&folder), ["data.npz.part"]);
     }
 

@@ -9,8 +9,9 @@ use ndarray::Array2;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use telic_datasets::{
-    Columns, Dataset, EpisodeIndex, FeatureView, GoalMix, GoalRange, HindsightConfig, HindsightSampler, Metadata,
-    Normalizer, SamplerError, SubgoalBatch, TransitionBatch, WindowBatch, WindowConfig, WindowSampler,
+    Columns, Dataset, EpisodeIndex, FeatureView, GoalMix, GoalRange, HindsightConfig,
+    HindsightSampler, Metadata, Normalizer, SamplerError, SubgoalBatch, TransitionBatch,
+    WindowBatch, WindowConfig, WindowSampler,
 };
 use telic_seed::Seed;
 
@@ -48,18 +49,34 @@ fn ramp(transitions: &[usize]) -> Arc<Dataset> {
     let lengths: Vec<usize> = transitions.iter().map(|length| length + 1).collect();
     let index = EpisodeIndex::from_lengths(&lengths).unwrap();
     let rows = index.num_rows();
-    let observations =
-        Array2::from_shape_fn((rows, 3), |(row, entry)| [row as f32, index.of(row) as f32, 7.0][entry]);
-    let actions = Array2::from_shape_fn((rows, 2), |(row, entry)| [row as f32, -(row as f32)][entry]);
-    let columns = Columns { observations, actions, ..Columns::default() };
+    let observations = Array2::from_shape_fn((rows, 3), |(row, entry)| {
+        [row as f32, index.of(row) as f32, 7.0][entry]
+    });
+    let actions =
+        Array2::from_shape_fn((rows, 2), |(row, entry)| [row as f32, -(row as f32)][entry]);
+    let columns = Columns {
+        observations,
+        actions,
+        ..Columns::default()
+    };
     Arc::new(Dataset::new(columns, index, Metadata::default()).unwrap())
 }
 
 const FUTURE: GoalMix = GoalMix::UNIFORM_FUTURE;
-const GEOMETRIC_FUTURE: GoalMix = GoalMix { geometric: true, ..FUTURE };
+const GEOMETRIC_FUTURE: GoalMix = GoalMix {
+    geometric: true,
+    ..FUTURE
+};
 
 fn sampler(transitions: &[usize], discount: f64) -> HindsightSampler {
-    HindsightSampler::new(ramp(transitions), HindsightConfig { discount, ..HindsightConfig::default() }).unwrap()
+    HindsightSampler::new(
+        ramp(transitions),
+        HindsightConfig {
+            discount,
+            ..HindsightConfig::default()
+        },
+    )
+    .unwrap()
 }
 
 /// Share of each goal row over many draws.
@@ -68,30 +85,51 @@ fn shares(sampler: &HindsightSampler, row: usize, mix: &GoalMix) -> BTreeMap<usi
     let mut rng = Seed::new(1).rng();
     let mut counts = BTreeMap::new();
     for _ in 0..DRAWS {
-        *counts.entry(sampler.draw_goal(row, mix, &mut rng)).or_insert(0u32) += 1;
+        *counts
+            .entry(sampler.draw_goal(row, mix, &mut rng))
+            .or_insert(0u32) += 1;
     }
-    counts.into_iter().map(|(row, count)| (row, f64::from(count) / f64::from(DRAWS))).collect()
+    counts
+        .into_iter()
+        .map(|(row, count)| (row, f64::from(count) / f64::from(DRAWS)))
+        .collect()
 }
 
 fn assert_shares(found: &BTreeMap<usize, f64>, expected: &[(usize, f64)]) {
-    assert_eq!(found.keys().copied().collect::<Vec<_>>(), expected.iter().map(|(row, _)| *row).collect::<Vec<_>>());
+    assert_eq!(
+        found.keys().copied().collect::<Vec<_>>(),
+        expected.iter().map(|(row, _)| *row).collect::<Vec<_>>()
+    );
     for (row, share) in expected {
         // Five standard errors of a share over 100,000 draws are below 0.008.
-        assert!((found[row] - share).abs() < 0.008, "row {row}: {} instead of {share}", found[row]);
+        assert!(
+            (found[row] - share).abs() < 0.008,
+            "row {row}: {} instead of {share}",
+            found[row]
+        );
     }
 }
 
 #[test]
 fn uniform_goals_give_the_ends_half_the_weight() {
     // i = 10, E = 13: an episode of 14 transitions.
-    assert_shares(&shares(&sampler(&[14], 0.99), 10, &FUTURE), &[(11, 0.25), (12, 0.5), (13, 0.25)]);
+    assert_shares(
+        &shares(&sampler(&[14], 0.99), 10, &FUTURE),
+        &[(11, 0.25), (12, 0.5), (13, 0.25)],
+    );
 }
 
 #[test]
 fn geometric_goals_pile_up_at_the_end() {
-    assert_shares(&shares(&sampler(&[3], 0.5), 0, &GEOMETRIC_FUTURE), &[(1, 0.5), (2, 0.5)]);
+    assert_shares(
+        &shares(&sampler(&[3], 0.5), 0, &GEOMETRIC_FUTURE),
+        &[(1, 0.5), (2, 0.5)],
+    );
     let expected = [(1, 0.1), (2, 0.09), (3, 0.081), (4, 0.729)];
-    assert_shares(&shares(&sampler(&[5], 0.9), 0, &GEOMETRIC_FUTURE), &expected);
+    assert_shares(
+        &shares(&sampler(&[5], 0.9), 0, &GEOMETRIC_FUTURE),
+        &expected,
+    );
 }
 
 #[test]
@@ -99,11 +137,17 @@ fn geometric_distances_have_the_published_mean_and_median() {
     for (discount, mean, median) in [(0.99, 100.0, 69), (0.995, 200.0, 139)] {
         let sampler = sampler(&[100_000], discount);
         let mut rng = Seed::new(3).rng();
-        let mut distances: Vec<usize> = (0..100_000).map(|_| sampler.draw_future(0, true, &mut rng)).collect();
+        let mut distances: Vec<usize> = (0..100_000)
+            .map(|_| sampler.draw_future(0, true, &mut rng))
+            .collect();
         distances.sort_unstable();
         let found = distances.iter().sum::<usize>() as f64 / distances.len() as f64;
         assert!((found / mean - 1.0).abs() < 0.02, "mean {found}");
-        assert!(distances[distances.len() / 2].abs_diff(median) <= 2, "median {}", distances[distances.len() / 2]);
+        assert!(
+            distances[distances.len() / 2].abs_diff(median) <= 2,
+            "median {}",
+            distances[distances.len() / 2]
+        );
         assert_eq!(distances[0], 1);
     }
 }
@@ -122,14 +166,25 @@ fn the_last_transition_is_its_own_goal_and_a_success() {
         ..TransitionBatch::default()
     };
     sampler.gather(&mut batch);
-    assert_eq!((&batch.rewards[..], &batch.masks[..]), (&[0.0, -1.0][..], &[0.0, 1.0][..]));
+    assert_eq!(
+        (&batch.rewards[..], &batch.masks[..]),
+        (&[0.0, -1.0][..], &[0.0, 1.0][..])
+    );
     assert_eq!(batch.next_observations, [4.0, 0.0, 7.0, 3.0, 0.0, 7.0]);
     assert_eq!(batch.actor_goals, [3.0, 0.0, 7.0, 8.0, 1.0, 7.0]);
     assert_eq!(batch.actions, [3.0, -3.0, 2.0, -2.0]);
 
-    let config = HindsightConfig { negative_rewards: false, ..HindsightConfig::default() };
-    HindsightSampler::new(sampler.dataset().clone(), config).unwrap().gather(&mut batch);
-    assert_eq!((&batch.rewards[..], &batch.masks[..]), (&[1.0, 0.0][..], &[0.0, 1.0][..]));
+    let config = HindsightConfig {
+        negative_rewards: false,
+        ..HindsightConfig::default()
+    };
+    HindsightSampler::new(sampler.dataset().clone(), config)
+        .unwrap()
+        .gather(&mut batch);
+    assert_eq!(
+        (&batch.rewards[..], &batch.masks[..]),
+        (&[1.0, 0.0][..], &[0.0, 1.0][..])
+    );
 }
 
 #[test]
@@ -148,7 +203,13 @@ fn goals_come_in_the_shares_of_the_mixture() {
     assert!((same - (0.7 + 0.3 / 400.0)).abs() < 0.012, "{same}");
     // A trajectory goal of the last transition (1 in 50) is the current row too.
     assert!((current - (0.2 + 0.5 / 50.0)).abs() < 0.011, "{current}");
-    assert!(batch.rows.iter().zip(&batch.actor_goal_rows).all(|(&row, &goal)| index.of(row) == index.of(goal)));
+    assert!(
+        batch
+            .rows
+            .iter()
+            .zip(&batch.actor_goal_rows)
+            .all(|(&row, &goal)| index.of(row) == index.of(goal))
+    );
     assert!(batch.value_goal_rows != batch.actor_goal_rows);
 }
 
@@ -157,19 +218,33 @@ fn rows_and_random_goals_are_uniform_over_valid_rows() {
     let lengths = [3, 1, 7, 2];
     let sampler = sampler(&lengths, 0.99);
     assert_eq!(sampler.num_transitions(), 13);
-    let random = GoalMix { current: 0.0, trajectory: 0.0, random: 1.0, geometric: false };
+    let random = GoalMix {
+        current: 0.0,
+        trajectory: 0.0,
+        random: 1.0,
+        geometric: false,
+    };
     let mut rng = Seed::new(11).rng();
     let (mut rows, mut goals) = (BTreeMap::new(), BTreeMap::new());
     for _ in 0..130_000 {
         let row = sampler.draw_row(&mut rng);
         *rows.entry(row).or_insert(0.0) += 1.0;
-        *goals.entry(sampler.draw_goal(row, &random, &mut rng)).or_insert(0.0) += 1.0;
+        *goals
+            .entry(sampler.draw_goal(row, &random, &mut rng))
+            .or_insert(0.0) += 1.0;
     }
     for counts in [rows, goals] {
-        assert!(counts.keys().all(|&row| sampler.dataset().episodes().is_valid(row)));
+        assert!(
+            counts
+                .keys()
+                .all(|&row| sampler.dataset().episodes().is_valid(row))
+        );
         assert_eq!(counts.len(), 13);
         // Chi-square with 12 degrees of freedom: 32.9 is passed by chance once in 1000.
-        let chi_square: f64 = counts.values().map(|count: &f64| (count - 10_000.0).powi(2) / 10_000.0).sum();
+        let chi_square: f64 = counts
+            .values()
+            .map(|count: &f64| (count - 10_000.0).powi(2) / 10_000.0)
+            .sum();
         assert!(chi_square < 32.9, "{chi_square}");
     }
 }
@@ -178,10 +253,22 @@ fn rows_and_random_goals_are_uniform_over_valid_rows() {
 fn subgoals_are_those_of_hiql() {
     let dataset = ramp(&[1001, 40]);
     let with = |actor| {
-        HindsightSampler::new(dataset.clone(), HindsightConfig { actor, ..HindsightConfig::default() }).unwrap()
+        HindsightSampler::new(
+            dataset.clone(),
+            HindsightConfig {
+                actor,
+                ..HindsightConfig::default()
+            },
+        )
+        .unwrap()
     };
     let mut rng = Seed::new(2).rng();
-    let random = with(GoalMix { current: 0.0, trajectory: 0.0, random: 1.0, geometric: false });
+    let random = with(GoalMix {
+        current: 0.0,
+        trajectory: 0.0,
+        random: 1.0,
+        geometric: false,
+    });
     for _ in 0..100 {
         let subgoals = random.draw_subgoals(0, 25, &mut rng);
         assert_eq!((subgoals.low_goal, subgoals.high_target), (25, 25));
@@ -203,26 +290,68 @@ fn subgoals_are_those_of_hiql() {
         let end = dataset.episodes().end_row(row);
         assert_eq!(batch.low_goals[3 * i], (row + 25).min(end) as f32);
         assert_eq!(batch.high_targets[3 * i], batch.high_target_rows[i] as f32);
-        assert_eq!(batch.transitions.actor_goals[3 * i], batch.transitions.actor_goal_rows[i] as f32);
+        assert_eq!(
+            batch.transitions.actor_goals[3 * i],
+            batch.transitions.actor_goal_rows[i] as f32
+        );
     }
 }
 
 #[test]
 fn bad_settings_are_named() {
-    let build = |config| HindsightSampler::new(ramp(&[3]), config).unwrap_err().to_string();
-    let mix = GoalMix { current: 0.5, trajectory: 0.5, random: 0.5, geometric: true };
-    let message = build(HindsightConfig { value: mix, ..HindsightConfig::default() });
-    assert_eq!(message, "`value`: current 0.5 + trajectory 0.5 + random 0.5 = 1.5, expected 1 with each in 0..=1");
-    let message = build(HindsightConfig { discount: 1.0, ..HindsightConfig::default() });
+    let build = |config| {
+        HindsightSampler::new(ramp(&[3]), config)
+            .unwrap_err()
+            .to_string()
+    };
+    let mix = GoalMix {
+        current: 0.5,
+        trajectory: 0.5,
+        random: 0.5,
+        geometric: true,
+    };
+    let message = build(HindsightConfig {
+        value: mix,
+        ..HindsightConfig::default()
+    });
+    assert_eq!(
+        message,
+        "`value`: current 0.5 + trajectory 0.5 + random 0.5 = 1.5, expected 1 with each in 0..=1"
+    );
+    let message = build(HindsightConfig {
+        discount: 1.0,
+        ..HindsightConfig::default()
+    });
     assert_eq!(message, "`discount` is 1, expected a number in 0..1");
     let problem = HindsightSampler::over(ramp(&[3]), &[1], HindsightConfig::default()).unwrap_err();
-    assert_eq!(problem, SamplerError::NoSuchEpisode { episode: 1, episodes: 1 });
+    assert_eq!(
+        problem,
+        SamplerError::NoSuchEpisode {
+            episode: 1,
+            episodes: 1
+        }
+    );
 
     let windows = |config| WindowSampler::new(ramp(&[3, 4]), config).unwrap_err();
-    let problem = windows(WindowConfig { window: 6, ..WindowConfig::default() });
-    assert_eq!(problem.to_string(), "there are no windows: `window` is 6, the longest episode has 4 transitions");
-    let problem = windows(WindowConfig { window: 0, ..WindowConfig::default() });
-    assert!(matches!(problem, SamplerError::Setting { field: "window", .. }));
+    let problem = windows(WindowConfig {
+        window: 6,
+        ..WindowConfig::default()
+    });
+    assert_eq!(
+        problem.to_string(),
+        "there are no windows: `window` is 6, the longest episode has 4 transitions"
+    );
+    let problem = windows(WindowConfig {
+        window: 0,
+        ..WindowConfig::default()
+    });
+    assert!(matches!(
+        problem,
+        SamplerError::Setting {
+            field: "window",
+            ..
+        }
+    ));
 }
 
 fn windows(transitions: &[usize], config: WindowConfig) -> WindowSampler {
@@ -242,7 +371,9 @@ fn goal_rows(sampler: &WindowSampler) -> Vec<Vec<Option<usize>>> {
             seen.insert(*goal);
         }
     }
-    seen.into_iter().map(|rows| rows.into_iter().collect()).collect()
+    seen.into_iter()
+        .map(|rows| rows.into_iter().collect())
+        .collect()
 }
 
 #[test]
@@ -257,14 +388,28 @@ fn reference_windows_are_those_of_beso() {
     let sampler = windows(&[10], config);
     assert_eq!(sampler.num_windows(), 7);
     let some = |range: std::ops::RangeInclusive<usize>| range.map(Some).collect::<Vec<_>>();
-    let expected =
-        vec![some(4..=7), some(5..=7), some(6..=7), some(7..=7), vec![None], vec![None], vec![None]];
+    let expected = vec![
+        some(4..=7),
+        some(5..=7),
+        some(6..=7),
+        some(7..=7),
+        vec![None],
+        vec![None],
+        vec![None],
+    ];
     assert_eq!(goal_rows(&sampler), expected);
 }
 
 #[test]
 fn default_windows_reach_the_final_state() {
-    let sampler = windows(&[10], WindowConfig { window: 4, goal_length: 2, ..WindowConfig::default() });
+    let sampler = windows(
+        &[10],
+        WindowConfig {
+            window: 4,
+            goal_length: 2,
+            ..WindowConfig::default()
+        },
+    );
     let some = |range: std::ops::RangeInclusive<usize>| range.map(Some).collect::<Vec<_>>();
     let expected = vec![
         some(4..=9),
@@ -280,8 +425,19 @@ fn default_windows_reach_the_final_state() {
     let mut batch = WindowBatch::default();
     sampler.sample_windows(&[6], &mut Seed::new(0).rng(), &mut batch);
     assert_eq!(batch.goals, [10.0, 0.0, 7.0, 10.0, 0.0, 7.0]);
-    assert_eq!(batch.observations.iter().step_by(3).copied().collect::<Vec<_>>(), [6.0, 7.0, 8.0, 9.0]);
-    assert_eq!(batch.actions.iter().step_by(2).copied().collect::<Vec<_>>(), [6.0, 7.0, 8.0, 9.0]);
+    assert_eq!(
+        batch
+            .observations
+            .iter()
+            .step_by(3)
+            .copied()
+            .collect::<Vec<_>>(),
+        [6.0, 7.0, 8.0, 9.0]
+    );
+    assert_eq!(
+        batch.actions.iter().step_by(2).copied().collect::<Vec<_>>(),
+        [6.0, 7.0, 8.0, 9.0]
+    );
 }
 
 #[test]
@@ -300,9 +456,17 @@ fn block_push_view_hides_goal_entries_after_scaling() {
         goal_range: GoalRange::Reference,
         ..WindowConfig::default()
     };
-    let scaler = Normalizer::ZScore { mean: vec![1.0, 5.0], std: vec![2.0, 1.0] };
-    let actions = Normalizer::MinMax { low: vec![0.0, -8.0], high: vec![8.0, 0.0] };
-    let sampler = windows(&[5], config).with_normalizers(scaler.clone(), actions).unwrap();
+    let scaler = Normalizer::ZScore {
+        mean: vec![1.0, 5.0],
+        std: vec![2.0, 1.0],
+    };
+    let actions = Normalizer::MinMax {
+        low: vec![0.0, -8.0],
+        high: vec![8.0, 0.0],
+    };
+    let sampler = windows(&[5], config)
+        .with_normalizers(scaler.clone(), actions)
+        .unwrap();
     let mut batch = WindowBatch::default();
     sampler.sample_windows(&[1, 3], &mut Seed::new(0).rng(), &mut batch);
     // T = 5, W = 2, G = 1: window 1 has e = 3 and the goal row 3; window 3 has e = 5 > T − G and a goal of zeros, which
@@ -320,8 +484,13 @@ fn block_push_view_hides_goal_entries_after_scaling() {
     view.observe(&[1.0, 9.0, 7.0], &mut seen);
     assert_eq!(seen, [0.0, 2.0]);
 
-    let problem = windows(&[5], WindowConfig::default()).with_normalizers(scaler, Normalizer::Identity).unwrap_err();
-    assert_eq!(problem.to_string(), "the observation normaliser has 2 entries, expected 3");
+    let problem = windows(&[5], WindowConfig::default())
+        .with_normalizers(scaler, Normalizer::Identity)
+        .unwrap_err();
+    assert_eq!(
+        problem.to_string(),
+        "the observation normaliser has 2 entries, expected 3"
+    );
 }
 
 #[test]
@@ -343,10 +512,20 @@ fn same_seed_same_batches() {
 
 #[test]
 fn nothing_is_allocated_after_the_first_batch() {
-    let scaler = Normalizer::ZScore { mean: vec![0.0; 3], std: vec![1.0; 3] };
-    let hindsight = sampler(&[20, 31], 0.99).with_normalizers(scaler.clone(), Normalizer::Identity).unwrap();
-    let config = WindowConfig { goal_columns: Some(vec![0]), ..WindowConfig::default() };
-    let windows = windows(&[20, 31], config).with_normalizers(scaler, Normalizer::Identity).unwrap();
+    let scaler = Normalizer::ZScore {
+        mean: vec![0.0; 3],
+        std: vec![1.0; 3],
+    };
+    let hindsight = sampler(&[20, 31], 0.99)
+        .with_normalizers(scaler.clone(), Normalizer::Identity)
+        .unwrap();
+    let config = WindowConfig {
+        goal_columns: Some(vec![0]),
+        ..WindowConfig::default()
+    };
+    let windows = windows(&[20, 31], config)
+        .with_normalizers(scaler, Normalizer::Identity)
+        .unwrap();
     let mut rng = Seed::new(0).rng();
     let mut batch = TransitionBatch::with_size(100);
     let mut window = WindowBatch::with_size(100);
@@ -357,7 +536,10 @@ fn nothing_is_allocated_after_the_first_batch() {
         windows.sample(&mut rng, &mut window);
     };
     assert!(allocations(|| round(&hindsight, &windows)) > 0);
-    assert_eq!(allocations(|| (0..10).for_each(|_| round(&hindsight, &windows))), 0);
+    assert_eq!(
+        allocations(|| (0..10).for_each(|_| round(&hindsight, &windows))),
+        0
+    );
 }
 
 proptest! {

@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use telic_seed::{Rng, Seed};
-use telic_sim::{ActuatorId, BodyId, GeomShape, JointId, Model, PhysicsConfig, Pose, Rotation, Vector, World};
+use telic_sim::{ActuatorId, BodyId, Friction, GeomShape, JointId, Model, PhysicsConfig, Pose, Rotation, Vector, World};
 
 use self::score::Score;
 use crate::env::{checked_action, checked_goal, resolve_task};
@@ -173,7 +173,13 @@ impl BlockPush {
     fn new() -> Result<Self, EnvError> {
         let spec = registry::spec(ID)?;
         let bad_model = |reason: String| EnvError::Model { id: ID, reason };
-        let config = PhysicsConfig { timestep_secs: 1.0 / PHYSICS_HZ, ..PhysicsConfig::default() };
+        // One friction constraint per contact point: the table then resists the turning of a pushed block as it
+        // should. With one per patch, blocks spin away from the rod and the oracle's success falls from 99 to 72 %.
+        let config = PhysicsConfig {
+            timestep_secs: 1.0 / PHYSICS_HZ,
+            friction: Friction::Point,
+            ..PhysicsConfig::default()
+        };
         let model = model().map_err(bad_model)?;
         let world = World::new(&model, &config).map_err(|error| bad_model(error.to_string()))?;
         let missing = |name: &str| bad_model(format!("nothing is called `{name}`"));

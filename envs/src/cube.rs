@@ -8,34 +8,32 @@ mod demonstrator;
 mod oracle;
 mod targets;
 #[cfg(test)]
-mod lab;
+mod tests;
+mod variants;
 
 use std::f64::consts::TAU;
-use std::sync::{Arc, OnceLock};
 
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use telic_seed::{Rng, Seed};
-use telic_sim::{BodyId, GeomShape, JointId, Model, PhysicsConfig, Pose, Rotation, Vector, World};
+use telic_sim::{BodyId, GeomShape, JointId, PhysicsConfig, Pose, Rotation, Vector, World};
 
-use self::demonstrator::{Expert, Kind, PLAY_STEPS};
+use self::variants::{COLOURS, DOUBLE, Layout, SINGLE, Variant, model};
 use crate::arm::{self, TabletopArm, scaled_position, unscaled_position};
 use crate::env::{checked_action, checked_goal, resolve_task};
 use crate::snapshot;
-use crate::{
-    Demonstrator, DemonstratorSpec, Entry, EnvError, EnvSpec, GoalEnv, GoalSpec, Marker, ResetOptions, Step, Task,
-};
+use crate::{EnvError, EnvSpec, GoalEnv, Marker, ResetOptions, Step};
 
 /// Half of a cube's edge, in metres.
-pub(crate) const HALF_EXTENT: f64 = 0.02;
+pub(super) const HALF_EXTENT: f64 = 0.02;
 /// A cube is at its goal within this distance, in metres.
-pub(crate) const TOLERANCE: f64 = 0.04;
+pub(super) const TOLERANCE: f64 = 0.04;
 /// Corners of the rectangle in which cubes start and targets lie (x, y), in metres.
-pub(crate) const PLACEMENT: [[f64; 2]; 2] = [[0.3, -0.3], [0.55, 0.3]];
+pub(super) const PLACEMENT: [[f64; 2]; 2] = [[0.3, -0.3], [0.55, 0.3]];
 /// Box from which the arm's start poses are drawn, in metres.
-pub(crate) const ARM_START: [[f64; 3]; 2] = [[0.25, -0.35, 0.20], [0.6, 0.35, 0.35]];
+pub(super) const ARM_START: [[f64; 3]; 2] = [[0.25, -0.35, 0.20], [0.6, 0.35, 0.35]];
 /// Least distance between the centres of two cubes that are placed at random, in metres: no two overlap at any yaw.
-pub(crate) const CLEARANCE: f64 = 0.06;
+pub(super) const CLEARANCE: f64 = 0.06;
 /// Numbers per cube in an observation.
 const CUBE_OBSERVATION: usize = 9;
 /// Uniformly random actions that shake the arm before a goal is observed.
@@ -45,221 +43,42 @@ const START_NOISE: f64 = 0.01;
 /// Draws of a start before the next wider distribution is tried.
 const START_ATTEMPTS: usize = 20;
 
-/// The scene; `<!-- CUBES -->` stands for the cubes.
-const SCENE: &str = include_str!("../assets/ur5e_cubes.xml");
-
-const COLOURS: [[f32; 4]; 4] = [
-    [0.85, 0.23, 0.2, 1.0],
-    [0.18, 0.42, 0.82, 1.0],
-    [0.95, 0.7, 0.15, 1.0],
-    [0.25, 0.65, 0.35, 1.0],
-];
-
-/// Physics of the family. See `docs/envs/cube.md` for accuracy and speed of the alternatives.
-pub(crate) fn physics() -> PhysicsConfig {
-    PhysicsConfig {
-        timestep_secs: 0.005,
-        solver_iterations: 1,
-        internal_iterations: 8,
-        stabilization_iterations: 2,
-        contact_natural_frequency_hz: 120.0,
-        ..PhysicsConfig::default()
-    }
-}
-
-/// One evaluation task: where each cube starts and where it must go.
-struct Layout {
-    name: &'static str,
-    summary: &'static str,
-    start: &'static [[f64; 3]],
-    goal: &'static [[f64; 3]],
-}
-
-const fn layout(
-    name: &'static str,
-    summary: &'static str,
-    start: &'static [[f64; 3]],
-    goal: &'static [[f64; 3]],
-) -> Layout {
-    Layout { name, summary, start, goal }
-}
-
-const PLAY: Kind = Kind::Plan;
-const NOISY: Kind = Kind::Markov { random_percent: 10 };
-
-/// What differs between the members of the family.
-struct Variant {
-    id: &'static str,
-    summary: &'static str,
-    max_episode_steps: usize,
-    /// Range from which an episode's probability of stacking is drawn.
-    p_stack: [f64; 2],
-    layouts: &'static [Layout],
-    model: OnceLock<Result<Arc<Model>, String>>,
-    make: fn() -> Result<Box<dyn GoalEnv>, EnvError>,
-    play: fn(noise: f32) -> Result<Box<dyn Demonstrator>, EnvError>,
-    noisy: fn(noise: f32) -> Result<Box<dyn Demonstrator>, EnvError>,
-}
-
-static SINGLE: Variant = Variant {
-    id: "cube-single",
-    summary: "Move one cube to a goal position with a UR5e and a parallel gripper.",
-    max_episode_steps: 200,
-    p_stack: [0.0, 0.0],
-    layouts: &[
-        layout("task1-horizontal", "across the table", &[[0.425, 0.1, 0.02]], &[[0.425, -0.1, 0.02]]),
-        layout("task2-vertical1", "away from the base", &[[0.35, 0.0, 0.02]], &[[0.5, 0.0, 0.02]]),
-        layout("task3-vertical2", "towards the base", &[[0.5, 0.0, 0.02]], &[[0.35, 0.0, 0.02]]),
-        layout("task4-diagonal1", "from near right to far left", &[[0.35, -0.2, 0.02]], &[[0.5, 0.2, 0.02]]),
-        layout("task5-diagonal2", "from near left to far right", &[[0.35, 0.2, 0.02]], &[[0.5, -0.2, 0.02]]),
-    ],
-    model: OnceLock::new(),
-    make: || Ok(Box::new(CubeEnv::new(&SINGLE)?)),
-    play: |noise| Ok(Box::new(Expert::new(&SINGLE, PLAY, noise)?)),
-    noisy: |noise| Ok(Box::new(Expert::new(&SINGLE, NOISY, noise)?)),
-};
-
-static DOUBLE: Variant = Variant {
-    id: "cube-double",
-    summary: "Move two cubes to goal positions, among them a swap and a stack.",
-    max_episode_steps: 500,
-    p_stack: [0.0, 0.25],
-    layouts: &[
-        layout(
-            "task1-single-pnp",
-            "one cube moves, the other stays",
-            &[[0.425, 0.0, 0.02], [0.425, -0.1, 0.02]],
-            &[[0.425, 0.0, 0.02], [0.425, 0.1, 0.02]],
-        ),
-        layout(
-            "task2-double-pnp1",
-            "both cubes move to the other side",
-            &[[0.35, -0.1, 0.02], [0.5, -0.1, 0.02]],
-            &[[0.35, 0.1, 0.02], [0.5, 0.1, 0.02]],
-        ),
-        layout(
-            "task3-double-pnp2",
-            "both cubes move apart",
-            &[[0.35, 0.0, 0.02], [0.5, 0.0, 0.02]],
-            &[[0.425, -0.2, 0.02], [0.425, 0.2, 0.02]],
-        ),
-        layout(
-            "task4-swap",
-            "the cubes change places",
-            &[[0.425, -0.1, 0.02], [0.425, 0.1, 0.02]],
-            &[[0.425, 0.1, 0.02], [0.425, -0.1, 0.02]],
-        ),
-        layout(
-            "task5-stack",
-            "both cubes move, one onto the other",
-            &[[0.425, -0.2, 0.02], [0.425, 0.2, 0.02]],
-            &[[0.425, 0.0, 0.02], [0.425, 0.0, 0.06]],
-        ),
-    ],
-    model: OnceLock::new(),
-    make: || Ok(Box::new(CubeEnv::new(&DOUBLE)?)),
-    play: |noise| Ok(Box::new(Expert::new(&DOUBLE, PLAY, noise)?)),
-    noisy: |noise| Ok(Box::new(Expert::new(&DOUBLE, NOISY, noise)?)),
-};
-
-impl Variant {
-    fn cubes(&self) -> usize {
-        self.layouts[0].start.len()
-    }
-
-    fn spec(&self) -> EnvSpec {
-        let mut observation = TabletopArm::entries();
-        let mut indices = Vec::new();
-        for cube in 0..self.cubes() {
-            let first = observation.len();
-            indices.extend(first..first + 3);
-            let free = (f32::NEG_INFINITY, f32::INFINITY);
-            for (part, unit, (low, high)) in [
-                ("x", "0.1 m", free),
-                ("y", "0.1 m", free),
-                ("z", "0.1 m", free),
-                ("quat.w", "1", (-1.0, 1.0)),
-                ("quat.x", "1", (-1.0, 1.0)),
-                ("quat.y", "1", (-1.0, 1.0)),
-                ("quat.z", "1", (-1.0, 1.0)),
-                ("yaw.cos", "1", (-1.0, 1.0)),
-                ("yaw.sin", "1", (-1.0, 1.0)),
-            ] {
-                observation.push(Entry { name: format!("cube_{cube}.{part}"), unit, low, high });
-            }
-        }
-        EnvSpec {
-            id: self.id,
-            family: "cube",
-            version: 0,
-            summary: self.summary,
-            observation,
-            action: TabletopArm::action_entries(),
-            goal: GoalSpec {
-                indices,
-                tolerance: TOLERANCE as f32,
-                point_dim: 3,
-                metres_per_unit: 1.0 / arm::POSITION_SCALE,
-            },
-            control_hz: arm::CONTROL_HZ,
-            max_episode_steps: self.max_episode_steps,
-            tasks: self
-                .layouts
-                .iter()
-                .map(|layout| Task { name: layout.name.to_owned(), summary: layout.summary.to_owned() })
-                .collect(),
-            make: self.make,
-            demonstrators: vec![
-                DemonstratorSpec {
-                    name: "play",
-                    summary: "pick and place between random places along smoothly perturbed plans",
-                    episode_steps: PLAY_STEPS,
-                    make: self.play,
-                },
-                DemonstratorSpec {
-                    name: "noisy",
-                    summary: "reactive pick and place with noise, every tenth action random",
-                    episode_steps: PLAY_STEPS,
-                    make: self.noisy,
-                },
-            ],
-        }
-    }
-}
-
 /// The environments of this family.
 pub(crate) fn specs() -> Vec<EnvSpec> {
     vec![SINGLE.spec(), DOUBLE.spec()]
 }
 
 /// First observation entry of a cube.
-pub(crate) fn cube_offset(cube: usize) -> usize {
+pub(super) fn cube_offset(cube: usize) -> usize {
     arm::OBSERVATION_DIM + CUBE_OBSERVATION * cube
 }
 
 /// Position of a cube in an observation, in metres.
-pub(crate) fn observed_cube(observation: &[f32], cube: usize) -> [f64; 3] {
+pub(super) fn observed_cube(observation: &[f32], cube: usize) -> [f64; 3] {
     unscaled_position(&observation[cube_offset(cube)..])
 }
 
 /// Yaw of a cube in an observation.
-pub(crate) fn observed_cube_yaw(observation: &[f32], cube: usize) -> f64 {
+pub(super) fn observed_cube_yaw(observation: &[f32], cube: usize) -> f64 {
     let first = cube_offset(cube);
-    libm::atan2(f64::from(observation[first + 8]), f64::from(observation[first + 7]))
+    libm::atan2(
+        f64::from(observation[first + 8]),
+        f64::from(observation[first + 7]),
+    )
 }
 
 /// Distance in the plane.
-pub(crate) fn planar_distance(a: &[f64], b: &[f64]) -> f64 {
+pub(super) fn planar_distance(a: &[f64], b: &[f64]) -> f64 {
     libm::hypot(a[0] - b[0], a[1] - b[1])
 }
 
 /// Distance in space.
-pub(crate) fn distance(a: &[f64; 3], b: &[f64; 3]) -> f64 {
+pub(super) fn distance(a: &[f64; 3], b: &[f64; 3]) -> f64 {
     libm::hypot(planar_distance(a, b), a[2] - b[2])
 }
 
 /// A uniformly random place on the table that keeps [`CLEARANCE`] to every point of `taken` if it can.
-pub(crate) fn free_place(taken: &[[f64; 3]], rng: &mut Rng) -> [f64; 3] {
+pub(super) fn free_place(taken: &[[f64; 3]], rng: &mut Rng) -> [f64; 3] {
     let mut place = [0.0; 3];
     for _ in 0..100 {
         place = [
@@ -267,7 +86,10 @@ pub(crate) fn free_place(taken: &[[f64; 3]], rng: &mut Rng) -> [f64; 3] {
             rng.random_range(PLACEMENT[0][1]..PLACEMENT[1][1]),
             HALF_EXTENT,
         ];
-        if taken.iter().all(|other| planar_distance(other, &place) >= CLEARANCE) {
+        if taken
+            .iter()
+            .all(|other| planar_distance(other, &place) >= CLEARANCE)
+        {
             break;
         }
     }
@@ -312,7 +134,7 @@ pub(crate) struct CubeEnv {
 
 impl CubeEnv {
     fn new(variant: &'static Variant) -> Result<Self, EnvError> {
-        Self::with_physics(variant, &physics())
+        Self::with_physics(variant, &arm::physics())
     }
 
     fn with_physics(variant: &'static Variant, physics: &PhysicsConfig) -> Result<Self, EnvError> {
@@ -325,7 +147,12 @@ impl CubeEnv {
             let name = format!("cube_{cube}");
             match (arm.world.joint_id(&name), arm.world.body_id(&name)) {
                 (Some(joint), Some(body)) => cubes.push((joint, body)),
-                _ => return Err(EnvError::Model { id, reason: format!("no free body `{name}`") }),
+                _ => {
+                    return Err(EnvError::Model {
+                        id,
+                        reason: format!("no free body `{name}`"),
+                    });
+                }
             }
         }
         let qvel_scratch = vec![0.0; arm.world.nv()];
@@ -381,11 +208,15 @@ impl CubeEnv {
             entries[7] = libm::cos(yaw) as f32;
             entries[8] = libm::sin(yaw) as f32;
         }
-        self.spec.goal.extract(&self.observation, &mut self.achieved_goal);
+        self.spec
+            .goal
+            .extract(&self.observation, &mut self.achieved_goal);
     }
 
     fn reached(&self) -> bool {
-        self.spec.goal.reached(&self.achieved_goal, &self.desired_goal)
+        self.spec
+            .goal
+            .reached(&self.achieved_goal, &self.desired_goal)
     }
 
     /// Cubes at uniformly random places and yaws.
@@ -429,18 +260,26 @@ impl CubeEnv {
     /// Checks a goal observation and makes it the goal.
     fn accept_goal(&mut self, goal_observation: &[f32]) -> Result<(), EnvError> {
         checked_goal(self.spec, goal_observation)?;
-        self.spec.goal.extract(goal_observation, &mut self.desired_goal);
+        self.spec
+            .goal
+            .extract(goal_observation, &mut self.desired_goal);
         Ok(())
     }
 
     /// Places the start so that it is not a success: as `options` ask for, and where that cannot be (a goal of the
     /// caller's that is the start), with the cubes anywhere on the table.
-    fn place_start(&mut self, seed: Seed, layout: Option<(&Layout, &[usize])>) -> Result<(), EnvError> {
+    fn place_start(
+        &mut self,
+        seed: Seed,
+        layout: Option<(&Layout, &[usize])>,
+    ) -> Result<(), EnvError> {
         let tool = TabletopArm::random_tool_pose(&ARM_START, &mut seed.child("start arm").rng());
         let mut rng = seed.child("start cubes").rng();
         for attempt in 0..2 * START_ATTEMPTS {
             let placements = match layout {
-                Some((layout, order)) if attempt < START_ATTEMPTS => Self::task_placements(layout, order, &mut rng),
+                Some((layout, order)) if attempt < START_ATTEMPTS => {
+                    Self::task_placements(layout, order, &mut rng)
+                }
                 _ => self.random_placements(&mut rng),
             };
             self.place(&tool, &placements);
@@ -448,40 +287,21 @@ impl CubeEnv {
                 return Ok(());
             }
         }
-        let reason = format!("every one of {} starts already reaches it", 2 * START_ATTEMPTS);
-        Err(EnvError::BadGoal { id: self.spec.id, reason })
+        let reason = format!(
+            "every one of {} starts already reaches it",
+            2 * START_ATTEMPTS
+        );
+        Err(EnvError::BadGoal {
+            id: self.spec.id,
+            reason,
+        })
     }
 
     fn episode(&self) -> Result<&Episode, EnvError> {
-        self.episode.as_ref().ok_or(EnvError::NotReset { id: self.spec.id })
+        self.episode
+            .as_ref()
+            .ok_or(EnvError::NotReset { id: self.spec.id })
     }
-}
-
-/// The scene with its cubes, parsed once and shared by all instances.
-fn model(variant: &'static Variant) -> Result<Arc<Model>, EnvError> {
-    variant
-        .model
-        .get_or_init(|| {
-            Model::from_mjcf_str("ur5e_cubes", &mjcf(variant.cubes())).map(Arc::new).map_err(|error| error.to_string())
-        })
-        .clone()
-        .map_err(|reason| EnvError::Model { id: variant.id, reason })
-}
-
-fn mjcf(cubes: usize) -> String {
-    let mut bodies = String::new();
-    for (cube, [r, g, b, a]) in COLOURS.iter().take(cubes).enumerate() {
-        // Density 1240 kg/m³; inertia m (2a)² / 6.
-        bodies += &format!(
-            r#"<body name="cube_{cube}" pos="0.425 {y} 0.02"><freejoint name="cube_{cube}"/>
-      <inertial pos="0 0 0" mass="0.07936" diaginertia="2.1163e-05 2.1163e-05 2.1163e-05"/>
-      <geom name="cube_{cube}" type="box" size="0.02 0.02 0.02" contype="4" conaffinity="15"
-            friction="1 0.005 0.0001" rgba="{r} {g} {b} {a}"/></body>
-    "#,
-            y = 0.1 * cube as f32,
-        );
-    }
-    SCENE.replace("<!-- CUBES -->", &bodies)
 }
 
 impl GoalEnv for CubeEnv {
@@ -512,8 +332,13 @@ impl GoalEnv for CubeEnv {
         self.place_start(seed, layout.map(|layout| (layout, order.as_slice())))?;
         let mut qpos = vec![0.0; self.arm.world.nq()];
         self.arm.world.qpos(&mut qpos);
-        self.episode =
-            Some(Episode { goal_observation, task, collection: task.is_none(), elapsed: 0, qpos });
+        self.episode = Some(Episode {
+            goal_observation,
+            task,
+            collection: task.is_none(),
+            elapsed: 0,
+            qpos,
+        });
         Ok(())
     }
 
@@ -549,7 +374,9 @@ impl GoalEnv for CubeEnv {
     }
 
     fn goal_observation(&self) -> &[f32] {
-        self.episode.as_ref().map_or(&[], |episode| &episode.goal_observation)
+        self.episode
+            .as_ref()
+            .map_or(&[], |episode| &episode.goal_observation)
     }
 
     fn desired_goal(&self) -> &[f32] {
@@ -592,7 +419,10 @@ impl GoalEnv for CubeEnv {
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), EnvError> {
         let state: Snapshot = snapshot::decode(self.spec, snapshot)?;
-        let bad = |reason: String| EnvError::BadSnapshot { id: self.spec.id, reason };
+        let bad = |reason: String| EnvError::BadSnapshot {
+            id: self.spec.id,
+            reason,
+        };
         let dims = (self.spec.observation_dim(), self.arm.world.nq());
         let lengths_fit = state.observation.len() == dims.0
             && state.episode.as_ref().is_none_or(|episode| {
@@ -600,15 +430,23 @@ impl GoalEnv for CubeEnv {
                     && episode.task.is_none_or(|task| task < self.spec.tasks.len())
             });
         if !lengths_fit {
-            return Err(bad("its observation, goal, positions or task do not fit".to_owned()));
+            return Err(bad(
+                "its observation, goal, positions or task do not fit".to_owned()
+            ));
         }
         let mut world = self.initial.clone();
-        world.restore(&state.world).map_err(|error| bad(error.to_string()))?;
+        world
+            .restore(&state.world)
+            .map_err(|error| bad(error.to_string()))?;
         self.arm.world = world;
         self.observation = state.observation;
-        self.spec.goal.extract(&self.observation, &mut self.achieved_goal);
+        self.spec
+            .goal
+            .extract(&self.observation, &mut self.achieved_goal);
         if let Some(episode) = &state.episode {
-            self.spec.goal.extract(&episode.goal_observation, &mut self.desired_goal);
+            self.spec
+                .goal
+                .extract(&episode.goal_observation, &mut self.desired_goal);
         }
         self.episode = state.episode;
         Ok(())
@@ -619,17 +457,22 @@ impl GoalEnv for CubeEnv {
     }
 
     fn markers(&self) -> Vec<Marker> {
-        let Some(episode) = &self.episode else { return Vec::new() };
+        let Some(episode) = &self.episode else {
+            return Vec::new();
+        };
         (0..self.cubes.len())
             .map(|cube| {
                 let goal = &episode.goal_observation;
                 let position = observed_cube(goal, cube).map(|x| x as f32);
                 let quat_wxyz = &goal[cube_offset(cube) + 3..][..4];
-                let rotation = Rotation::from_xyzw(quat_wxyz[1], quat_wxyz[2], quat_wxyz[3], quat_wxyz[0]);
+                let rotation =
+                    Rotation::from_xyzw(quat_wxyz[1], quat_wxyz[2], quat_wxyz[3], quat_wxyz[0]);
                 let [r, g, b, _] = COLOURS[cube];
                 Marker {
                     name: format!("goal/cube_{cube}"),
-                    shape: GeomShape::Box { half_extents: [HALF_EXTENT as f32; 3] },
+                    shape: GeomShape::Box {
+                        half_extents: [HALF_EXTENT as f32; 3],
+                    },
                     pose: Pose::from_parts(Vector::from_array(position), rotation),
                     rgba: [r, g, b, 0.3],
                 }

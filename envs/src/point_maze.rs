@@ -126,7 +126,8 @@ impl PointMaze {
         let spec = registry::spec(IDS[index])?;
         let bad_model = |reason: String| EnvError::Model { id: spec.id, reason };
         let model = model(index).map_err(bad_model)?;
-        let config = PhysicsConfig { timestep_secs: PHYSICS_STEP_SECS, ..PhysicsConfig::default() };
+        let lab = |k: &str, d: f32| std::env::var(k).map_or(d, |v| v.parse().expect("lab"));
+        let config = PhysicsConfig { timestep_secs: PHYSICS_STEP_SECS, solver_iterations: lab("LAB_ITER", 4.0) as usize, stabilization_iterations: lab("LAB_STAB", 1.0) as usize, contact_natural_frequency_hz: lab("LAB_HZ", 60.0), contact_damping_ratio: lab("LAB_DAMP", 10.0), max_corrective_velocity: lab("LAB_MAXV", 3.0), ..PhysicsConfig::default() };
         let world = World::new(&model, &config).map_err(|error| bad_model(error.to_string()))?;
         let joint = |name: &str| world.joint_id(name).ok_or_else(|| bad_model(format!("no joint `{name}`")));
         Ok(Self {

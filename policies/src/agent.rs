@@ -227,7 +227,10 @@ impl DataPart {
 
     /// Transitions in these episodes.
     pub fn transitions(&self) -> usize {
-        self.episodes.iter().map(|&episode| self.dataset.episodes().transitions(episode)).sum()
+        self.episodes
+            .iter()
+            .map(|&episode| self.dataset.episodes().transitions(episode))
+            .sum()
     }
 }
 

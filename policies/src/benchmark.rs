@@ -98,7 +98,9 @@ pub fn benchmark_act(
     let dim = policy.observation_dim();
     let mut random = || Array2::from_shape_simple_fn((rows, dim), || rng.random_range(-1.0..1.0));
     let (observations, goals) = (random(), random());
-    let mut rngs: Vec<_> = (0..rows).map(|row| seed.child("act").index(row as u64).rng()).collect();
+    let mut rngs: Vec<_> = (0..rows)
+        .map(|row| seed.child("act").index(row as u64).rng())
+        .collect();
     let mut actions = Array2::zeros((rows, policy.action_dim()));
     policy.reset(rows);
     let mut times_us = Vec::with_capacity(calls);
@@ -110,7 +112,11 @@ pub fn benchmark_act(
         }
     }
     times_us.sort_by(f64::total_cmp);
-    Ok(ActBenchmark { p50_us: quantile(&times_us, 0.5), p99_us: quantile(&times_us, 0.99), calls })
+    Ok(ActBenchmark {
+        p50_us: quantile(&times_us, 0.5),
+        p99_us: quantile(&times_us, 0.99),
+        calls,
+    })
 }
 
 /// Data for benchmarks without data: `episodes` random walks of `transitions` steps each.
@@ -136,10 +142,17 @@ pub fn synthetic_dataset(
         }
         let shape = (transitions + 1, action_dim);
         let actions = Array2::from_shape_simple_fn(shape, || rng.random_range(-1.0..1.0));
-        Episode { observations, actions, ..Episode::default() }
+        Episode {
+            observations,
+            actions,
+            ..Episode::default()
+        }
     };
     let episodes: Vec<Episode> = (0..episodes).map(walk).collect();
-    let metadata = Metadata { generator: "synthetic benchmark data".to_owned(), ..Metadata::default() };
+    let metadata = Metadata {
+        generator: "synthetic benchmark data".to_owned(),
+        ..Metadata::default()
+    };
     Dataset::from_episodes(&episodes, metadata)
 }
 
@@ -172,9 +185,21 @@ mod tests {
 
     #[test]
     fn updates_and_actions_are_timed() {
-        let config = TrainConfig::parse("", "test", &["dataset=none", "policy.id=test", "batch_size=32"]).unwrap();
+        let config = TrainConfig::parse(
+            "",
+            "test",
+            &["dataset=none", "policy.id=test", "batch_size=32"],
+        )
+        .unwrap();
         let dataset = Arc::new(synthetic_dataset(5, 2, 3, 50).unwrap());
-        assert_eq!((dataset.num_transitions(), dataset.observation_dim(), dataset.action_dim()), (150, 5, 2));
+        assert_eq!(
+            (
+                dataset.num_transitions(),
+                dataset.observation_dim(),
+                dataset.action_dim()
+            ),
+            (150, 5, 2)
+        );
         let result = benchmark_updates(&config, dataset.clone(), 2, 11).unwrap();
         assert_eq!(result.updates, 11);
         assert!(result.ms_per_update > 0.0 && result.p90_ms >= result.ms_per_update);
@@ -190,7 +215,10 @@ mod tests {
     #[test]
     fn quantiles_are_entries_of_the_list() {
         let sorted: Vec<f64> = (0..101).map(f64::from).collect();
-        assert_eq!((quantile(&sorted, 0.5), quantile(&sorted, 0.99)), (50.0, 99.0));
+        assert_eq!(
+            (quantile(&sorted, 0.5), quantile(&sorted, 0.99)),
+            (50.0, 99.0)
+        );
         assert_eq!(quantile(&[3.0], 0.99), 3.0);
     }
 }

@@ -10,173 +10,30 @@
 //! A checkpoint is written to a temporary folder, synced and renamed, so a folder called `step_…` is
 //! complete. The manifest alone describes the policy: a checkpoint can be moved anywhere.
 
+mod error;
+mod manifest;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde::{Deserialize, Serialize};
-use telic_datasets::{ClipBounds, FeatureView, Normalizer};
 use toml::Table;
 
+use crate::config::KeepBest;
 use crate::run_folder::{CHECKPOINTS_FOLDER, TEMPORARY_PREFIX, sync_folder};
-use crate::tensor_file::{self, TensorFileError};
-use crate::{DataSpec, Device, Model, Policy, PolicyError, TensorMap, UnknownPolicy, registry};
+use crate::{Device, Model, Policy, TensorMap, registry, tensor_file};
 
-/// Version of the layout above; a reader takes this one and older ones.
-pub const FORMAT_VERSION: u32 = 1;
+pub use error::CheckpointError;
+pub(crate) use manifest::hex_crc32;
+pub use manifest::{DatasetFingerprint, FORMAT_VERSION, FileFingerprint, Manifest};
+
 /// Name of the description.
 pub const MANIFEST_FILE: &str = "manifest.json";
 /// Name of the inference weights.
 pub const MODEL_FILE: &str = "model.safetensors";
 /// Name of the training state.
 pub const STATE_FILE: &str = "state.safetensors";
-
-/// What a checkpoint is: the content of `manifest.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// [`FORMAT_VERSION`] of its writer.
-    pub format_version: u32,
-    /// Version of the program that wrote it.
-    pub telic_version: String,
-    /// Id of the policy in the registry.
-    pub policy: String,
-    /// Updates so far.
-    pub step: u64,
-    /// Trainable and other numbers in the inference weights.
-    pub parameters: usize,
-    /// What the data looks like.
-    pub data: DataSpec,
-    /// What the networks see of an observation and of a goal.
-    pub features: FeatureView,
-    /// From actions of the dataset to actions of the networks.
-    pub actions: Normalizer,
-    /// Where normalised actions are cut off, if they are.
-    pub action_bounds: Option<ClipBounds>,
-    /// The policy's configuration.
-    #[serde(with = "toml_text")]
-    pub policy_config: Table,
-    /// Inference settings.
-    #[serde(with = "toml_text")]
-    pub settings: Table,
-    /// CRC-32 of the run's `config.toml`, in hexadecimal.
-    pub config_hash: String,
-    /// The data that it was trained on.
-    pub dataset: DatasetFingerprint,
-    /// The newest value of each metric.
-    pub metrics: BTreeMap<String, f64>,
-    /// The files beside the manifest.
-    pub files: BTreeMap<String, FileFingerprint>,
-}
-
-/// Tells datasets apart.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DatasetFingerprint {
-    /// Where it was.
-    pub path: String,
-    /// Episodes in it.
-    pub episodes: usize,
-    /// Transitions in it.
-    pub transitions: usize,
-    /// CRC-32 of observations and actions, in hexadecimal.
-    pub crc32: String,
-}
-
-/// Tells a whole file from a damaged one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileFingerprint {
-    /// Length.
-    pub bytes: u64,
-    /// CRC-32, in hexadecimal.
-    pub crc32: String,
-}
-
-impl FileFingerprint {
-    fn of(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.len() as u64, crc32: hex_crc32(bytes) }
-    }
-}
-
-/// CRC-32 of the bytes as the manifest writes it.
-pub(crate) fn hex_crc32(bytes: &[u8]) -> String {
-    format!("{:08x}", crc32fast::hash(bytes))
-}
-
-/// Why a checkpoint cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CheckpointError {
-    /// The file system refuses.
-    #[error("cannot {action}: {source}\nin {path}")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// The system's words.
-        source: std::io::Error,
-        /// Where.
-        path: Utf8PathBuf,
-    },
-    /// There is no checkpoint.
-    #[error("no checkpoint here; expected a run folder with `checkpoints/step_…`, or a folder with `manifest.json`\nin {path}")]
-    NotFound {
-        /// Where it was looked for.
-        path: Utf8PathBuf,
-    },
-    /// The manifest is not what a manifest is.
-    #[error("cannot read the manifest: {reason}\nin {path}")]
-    Manifest {
-        /// What is wrong with it.
-        reason: String,
-        /// The manifest.
-        path: Utf8PathBuf,
-    },
-    /// A newer program wrote the checkpoint.
-    #[error("the checkpoint has format version {found} (telic {telic_version}); this program reads versions 1 to {FORMAT_VERSION}\nin {path}")]
-    Version {
-        /// Its version.
-        found: u32,
-        /// What wrote it.
-        telic_version: String,
-        /// The manifest.
-        path: Utf8PathBuf,
-    },
-    /// The checkpoint is of a policy that this program does not have.
-    #[error("{unknown}\nin {path}")]
-    UnknownPolicy {
-        /// Its id.
-        unknown: UnknownPolicy,
-        /// The manifest.
-        path: Utf8PathBuf,
-    },
-    /// A file has other bytes than were written.
-    #[error("the file is damaged: it has {found} bytes with CRC-32 {found_crc32}, the manifest says {expected} with {expected_crc32}\nin {path}")]
-    Damaged {
-        /// Its length.
-        found: u64,
-        /// Its checksum.
-        found_crc32: String,
-        /// Length when written.
-        expected: u64,
-        /// Checksum when written.
-        expected_crc32: String,
-        /// The file.
-        path: Utf8PathBuf,
-    },
-    /// A file is no tensor file.
-    #[error("{source}\nin {path}")]
-    Tensors {
-        /// Why not.
-        source: TensorFileError,
-        /// The file.
-        path: Utf8PathBuf,
-    },
-    /// The tensors are not those of the policy that the manifest describes.
-    #[error("{source}\nin {path}")]
-    Model {
-        /// Which tensor, or which setting.
-        source: PolicyError,
-        /// The file.
-        path: Utf8PathBuf,
-    },
-}
 
 /// What to save.
 #[derive(Clone, Copy, Debug)]
@@ -191,6 +48,8 @@ pub struct Content<'a> {
     pub state: &'a TensorMap,
     /// Updates so far.
     pub step: u64,
+    /// Seed of the run.
+    pub seed: u64,
     /// CRC-32 of the run's configuration.
     pub config_hash: &'a str,
     /// What it was trained on.
@@ -207,27 +66,44 @@ pub fn save(folder: &Utf8Path, content: Content<'_>) -> Result<Utf8PathBuf, Chec
     let path = folder.join(format!("step_{:08}", content.step));
     let io = |action: &'static str, path: &Utf8Path| {
         let path = path.to_owned();
-        move |source| CheckpointError::Io { action, source, path }
+        move |source| CheckpointError::Io {
+            action,
+            source,
+            path,
+        }
     };
     std::fs::create_dir_all(folder).map_err(io("create the folder of the checkpoints", folder))?;
     let temporary = tempfile::Builder::new()
         .prefix(TEMPORARY_PREFIX)
         .tempdir_in(folder)
         .map_err(io("create a temporary folder", folder))?;
-    let inside = Utf8Path::from_path(temporary.path()).expect("its name is ASCII in a UTF-8 path").to_owned();
+    let inside = Utf8Path::from_path(temporary.path())
+        .expect("its name is ASCII in a UTF-8 path")
+        .to_owned();
 
     let mut files = BTreeMap::new();
-    for (name, tensors) in [(MODEL_FILE, &content.model.weights), (STATE_FILE, content.state)] {
+    for (name, tensors) in [
+        (MODEL_FILE, &content.model.weights),
+        (STATE_FILE, content.state),
+    ] {
         let bytes = tensor_file::to_bytes(tensors);
         files.insert(name.to_owned(), FileFingerprint::of(&bytes));
         write_synced(&inside.join(name), &bytes).map_err(io("write the checkpoint", &path))?;
     }
-    let Model { data, features, actions, action_bounds, settings, weights } = content.model;
+    let Model {
+        data,
+        features,
+        actions,
+        action_bounds,
+        settings,
+        weights,
+    } = content.model;
     let manifest = Manifest {
         format_version: FORMAT_VERSION,
         telic_version: env!("CARGO_PKG_VERSION").to_owned(),
         policy: content.policy.to_owned(),
         step: content.step,
+        seed: content.seed,
         parameters: weights.num_values(),
         data: data.clone(),
         features: features.clone(),
@@ -272,42 +148,6 @@ fn make_public(path: &Utf8Path) -> std::io::Result<()> {
     Ok(())
 }
 
-impl Manifest {
-    fn to_json(&self) -> String {
-        // By way of a `Value`, which widens `f32` to `f64`: its 17 digits read back to the same `f32` even where
-        // the reader of serde_json is one unit off in the last place of the `f64`.
-        let value = serde_json::to_value(self).expect("a manifest has string keys");
-        let mut text = serde_json::to_string_pretty(&value).expect("a value is JSON");
-        text.push('\n');
-        text
-    }
-
-    fn read(folder: &Utf8Path) -> Result<Self, CheckpointError> {
-        #[derive(Deserialize)]
-        struct Version {
-            format_version: u32,
-            #[serde(default)]
-            telic_version: String,
-        }
-        let path = folder.join(MANIFEST_FILE);
-        let text = std::fs::read_to_string(&path).map_err(|source| CheckpointError::Io {
-            action: "read the manifest",
-            source,
-            path: path.clone(),
-        })?;
-        let bad = |error: serde_json::Error| CheckpointError::Manifest {
-            reason: error.to_string(),
-            path: path.clone(),
-        };
-        // The version first: the rest of a newer manifest may look different.
-        let Version { format_version, telic_version } = serde_json::from_str(&text).map_err(bad)?;
-        if !(1..=FORMAT_VERSION).contains(&format_version) {
-            return Err(CheckpointError::Version { found: format_version, telic_version, path });
-        }
-        serde_json::from_str(&text).map_err(bad)
-    }
-}
-
 /// A checkpoint on disk whose manifest has been read.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
@@ -333,7 +173,14 @@ impl Checkpoint {
     /// # Errors
     /// [`CheckpointError::Damaged`], [`CheckpointError::Io`], [`CheckpointError::Tensors`].
     pub fn model(&self) -> Result<Model, CheckpointError> {
-        let Manifest { data, features, actions, action_bounds, settings, .. } = &self.manifest;
+        let Manifest {
+            data,
+            features,
+            actions,
+            action_bounds,
+            settings,
+            ..
+        } = &self.manifest;
         Ok(Model {
             data: data.clone(),
             features: features.clone(),
@@ -358,19 +205,30 @@ impl Checkpoint {
     /// As [`model`](Self::model); [`CheckpointError::UnknownPolicy`], [`CheckpointError::Model`].
     pub fn policy(&self, device: Device) -> Result<Box<dyn Policy>, CheckpointError> {
         let spec = registry::spec(&self.manifest.policy).map_err(|unknown| {
-            CheckpointError::UnknownPolicy { unknown, path: self.path.join(MANIFEST_FILE) }
+            CheckpointError::UnknownPolicy {
+                unknown,
+                path: self.path.join(MANIFEST_FILE),
+            }
         })?;
         let model = self.model()?;
-        (spec.load)(&self.manifest.policy_config, &model, device)
-            .map_err(|source| CheckpointError::Model { source, path: self.path.join(MODEL_FILE) })
+        (spec.load)(&self.manifest.policy_config, &model, device).map_err(|source| {
+            CheckpointError::Model {
+                source,
+                path: self.path.join(MODEL_FILE),
+            }
+        })
     }
 
     fn tensors(&self, name: &str) -> Result<TensorMap, CheckpointError> {
         let path = self.path.join(name);
-        let expected = self.manifest.files.get(name).ok_or_else(|| CheckpointError::Manifest {
-            reason: format!("`files` has no `{name}`"),
-            path: self.path.join(MANIFEST_FILE),
-        })?;
+        let expected = self
+            .manifest
+            .files
+            .get(name)
+            .ok_or_else(|| CheckpointError::Manifest {
+                reason: format!("`files` has no `{name}`"),
+                path: self.path.join(MANIFEST_FILE),
+            })?;
         let bytes = std::fs::read(&path).map_err(|source| CheckpointError::Io {
             action: "read the checkpoint",
             source,
@@ -406,8 +264,16 @@ pub fn inspect_checkpoint(path: &Utf8Path) -> Result<CheckpointSummary, Checkpoi
     let checkpoint = Checkpoint::open(path)?;
     let state = checkpoint.state()?;
     let model = checkpoint.model()?;
-    let tensors = model.weights.iter().map(|(name, tensor)| (name.to_owned(), tensor.describe())).collect();
-    Ok(CheckpointSummary { checkpoint, tensors, state_values: state.num_values() })
+    let tensors = model
+        .weights
+        .iter()
+        .map(|(name, tensor)| (name.to_owned(), tensor.describe()))
+        .collect();
+    Ok(CheckpointSummary {
+        checkpoint,
+        tensors,
+        state_values: state.num_values(),
+    })
 }
 
 /// A checkpoint for people.
@@ -430,7 +296,9 @@ fn find(path: &Utf8Path) -> Result<Utf8PathBuf, CheckpointError> {
             return Ok(newest);
         }
     }
-    Err(CheckpointError::NotFound { path: path.to_owned() })
+    Err(CheckpointError::NotFound {
+        path: path.to_owned(),
+    })
 }
 
 /// Steps and folders of the checkpoints in `folder`, oldest first; empty if there is no such folder.
@@ -440,10 +308,17 @@ fn find(path: &Utf8Path) -> Result<Utf8PathBuf, CheckpointError> {
 pub fn list(folder: &Utf8Path) -> Result<Vec<(u64, Utf8PathBuf)>, CheckpointError> {
     let mut found = vec![];
     if folder.is_dir() {
-        let io = |source| CheckpointError::Io { action: "list the checkpoints", source, path: folder.to_owned() };
+        let io = |source| CheckpointError::Io {
+            action: "list the checkpoints",
+            source,
+            path: folder.to_owned(),
+        };
         for entry in folder.read_dir_utf8().map_err(io)? {
             let entry = entry.map_err(io)?;
-            let step = entry.file_name().strip_prefix("step_").and_then(|step| step.parse().ok());
+            let step = entry
+                .file_name()
+                .strip_prefix("step_")
+                .and_then(|step| step.parse().ok());
             if let Some(step) = step.filter(|_| entry.path().is_dir()) {
                 found.push((step, entry.into_path()));
             }
@@ -486,7 +361,7 @@ pub fn clean(folder: &Utf8Path) -> Result<(), CheckpointError> {
 pub fn prune(
     folder: &Utf8Path,
     keep: usize,
-    best: Option<&crate::config::KeepBest>,
+    best: Option<&KeepBest>,
 ) -> Result<(), CheckpointError> {
     let mut old = list(folder)?;
     if keep == 0 || old.len() <= keep {
@@ -503,7 +378,11 @@ pub fn prune(
             let doomed = folder.join(format!("{TEMPORARY_PREFIX}step_{step:08}"));
             std::fs::rename(&path, &doomed)
                 .and_then(|()| std::fs::remove_dir_all(&doomed))
-                .map_err(|source| CheckpointError::Io { action: "remove an old checkpoint", source, path })?;
+                .map_err(|source| CheckpointError::Io {
+                    action: "remove an old checkpoint",
+                    source,
+                    path,
+                })?;
         }
     }
     Ok(())
@@ -512,11 +391,13 @@ pub fn prune(
 /// The step of the best checkpoint, the first one among equals; `None` if none has the metric.
 fn best_of(
     checkpoints: &[(u64, Utf8PathBuf)],
-    best: &crate::config::KeepBest,
+    best: &KeepBest,
 ) -> Result<Option<u64>, CheckpointError> {
     let mut found: Option<(f64, u64)> = None;
     for (step, path) in checkpoints {
-        let Some(value) = Manifest::read(path)?.metrics.get(&best.metric).copied() else { continue };
+        let Some(value) = Manifest::read(path)?.metrics.get(&best.metric).copied() else {
+            continue;
+        };
         let value = if best.maximize { value } else { -value };
         if found.is_none_or(|(known, _)| value > known) {
             found = Some((value, *step));
@@ -524,21 +405,3 @@ fn best_of(
     }
     Ok(found.map(|(_, step)| step))
 }
-
-/// Tables as TOML text: JSON would not keep the difference between 1 and 1.0, nor every bit of a number.
-mod toml_text {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-    use toml::Table;
-
-    pub(super) fn serialize<S: Serializer>(table: &Table, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&table.to_string())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Table, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        toml::from_str(&text).map_err(|error| D::Error::custom(error.message()))
-    }
-}
-
-#[cfg(test)]
-mod tests;

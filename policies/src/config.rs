@@ -96,7 +96,10 @@ pub struct PolicyTable {
 
 impl Default for PolicyTable {
     fn default() -> Self {
-        Self { id: "gcbc".to_owned(), settings: Table::new() }
+        Self {
+            id: "gcbc".to_owned(),
+            settings: Table::new(),
+        }
     }
 }
 
@@ -163,13 +166,19 @@ impl TrainConfig {
     /// # Errors
     /// [`ConfigError`]; [`ConfigError::Invalid`] has every mistake of the file and of the overrides.
     pub fn load<S: AsRef<str>>(path: &Utf8Path, overrides: &[S]) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         Self::parse(&text, path.as_str(), overrides)
     }
 
     /// [`load`](Self::load) for a text; `place` is named in errors.
-    pub fn parse<S: AsRef<str>>(text: &str, place: &str, overrides: &[S]) -> Result<Self, ConfigError> {
+    pub fn parse<S: AsRef<str>>(
+        text: &str,
+        place: &str,
+        overrides: &[S],
+    ) -> Result<Self, ConfigError> {
         let table = toml::from_str(text).map_err(|error: toml::de::Error| ConfigError::Syntax {
             message: error.to_string().trim_end().to_owned(),
             place: place.to_owned(),
@@ -189,26 +198,59 @@ impl TrainConfig {
         config.resolve(&mut problems);
         match problems.into_result() {
             Ok(()) => Ok(config),
-            Err(problems) => Err(ConfigError::Invalid { problems, place: place.to_owned() }),
+            Err(problems) => Err(ConfigError::Invalid {
+                problems,
+                place: place.to_owned(),
+            }),
         }
     }
 
     /// Fills in the defaults of the policy; adds every value out of range.
     fn resolve(&mut self, problems: &mut Problems) {
         let exact = i64::MAX as u64;
-        problems.check(!self.dataset.as_str().is_empty(), "dataset", &self.dataset, "the path of a dataset");
+        problems.check(
+            !self.dataset.as_str().is_empty(),
+            "dataset",
+            &self.dataset,
+            "the path of a dataset",
+        );
         problems.check(
             self.train_fraction > 0.0 && self.train_fraction <= 1.0,
             "train_fraction",
             self.train_fraction,
             "a number in (0, 1]",
         );
-        problems.check((1..=exact).contains(&self.steps), "steps", self.steps, "at least 1");
-        problems.check(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1");
-        problems.check(self.seed <= exact, "seed", self.seed, "at most 9223372036854775807");
-        problems.check(self.threads <= 1024, "threads", self.threads, "at most 1024");
+        problems.check(
+            (1..=exact).contains(&self.steps),
+            "steps",
+            self.steps,
+            "at least 1",
+        );
+        problems.check(
+            self.batch_size >= 1,
+            "batch_size",
+            self.batch_size,
+            "at least 1",
+        );
+        problems.check(
+            self.seed <= exact,
+            "seed",
+            self.seed,
+            "at most 9223372036854775807",
+        );
+        problems.check(
+            self.threads <= 1024,
+            "threads",
+            self.threads,
+            "at most 1024",
+        );
         problems.check(self.prefetch <= 64, "prefetch", self.prefetch, "at most 64");
-        problems.check(self.log_every >= 1, "log_every", self.log_every, "at least 1");
+        problems.check(
+            self.log_every >= 1,
+            "log_every",
+            self.log_every,
+            "at least 1",
+        );
         problems.check(
             self.validation_batches >= 1,
             "validation_batches",
@@ -230,7 +272,9 @@ impl TrainConfig {
             );
         }
         problems.nested("policy", |problems| match registry::spec(&self.policy.id) {
-            Ok(spec) => self.policy.settings = (spec.resolve_config)(&self.policy.settings, problems),
+            Ok(spec) => {
+                self.policy.settings = (spec.resolve_config)(&self.policy.settings, problems);
+            }
             Err(unknown) => problems.add("id", "", &unknown.to_string()),
         });
     }
@@ -258,12 +302,23 @@ impl TrainConfig {
     /// How long a run goes on, what it measures and keeps on the way, and with how many threads, may change.
     pub fn conflicts_with(&self, other: &Self) -> Vec<String> {
         let pick = |config: &Self| {
-            let Self { dataset, validation_dataset, train_fraction, batch_size, seed, policy, .. } = config;
+            let Self {
+                dataset,
+                validation_dataset,
+                train_fraction,
+                batch_size,
+                seed,
+                policy,
+                ..
+            } = config;
             let mut table = Table::new();
             table.insert("dataset".into(), dataset.as_str().into());
             table.insert(
                 "validation_dataset".into(),
-                validation_dataset.as_ref().map_or("", |path| path.as_str()).into(),
+                validation_dataset
+                    .as_ref()
+                    .map_or("", |path| path.as_str())
+                    .into(),
             );
             table.insert("train_fraction".into(), (*train_fraction).into());
             table.insert("batch_size".into(), (*batch_size as i64).into());
@@ -286,7 +341,9 @@ fn collect_differences(a: &Table, b: &Table, prefix: &str, differences: &mut Vec
                 collect_differences(a, b, &format!("{path}."), differences);
             }
             (a, b) if a != b => {
-                let show = |value: Option<&toml::Value>| value.map_or_else(|| "absent".into(), ToString::to_string);
+                let show = |value: Option<&toml::Value>| {
+                    value.map_or_else(|| "absent".into(), ToString::to_string)
+                };
                 differences.push(format!("`{path}`: {} and {}", show(a), show(b)));
             }
             _ => {}

@@ -249,15 +249,27 @@ mod tests {
 
     #[test]
     fn floats_are_written_as_short_as_they_were_typed() {
-        let inner = Inner { rates: vec![1e-4, 0.3, 1.0], kind: Kind::Karras };
-        let config = Config { rate: 3e-4, exact: 0.1, count: 7, name: "a".into(), inner };
+        let inner = Inner {
+            rates: vec![1e-4, 0.3, 1.0],
+            kind: Kind::Karras,
+        };
+        let config = Config {
+            rate: 3e-4,
+            exact: 0.1,
+            count: 7,
+            name: "a".into(),
+            inner,
+        };
         let text = to_table(&config).to_string();
         assert_eq!(
             text,
             "count = 7\nexact = 0.1\nname = \"a\"\nrate = 0.0003\n\n[inner]\nkind = \"karras\"\nrates = [0.0001, 0.3, 1.0]\n"
         );
         let mut problems = Problems::new();
-        assert_eq!(from_table::<Config>(&toml::from_str(&text).unwrap(), &mut problems), config);
+        assert_eq!(
+            from_table::<Config>(&toml::from_str(&text).unwrap(), &mut problems),
+            config
+        );
         assert!(problems.is_empty());
     }
 
@@ -266,7 +278,13 @@ mod tests {
         let table = "rates = 1\ncount = -1\nname = 3\nrate = 0.5\n[inner]\nknd = \"linear\"\nkind = \"lin\"\nzzzzzzzz = 1\nrates = [1, \"a\"]";
         let mut problems = Problems::new();
         let config: Config = from_table(&toml::from_str(table).unwrap(), &mut problems);
-        assert_eq!(config, Config { rate: 0.5, ..Config::default() });
+        assert_eq!(
+            config,
+            Config {
+                rate: 0.5,
+                ..Config::default()
+            }
+        );
         let mut lines: Vec<String> = problems.list().iter().map(ToString::to_string).collect();
         lines.sort();
         assert_eq!(
@@ -286,14 +304,32 @@ mod tests {
     #[test]
     fn overrides_are_toml_or_strings() {
         let mut table: Table = toml::from_str("name = 3\n[inner]\nkind = \"linear\"").unwrap();
-        let overrides =
-            ["rate=1e-4", "name=beso", "inner.kind=\"karras\"", "inner.rates=[1.0, 2.0]", "exact = 2", "name=a=b c"];
+        let overrides = [
+            "rate=1e-4",
+            "name=beso",
+            "inner.kind=\"karras\"",
+            "inner.rates=[1.0, 2.0]",
+            "exact = 2",
+            "name=a=b c",
+        ];
         let mut problems = Problems::new();
         apply_overrides(&mut table, &overrides, &mut problems);
         let config: Config = from_table(&table, &mut problems);
         assert!(problems.is_empty(), "{problems}");
-        let inner = Inner { rates: vec![1.0, 2.0], kind: Kind::Karras };
-        assert_eq!(config, Config { rate: 1e-4, exact: 2.0, count: 0, name: "a=b c".into(), inner });
+        let inner = Inner {
+            rates: vec![1.0, 2.0],
+            kind: Kind::Karras,
+        };
+        assert_eq!(
+            config,
+            Config {
+                rate: 1e-4,
+                exact: 2.0,
+                count: 0,
+                name: "a=b c".into(),
+                inner
+            }
+        );
     }
 
     #[test]
@@ -301,7 +337,11 @@ mod tests {
         let mut table: Table = toml::from_str("name = \"a\"").unwrap();
         let before = table.clone();
         let mut problems = Problems::new();
-        apply_overrides(&mut table, &["name", "=1", "a..b=1", "name.first=1"], &mut problems);
+        apply_overrides(
+            &mut table,
+            &["name", "=1", "a..b=1", "name.first=1"],
+            &mut problems,
+        );
         assert_eq!(table, before);
         assert_eq!(
             problems.to_string(),
@@ -314,7 +354,10 @@ mod tests {
 
     #[test]
     fn an_override_cannot_bring_a_second_key() {
-        assert_eq!(parse_value("1\nseed = 2"), Value::String("1\nseed = 2".into()));
+        assert_eq!(
+            parse_value("1\nseed = 2"),
+            Value::String("1\nseed = 2".into())
+        );
         assert_eq!(parse_value("1"), Value::Integer(1));
     }
 

@@ -49,7 +49,10 @@ impl Device {
     pub fn check(self) -> Result<(), PolicyError> {
         match self {
             Self::Cpu => Ok(()),
-            Self::Cuda => check_cuda().map_err(|reason| PolicyError::Device { device: self, reason }),
+            Self::Cuda => check_cuda().map_err(|reason| PolicyError::Device {
+                device: self,
+                reason,
+            }),
         }
     }
 }
@@ -65,15 +68,31 @@ fn check_cuda() -> Result<(), String> {
 
     // The driver's own files, since the backend panics where there is no driver.
     let driver = ["/dev/nvidiactl", "/dev/dxg", "/proc/driver/nvidia/version"];
-    if cfg!(target_os = "linux") && !driver.iter().any(|path| std::path::Path::new(path).exists()) {
+    if cfg!(target_os = "linux")
+        && !driver
+            .iter()
+            .any(|path| std::path::Path::new(path).exists())
+    {
         return Err("this machine has no NVIDIA driver; use `cpu`".to_owned());
     }
     std::panic::catch_unwind(|| {
         let ones = Tensor::<CudaBackend, 1>::ones([2], &Default::default());
-        ones.sum().into_data().convert::<f32>().into_vec::<f32>().is_ok_and(|sum| sum == [2.0])
+        ones.sum()
+            .into_data()
+            .convert::<f32>()
+            .into_vec::<f32>()
+            .is_ok_and(|sum| sum == [2.0])
     })
-    .map_err(|_| "the NVIDIA driver or GPU does not start; is the driver older than the build?".to_owned())
-    .and_then(|right| if right { Ok(()) } else { Err("the GPU computes 1 + 1 wrongly".to_owned()) })
+    .map_err(|_| {
+        "the NVIDIA driver or GPU does not start; is the driver older than the build?".to_owned()
+    })
+    .and_then(|right| {
+        if right {
+            Ok(())
+        } else {
+            Err("the GPU computes 1 + 1 wrongly".to_owned())
+        }
+    })
 }
 
 /// Runs work on a fixed number of threads.
@@ -116,7 +135,10 @@ mod tests {
     #[test]
     fn a_pool_has_as_many_threads_as_asked_for() {
         assert_eq!(Threads::new(3).unwrap().run(rayon::current_num_threads), 3);
-        assert_eq!(Threads::new(0).unwrap().run(rayon::current_num_threads), rayon::current_num_threads());
+        assert_eq!(
+            Threads::new(0).unwrap().run(rayon::current_num_threads),
+            rayon::current_num_threads()
+        );
     }
 
     #[cfg(not(feature = "cuda"))]

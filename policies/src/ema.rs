@@ -26,14 +26,22 @@ pub struct EmaConfig {
 impl Default for EmaConfig {
     fn default() -> Self {
         // Both published tasks of BESO.
-        Self { decay: 0.999, warm_up: true }
+        Self {
+            decay: 0.999,
+            warm_up: true,
+        }
     }
 }
 
 impl EmaConfig {
     /// Adds every value out of range.
     pub fn validate(&self, problems: &mut Problems) {
-        problems.check((0.0..1.0).contains(&self.decay), "decay", self.decay, "a number in 0..1");
+        problems.check(
+            (0.0..1.0).contains(&self.decay),
+            "decay",
+            self.decay,
+            "a number in 0..1",
+        );
     }
 
     /// The weight of the old average at update `update = 1, 2, …`.
@@ -52,9 +60,14 @@ pub fn average_into<A: AutodiffBackend, M: AutodiffModule<A>>(
     module: &M,
     weight: f64,
 ) -> M::InnerModule {
-    let mut collector = Collector { tensors: BTreeMap::new() };
+    let mut collector = Collector {
+        tensors: BTreeMap::new(),
+    };
     module.visit(&mut collector);
-    average.map(&mut Averager { tensors: collector.tensors, weight: weight as f32 })
+    average.map(&mut Averager {
+        tensors: collector.tensors,
+        weight: weight as f32,
+    })
 }
 
 /// Parameters by id: `valid()` keeps the ids of a module.
@@ -76,7 +89,10 @@ struct Averager {
 impl<B: Backend> ModuleMapper<B> for Averager {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         let (id, average, mapper) = param.consume();
-        let current = self.tensors.remove(&id).and_then(|tensor| tensor.downcast::<Tensor<B, D>>().ok());
+        let current = self
+            .tensors
+            .remove(&id)
+            .and_then(|tensor| tensor.downcast::<Tensor<B, D>>().ok());
         let average = match current {
             Some(current) => average_tensor(average, *current, self.weight),
             None => average,
@@ -85,19 +101,34 @@ impl<B: Backend> ModuleMapper<B> for Averager {
     }
 }
 
-fn average_tensor<B: Backend, const D: usize>(average: Tensor<B, D>, current: Tensor<B, D>, weight: f32) -> Tensor<B, D> {
+fn average_tensor<B: Backend, const D: usize>(
+    average: Tensor<B, D>,
+    current: Tensor<B, D>,
+    weight: f32,
+) -> Tensor<B, D> {
     let rest = 1.0 - weight;
     match (into_flex(average), into_flex(current)) {
         (Ok(mut average), Ok(current)) => {
-            let current = current.as_slice::<f32>().expect("flex parameters are made contiguous");
-            for_blocks(average.storage_mut::<f32>(), 1, #[inline(always)] |first, block| {
-                let current = &current[first..first + block.len()];
-                block.iter_mut().zip(current).for_each(|(s, p)| *s = weight * *s + rest * p);
-            });
+            let current = current
+                .as_slice::<f32>()
+                .expect("flex parameters are made contiguous");
+            for_blocks(
+                average.storage_mut::<f32>(),
+                1,
+                #[inline(always)]
+                |first, block| {
+                    let current = &current[first..first + block.len()];
+                    block
+                        .iter_mut()
+                        .zip(current)
+                        .for_each(|(s, p)| *s = weight * *s + rest * p);
+                },
+            );
             from_flex(average)
         }
         (average, current) => {
-            let give_back = |tensor: Result<_, Tensor<B, D>>| tensor.map_or_else(|tensor| tensor, from_flex);
+            let give_back =
+                |tensor: Result<_, Tensor<B, D>>| tensor.map_or_else(|tensor| tensor, from_flex);
             give_back(average) * weight + give_back(current) * rest
         }
     }
@@ -116,13 +147,31 @@ mod tests {
     #[test]
     fn weights_warm_up_as_stated() {
         let config = EmaConfig::default();
-        for (update, weight) in
-            [(1, 0.181_818), (2, 0.25), (5, 0.4), (10, 0.55), (100, 0.918_182), (1000, 0.991_089), (8990, 0.999), (50_000, 0.999)]
-        {
-            assert!((config.weight(update) - weight).abs() < 5e-7, "update {update}: {}", config.weight(update));
+        for (update, weight) in [
+            (1, 0.181_818),
+            (2, 0.25),
+            (5, 0.4),
+            (10, 0.55),
+            (100, 0.918_182),
+            (1000, 0.991_089),
+            (8990, 0.999),
+            (50_000, 0.999),
+        ] {
+            assert!(
+                (config.weight(update) - weight).abs() < 5e-7,
+                "update {update}: {}",
+                config.weight(update)
+            );
         }
         assert!(config.weight(8988) < 0.999);
-        assert_eq!(EmaConfig { warm_up: false, ..config }.weight(1), 0.999);
+        assert_eq!(
+            EmaConfig {
+                warm_up: false,
+                ..config
+            }
+            .weight(1),
+            0.999
+        );
     }
 
     #[test]
@@ -130,7 +179,13 @@ mod tests {
         let device = Default::default();
         let layer = |seed| {
             let mut rng = Seed::new(seed).rng();
-            Linear::<Autodiff<Flex>>::new(300, 200, Initializer::Normal { std: 1.0 }, &mut rng, &device)
+            Linear::<Autodiff<Flex>>::new(
+                300,
+                200,
+                Initializer::Normal { std: 1.0 },
+                &mut rng,
+                &device,
+            )
         };
         let (old, new) = (layer(1), layer(2));
         let values = |layer: &Linear<Flex>| tensor_values(layer.weight.val());
@@ -138,7 +193,10 @@ mod tests {
         // The average of another module has other ids: it is made from the module it averages.
         let average = average_into(new.valid(), &new, 0.25);
         assert_eq!(values(&average), current);
-        let moved = Linear { weight: old.weight.clone().map(|_| new.weight.val()), bias: old.bias.clone() };
+        let moved = Linear {
+            weight: old.weight.clone().map(|_| new.weight.val()),
+            bias: old.bias.clone(),
+        };
         let average = values(&average_into(old.valid(), &moved, 0.25));
         for ((average, before), current) in average.iter().zip(&before).zip(&current) {
             assert!((average - (0.25 * before + 0.75 * current)).abs() < 1e-6);

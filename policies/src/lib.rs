@@ -12,6 +12,8 @@
 //! - [`problems`]: all mistakes of a configuration in one report
 //! - [`nn`], [`ema`]: layers, optimisers and averages that algorithms share
 //!
+//! The algorithms: [`beso`], [`gcbc`].
+//!
 //! What runs an algorithm:
 //! - [`config`]: the training configuration; [`config_table`] reads and overrides tables
 //! - [`registry`]: every policy by id; [`learner`] hides which one it is
@@ -20,12 +22,32 @@
 //! - [`checkpoint`]: saved policies and training states; [`tensor_file`] is the format of their tensors
 //! - [`benchmark`]: milliseconds per update, microseconds per action
 //! - [`device`]: CPU or CUDA, and how many threads
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::sync::atomic::AtomicBool;
+//!
+//! use camino::Utf8Path;
+//! use telic_policies::{Device, TrainConfig, Trainer, load_policy, synthetic_dataset};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = Utf8Path::from_path(folder.path()).expect("a temporary folder has a UTF-8 name");
+//! let run = folder.join("run");
+//! let text = "dataset = 'random walks'\nsteps = 2\nbatch_size = 8\n[policy]\nid = 'beso'";
+//! let config = TrainConfig::parse(text, "example", &["seed=3"])?;
+//! let dataset = Arc::new(synthetic_dataset(4, 2, 10, 30)?);
+//! let outcome = Trainer::create_with(config, &run, dataset, None)?.run(&mut (), &AtomicBool::new(false))?;
+//! assert!(outcome.finished);
+//! let policy = load_policy(&run, Device::Cpu)?;
+//! assert_eq!((policy.observation_dim(), policy.action_dim()), (4, 2));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::default_trait_access))]
 
 pub mod agent;
 pub mod batches;
-pub mod beso;
 pub mod benchmark;
+pub mod beso;
 pub mod checkpoint;
 pub mod config;
 pub mod config_table;
@@ -33,6 +55,7 @@ mod crc32c;
 pub mod device;
 pub mod ema;
 pub mod error;
+pub mod gcbc;
 pub mod learner;
 pub mod metrics;
 pub mod metrics_file;
@@ -45,15 +68,17 @@ pub mod run_folder;
 pub mod tensor_file;
 pub mod tensor_map;
 pub mod tensorboard;
-pub mod trainer;
 #[cfg(test)]
 mod test_policy;
+pub mod trainer;
 
 pub use agent::{
     Agent, Algorithm, BatchSampler, DataPart, DataSpec, DenoisingLevel, DenoisingTrace, Model,
     Policy, PolicyConfig, TrainingTask,
 };
-pub use benchmark::{ActBenchmark, UpdateBenchmark, benchmark_act, benchmark_updates, synthetic_dataset};
+pub use benchmark::{
+    ActBenchmark, UpdateBenchmark, benchmark_act, benchmark_updates, synthetic_dataset,
+};
 pub use checkpoint::{
     Checkpoint, CheckpointError, CheckpointSummary, Manifest, inspect_checkpoint, load_policy,
 };

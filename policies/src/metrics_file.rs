@@ -46,8 +46,9 @@ impl MetricsFile {
         };
         let (columns, mut rows) = parse(&text)?;
         rows.retain(|(row_step, _)| *row_step <= step);
-        let used: Vec<usize> =
-            (0..columns.len()).filter(|&column| rows.iter().any(|(_, row)| !row[column].is_empty())).collect();
+        let used: Vec<usize> = (0..columns.len())
+            .filter(|&column| rows.iter().any(|(_, row)| !row[column].is_empty()))
+            .collect();
         let columns = used.iter().map(|&column| columns[column].clone()).collect();
         for (_, cells) in &mut rows {
             *cells = used.iter().map(|&column| cells[column].clone()).collect();
@@ -69,12 +70,11 @@ impl MetricsFile {
         for (name, value) in metrics {
             // The shortest digits that read back to the same number.
             let cell = value.to_string();
-            match self.columns.iter().position(|column| column == name) {
-                Some(column) => cells[column] = cell,
-                None => {
-                    self.columns.push(name.to_owned());
-                    cells.push(cell);
-                }
+            if let Some(column) = self.columns.iter().position(|column| column == name) {
+                cells[column] = cell;
+            } else {
+                self.columns.push(name.to_owned());
+                cells.push(cell);
             }
         }
         if cells.iter().all(String::is_empty) {
@@ -82,7 +82,9 @@ impl MetricsFile {
         }
         if self.columns.len() > known {
             let (_, mut rows) = parse(&std::fs::read_to_string(&self.path)?)?;
-            rows.iter_mut().for_each(|(_, row)| row.resize(self.columns.len(), String::new()));
+            for (_, row) in &mut rows {
+                row.resize(self.columns.len(), String::new());
+            }
             rows.push((step, cells));
             *self = Self::rewrite(&self.path, std::mem::take(&mut self.columns), &rows)?;
             return Ok(());
@@ -103,7 +105,11 @@ impl MetricsFile {
         }
         crate::run_folder::write_atomically(path, text.as_bytes())?;
         let file = OpenOptions::new().append(true).open(path)?;
-        Ok(Self { path: path.to_owned(), columns, file })
+        Ok(Self {
+            path: path.to_owned(),
+            columns,
+            file,
+        })
     }
 }
 
@@ -132,7 +138,11 @@ fn parse(text: &str) -> io::Result<(Vec<String>, Vec<Row>)> {
     }
     let bad = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
     let mut reader = csv::ReaderBuilder::new().from_reader(complete.as_bytes());
-    let mut columns = reader.headers().map_err(|error| bad(error.to_string()))?.iter().map(str::to_owned);
+    let mut columns = reader
+        .headers()
+        .map_err(|error| bad(error.to_string()))?
+        .iter()
+        .map(str::to_owned);
     if columns.next().as_deref() != Some(STEP) {
         return Err(bad(format!("its first column is not `{STEP}`")));
     }
@@ -140,7 +150,9 @@ fn parse(text: &str) -> io::Result<(Vec<String>, Vec<Row>)> {
     let mut rows = vec![];
     for record in reader.records() {
         let record = record.map_err(|error| bad(error.to_string()))?;
-        let step = record[0].parse().map_err(|_| bad(format!("`{}` is not a step", &record[0])))?;
+        let step = record[0]
+            .parse()
+            .map_err(|_| bad(format!("`{}` is not a step", &record[0])))?;
         rows.push((step, record.iter().skip(1).map(str::to_owned).collect()));
     }
     Ok((columns, rows))
@@ -192,7 +204,11 @@ mod tests {
             file.file.write_all(b"11,0.09").unwrap();
             let mut file = MetricsFile::resume(&path, resumed_at).unwrap();
             log(&mut file, resumed_at + 1..=10);
-            assert_eq!(std::fs::read(&path).unwrap(), uninterrupted, "killed at {killed_at}");
+            assert_eq!(
+                std::fs::read(&path).unwrap(),
+                uninterrupted,
+                "killed at {killed_at}"
+            );
         }
         std::fs::remove_file(&path).unwrap();
         log(&mut MetricsFile::resume(&path, 0).unwrap(), 1..=10);
@@ -206,6 +222,9 @@ mod tests {
         let error = MetricsFile::resume(&path, 1).unwrap_err();
         assert_eq!(error.to_string(), "its first column is not `step`");
         std::fs::write(&path, "step,loss\n1,2,3\n").unwrap();
-        assert_eq!(MetricsFile::resume(&path, 1).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            MetricsFile::resume(&path, 1).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
     }
 }

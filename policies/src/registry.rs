@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 
 use crate::config_table::{self, nearest_name};
-use crate::device::CpuAutodiff;
+use crate::device::{CpuAutodiff, CpuBackend};
 use crate::learner::{AlgorithmLearner, Learner};
 use crate::{Algorithm, Device, Model, Policy, PolicyConfig, PolicyError, Problems, TrainingTask};
 
@@ -13,6 +13,7 @@ use crate::{Algorithm, Device, Model, Policy, PolicyConfig, PolicyError, Problem
 pub fn specs() -> &'static [PolicySpec] {
     const SPECS: &[PolicySpec] = &[
         crate::beso::SPEC,
+        crate::gcbc::SPEC,
         #[cfg(test)]
         crate::test_policy::SPEC,
     ];
@@ -57,6 +58,12 @@ impl fmt::Display for UnknownPolicy {
 
 impl std::error::Error for UnknownPolicy {}
 
+/// Makes a fresh agent for a resolved table.
+pub type TrainFn = fn(&toml::Table, TrainingTask, Device) -> Result<Box<dyn Learner>, PolicyError>;
+
+/// Makes the policy in a saved model, for the table it was trained with.
+pub type LoadFn = fn(&toml::Table, &Model, Device) -> Result<Box<dyn Policy>, PolicyError>;
+
 /// One policy: what it is, and how to train and load it.
 #[derive(Clone, Copy)]
 pub struct PolicySpec {
@@ -73,9 +80,9 @@ pub struct PolicySpec {
     /// The table with every default filled in; adds every mistake in it to the problems, with keys relative to it.
     pub resolve_config: fn(&toml::Table, &mut Problems) -> toml::Table,
     /// A fresh agent for a table that [`resolve_config`](Self::resolve_config) accepts.
-    pub train: fn(&toml::Table, TrainingTask, Device) -> Result<Box<dyn Learner>, PolicyError>,
+    pub train: TrainFn,
     /// The policy in a saved model, for the table it was trained with.
-    pub load: fn(&toml::Table, &Model, Device) -> Result<Box<dyn Policy>, PolicyError>,
+    pub load: LoadFn,
 }
 
 impl PolicySpec {
@@ -148,11 +155,17 @@ fn load<A: Algorithm>(
     model: &Model,
     device: Device,
 ) -> Result<Box<dyn Policy>, PolicyError> {
+    fn start<A: Algorithm, B: Backend>(
+        config: &A::Config,
+        model: &Model,
+    ) -> Result<Box<dyn Policy>, PolicyError> {
+        A::load::<B>(config, model, &B::Device::default())
+    }
     device.check()?;
     let config = checked_config::<A>(table)?;
     match device {
         #[cfg(feature = "cuda")]
-        Device::Cuda => A::load::<crate::device::CudaBackend>(&config, model, &Default::default()),
-        _ => A::load::<crate::device::CpuBackend>(&config, model, &Default::default()),
+        Device::Cuda => start::<A, crate::device::CudaBackend>(&config, model),
+        _ => start::<A, CpuBackend>(&config, model),
     }
 }

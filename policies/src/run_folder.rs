@@ -29,7 +29,9 @@ pub(crate) const TEMPORARY_PREFIX: &str = ".tmp-";
 #[non_exhaustive]
 pub enum RunFolderError {
     /// A new run would overwrite something.
-    #[error("the run folder already holds `{entry}`; resume the run, or choose another folder\nin {path}")]
+    #[error(
+        "the run folder already holds `{entry}`; resume the run, or choose another folder\nin {path}"
+    )]
     Occupied {
         /// Something in it.
         entry: String,
@@ -74,14 +76,26 @@ impl RunFolder {
     /// # Errors
     /// [`RunFolderError::Occupied`] if there is anything at `path` but an empty folder.
     pub fn create(path: &Utf8Path, config: &str) -> Result<Self, RunFolderError> {
-        let io = |action, source| RunFolderError::Io { action, source, path: path.to_owned() };
+        let io = |action, source| RunFolderError::Io {
+            action,
+            source,
+            path: path.to_owned(),
+        };
         std::fs::create_dir_all(path).map_err(|source| io("create the run folder", source))?;
         let folder = Self::lock(path)?;
-        let entries = path.read_dir_utf8().map_err(|source| io("list the run folder", source))?;
+        let entries = path
+            .read_dir_utf8()
+            .map_err(|source| io("list the run folder", source))?;
         for entry in entries {
-            let entry = entry.map_err(|source| io("list the run folder", source))?.file_name().to_owned();
+            let entry = entry
+                .map_err(|source| io("list the run folder", source))?
+                .file_name()
+                .to_owned();
             if !entry.starts_with(TEMPORARY_PREFIX) {
-                return Err(RunFolderError::Occupied { entry, path: path.to_owned() });
+                return Err(RunFolderError::Occupied {
+                    entry,
+                    path: path.to_owned(),
+                });
             }
         }
         folder.write_config(config)?;
@@ -94,20 +108,34 @@ impl RunFolder {
     /// [`RunFolderError::NoRun`], [`RunFolderError::Busy`].
     pub fn open(path: &Utf8Path) -> Result<Self, RunFolderError> {
         if !path.join(CONFIG_FILE).is_file() {
-            return Err(RunFolderError::NoRun { path: path.to_owned() });
+            return Err(RunFolderError::NoRun {
+                path: path.to_owned(),
+            });
         }
         Self::lock(path)
     }
 
     fn lock(path: &Utf8Path) -> Result<Self, RunFolderError> {
         if cfg!(not(unix)) {
-            return Ok(Self { path: path.to_owned(), _lock: None });
+            return Ok(Self {
+                path: path.to_owned(),
+                _lock: None,
+            });
         }
-        let io = |source| RunFolderError::Io { action: "lock the run folder", source, path: path.to_owned() };
+        let io = |source| RunFolderError::Io {
+            action: "lock the run folder",
+            source,
+            path: path.to_owned(),
+        };
         let lock = File::open(path).map_err(io)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: Some(lock) }),
-            Err(TryLockError::WouldBlock) => Err(RunFolderError::Busy { path: path.to_owned() }),
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                _lock: Some(lock),
+            }),
+            Err(TryLockError::WouldBlock) => Err(RunFolderError::Busy {
+                path: path.to_owned(),
+            }),
             Err(TryLockError::Error(source)) => Err(io(source)),
         }
     }
@@ -118,8 +146,11 @@ impl RunFolder {
     /// [`RunFolderError::Io`].
     pub fn write_config(&self, config: &str) -> Result<(), RunFolderError> {
         let path = self.path.join(CONFIG_FILE);
-        write_atomically(&path, config.as_bytes())
-            .map_err(|source| RunFolderError::Io { action: "write the configuration", source, path })
+        write_atomically(&path, config.as_bytes()).map_err(|source| RunFolderError::Io {
+            action: "write the configuration",
+            source,
+            path,
+        })
     }
 
     /// The folder.
@@ -143,15 +174,21 @@ impl RunFolder {
 /// # Errors
 /// Those of the file system; the old file, if any, is then still there.
 pub fn write_atomically(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|parent| !parent.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(folder)?;
+    let folder = path
+        .parent()
+        .filter(|parent| !parent.as_str().is_empty())
+        .unwrap_or(Utf8Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(TEMPORARY_PREFIX)
+        .tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         // Temporary files are private; results are not.
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        file.as_file()
+            .set_permissions(std::fs::Permissions::from_mode(0o644))?;
     }
     file.persist(path).map_err(|error| error.error)?;
     sync_folder(folder)
@@ -159,7 +196,11 @@ pub fn write_atomically(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Makes renames in a folder survive a power failure.
 pub(crate) fn sync_folder(folder: &Utf8Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+    if cfg!(unix) {
+        File::open(folder)?.sync_all()
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -171,13 +212,25 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(temp.path()).unwrap().join("runs/a");
         let error = RunFolder::open(&path).unwrap_err().to_string();
-        assert_eq!(error, format!("there is no run to resume: `config.toml` is missing\nin {path}"));
+        assert_eq!(
+            error,
+            format!("there is no run to resume: `config.toml` is missing\nin {path}")
+        );
         let folder = RunFolder::create(&path, "steps = 1\n").unwrap();
-        assert!(matches!(RunFolder::open(&path), Err(RunFolderError::Busy { .. })));
+        assert!(matches!(
+            RunFolder::open(&path),
+            Err(RunFolderError::Busy { .. })
+        ));
         drop(folder);
-        assert!(matches!(RunFolder::create(&path, ""), Err(RunFolderError::Occupied { .. })));
+        assert!(matches!(
+            RunFolder::create(&path, ""),
+            Err(RunFolderError::Occupied { .. })
+        ));
         let folder = RunFolder::open(&path).unwrap();
-        assert_eq!(std::fs::read_to_string(folder.path().join(CONFIG_FILE)).unwrap(), "steps = 1\n");
+        assert_eq!(
+            std::fs::read_to_string(folder.path().join(CONFIG_FILE)).unwrap(),
+            "steps = 1\n"
+        );
     }
 
     #[test]

@@ -23,13 +23,13 @@ pub enum TensorFileError {
     },
 }
 
-struct Bytes {
+struct Stored {
     dtype: Dtype,
     shape: Vec<usize>,
     bytes: Vec<u8>,
 }
 
-impl View for Bytes {
+impl View for Stored {
     fn dtype(&self) -> Dtype {
         self.dtype
     }
@@ -51,11 +51,18 @@ impl View for Bytes {
 pub fn to_bytes(tensors: &TensorMap) -> Vec<u8> {
     let views = tensors.iter().map(|(name, tensor)| {
         let (dtype, bytes) = match tensor.values() {
-            TensorValues::F32(values) => (Dtype::F32, little_endian(values, |value| value.to_le_bytes())),
-            TensorValues::I64(values) => (Dtype::I64, little_endian(values, |value| value.to_le_bytes())),
-            TensorValues::U64(values) => (Dtype::U64, little_endian(values, |value| value.to_le_bytes())),
+            TensorValues::F32(values) => (Dtype::F32, little_endian(values, f32::to_le_bytes)),
+            TensorValues::I64(values) => (Dtype::I64, little_endian(values, i64::to_le_bytes)),
+            TensorValues::U64(values) => (Dtype::U64, little_endian(values, u64::to_le_bytes)),
         };
-        (name, Bytes { dtype, shape: tensor.shape().to_vec(), bytes })
+        (
+            name,
+            Stored {
+                dtype,
+                shape: tensor.shape().to_vec(),
+                bytes,
+            },
+        )
     });
     safetensors::serialize(views, None).expect("shapes and lengths of a NamedTensor agree")
 }
@@ -65,8 +72,8 @@ pub fn to_bytes(tensors: &TensorMap) -> Vec<u8> {
 /// # Errors
 /// [`TensorFileError`]; never panics, whatever the bytes.
 pub fn from_bytes(bytes: &[u8]) -> Result<TensorMap, TensorFileError> {
-    let file =
-        SafeTensors::deserialize(bytes).map_err(|error| TensorFileError::Damaged(error.to_string()))?;
+    let file = SafeTensors::deserialize(bytes)
+        .map_err(|error| TensorFileError::Damaged(error.to_string()))?;
     let mut tensors = TensorMap::new();
     for (name, view) in file.iter() {
         let data = view.data();
@@ -76,7 +83,10 @@ pub fn from_bytes(bytes: &[u8]) -> Result<TensorMap, TensorFileError> {
             Dtype::U64 => TensorValues::U64(from_little_endian(data, u64::from_le_bytes)),
             other => {
                 let name = name.to_owned();
-                return Err(TensorFileError::ElementType { name, found: other.to_string() });
+                return Err(TensorFileError::ElementType {
+                    name,
+                    found: other.to_string(),
+                });
             }
         };
         tensors.insert(name, NamedTensor::new(view.shape().to_vec(), values));
@@ -101,23 +111,37 @@ mod tests {
 
     fn sample() -> TensorMap {
         let mut tensors = TensorMap::new();
-        tensors.insert_f32("actor.weight", &[2, 3], vec![0.0, -0.0, f32::NAN, 1e-40, f32::MAX, -1.5]);
+        tensors.insert_f32(
+            "actor.weight",
+            &[2, 3],
+            vec![0.0, -0.0, f32::NAN, 1e-40, f32::MAX, -1.5],
+        );
         tensors.insert_f32("empty", &[0, 3], vec![]);
         tensors.insert_u64("step", u64::MAX);
-        tensors.insert("rows", NamedTensor::new(vec![2], TensorValues::I64(vec![-1, i64::MIN])));
+        tensors.insert(
+            "rows",
+            NamedTensor::new(vec![2], TensorValues::I64(vec![-1, i64::MIN])),
+        );
         tensors
     }
 
     #[test]
     fn tensors_keep_their_bits() {
         let bytes = to_bytes(&sample());
-        assert_eq!(from_bytes(&bytes).unwrap().first_difference(&sample()), None);
+        assert_eq!(
+            from_bytes(&bytes).unwrap().first_difference(&sample()),
+            None
+        );
         assert_eq!(to_bytes(&from_bytes(&bytes).unwrap()), bytes);
     }
 
     #[test]
     fn other_element_types_are_named() {
-        let view = Bytes { dtype: Dtype::BF16, shape: vec![1], bytes: vec![0; 2] };
+        let view = Stored {
+            dtype: Dtype::BF16,
+            shape: vec![1],
+            bytes: vec![0; 2],
+        };
         let bytes = safetensors::serialize([("actor.weight", view)], None).unwrap();
         assert_eq!(
             from_bytes(&bytes).unwrap_err().to_string(),

@@ -43,7 +43,10 @@ impl EventWriter {
                 Err(error) => return Err(error),
             }
         };
-        let mut writer = Self { file: BufWriter::new(file), path };
+        let mut writer = Self {
+            file: BufWriter::new(file),
+            path,
+        };
         let mut version = Message::default();
         version.double(1, wall_time());
         version.bytes(3, b"brain.Event:2");
@@ -100,7 +103,9 @@ impl EventWriter {
 }
 
 fn wall_time() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |time| time.as_secs_f64())
 }
 
 /// A protobuf message in the making.
@@ -199,7 +204,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let folder = Utf8Path::from_path(folder.path()).unwrap();
         let mut writer = EventWriter::create(folder, Some(301)).unwrap();
-        writer.scalars(400, [("training/loss", 0.25), ("evaluation/success_rate", -1.5)]).unwrap();
+        writer
+            .scalars(
+                400,
+                [("training/loss", 0.25), ("evaluation/success_rate", -1.5)],
+            )
+            .unwrap();
         let file = std::fs::read(writer.path()).unwrap();
         let records = records(&file);
         assert_eq!(records.len(), 3);
@@ -212,12 +222,21 @@ mod tests {
         assert!(f64::from_le_bytes(event[0].1.clone().try_into().unwrap()) > 1e9);
         assert_eq!(event[1], (2, 400u64.to_le_bytes().to_vec()));
         assert_eq!(event[2].0, 5);
-        let values: Vec<_> = fields(&event[2].1).into_iter().map(|(_, value)| fields(&value)).collect();
+        let values: Vec<_> = fields(&event[2].1)
+            .into_iter()
+            .map(|(_, value)| fields(&value))
+            .collect();
         assert_eq!(
             values,
             [
-                vec![(1, b"training/loss".to_vec()), (2, 0.25f32.to_le_bytes().to_vec())],
-                vec![(1, b"evaluation/success_rate".to_vec()), (2, (-1.5f32).to_le_bytes().to_vec())],
+                vec![
+                    (1, b"training/loss".to_vec()),
+                    (2, 0.25f32.to_le_bytes().to_vec())
+                ],
+                vec![
+                    (1, b"evaluation/success_rate".to_vec()),
+                    (2, (-1.5f32).to_le_bytes().to_vec())
+                ],
             ]
         );
     }

@@ -22,12 +22,8 @@ use crate::{
     PolicyError, PolicySpec, Problems, TensorMap, TrainingTask,
 };
 
-pub(crate) const SPEC: PolicySpec = PolicySpec::of::<TestPolicy>(
-    "test",
-    "Test policy",
-    "behaviour cloning for tests",
-    "none",
-);
+pub(crate) const SPEC: PolicySpec =
+    PolicySpec::of::<TestPolicy>("test", "Test policy", "behaviour cloning for tests", "none");
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -50,13 +46,22 @@ pub(crate) struct TestOptimizer {
 impl Default for TestConfig {
     fn default() -> Self {
         let optimizer = TestOptimizer::default();
-        Self { hidden: 16, dropout: 0.1, noise: 0.0, poison: 0, optimizer }
+        Self {
+            hidden: 16,
+            dropout: 0.1,
+            noise: 0.0,
+            poison: 0,
+            optimizer,
+        }
     }
 }
 
 impl Default for TestOptimizer {
     fn default() -> Self {
-        Self { lr: 3e-3, beta: 0.9 }
+        Self {
+            lr: 3e-3,
+            beta: 0.9,
+        }
     }
 }
 
@@ -87,10 +92,15 @@ impl Algorithm for TestPolicy {
             .iter()
             .map(|[rows, columns]| {
                 let scale = (3.0 / *rows as f32).sqrt();
-                (0..rows * columns).map(|_| rng.random_range(-scale..scale)).collect()
+                (0..rows * columns)
+                    .map(|_| rng.random_range(-scale..scale))
+                    .collect()
             })
             .collect();
-        let zeros: Vec<Vec<f32>> = weights.iter().map(|weights| vec![0.0; weights.len()]).collect();
+        let zeros: Vec<Vec<f32>> = weights
+            .iter()
+            .map(|weights| vec![0.0; weights.len()])
+            .collect();
         Ok(TestAgent {
             data,
             average: weights.clone(),
@@ -121,7 +131,10 @@ impl Algorithm for TestPolicy {
 }
 
 fn shapes(data: &DataSpec, config: &TestConfig) -> [[usize; 2]; 2] {
-    [[2 * data.observation_dim, config.hidden], [config.hidden, data.action_dim]]
+    [
+        [2 * data.observation_dim, config.hidden],
+        [config.hidden, data.action_dim],
+    ]
 }
 
 fn tensors<B: Backend>(
@@ -154,7 +167,9 @@ fn load_all(
     shapes: &[[usize; 2]; 2],
 ) -> Result<Vec<Vec<f32>>, PolicyError> {
     let load = |(layer, shape): (usize, &[usize; 2])| {
-        Ok(tensors.get_f32(&format!("{prefix}.{layer}"), shape)?.to_vec())
+        Ok(tensors
+            .get_f32(&format!("{prefix}.{layer}"), shape)?
+            .to_vec())
     };
     shapes.iter().enumerate().map(load).collect()
 }
@@ -172,11 +187,17 @@ pub(crate) struct TestAgent<B: AutodiffBackend> {
 
 fn input<B: Backend>(batch: &TransitionBatch, device: &B::Device) -> (Tensor<B, 2>, Tensor<B, 2>) {
     let table = |values: &[f32], width: usize| {
-        Tensor::<B, 2>::from_data(TensorData::new(values.to_vec(), [batch.size, width]), device)
+        Tensor::<B, 2>::from_data(
+            TensorData::new(values.to_vec(), [batch.size, width]),
+            device,
+        )
     };
     let observations = table(&batch.observations, batch.observation_dim);
     let goals = table(&batch.actor_goals, batch.observation_dim);
-    (Tensor::cat(vec![observations, goals], 1), table(&batch.actions, batch.action_dim))
+    (
+        Tensor::cat(vec![observations, goals], 1),
+        table(&batch.actions, batch.action_dim),
+    )
 }
 
 impl<B: AutodiffBackend> Agent for TestAgent<B> {
@@ -189,7 +210,10 @@ impl<B: AutodiffBackend> Agent for TestAgent<B> {
     ) -> Result<Box<dyn BatchSampler<TransitionBatch>>, PolicyError> {
         let config = HindsightConfig::default();
         let sampler = HindsightSampler::over(data.dataset.clone(), &data.episodes, config)?;
-        Ok(Box::new(SizedSampler { sampler, batch_size }))
+        Ok(Box::new(SizedSampler {
+            sampler,
+            batch_size,
+        }))
     }
 
     fn update(&mut self, batch: &TransitionBatch, rng: &mut Rng) -> Metrics {
@@ -214,7 +238,10 @@ impl<B: AutodiffBackend> Agent for TestAgent<B> {
                 *m = beta * *m + (1.0 - beta) * g;
                 *v = 0.999 * *v + 0.001 * g * g;
                 let step = self.updates as i32;
-                let (m, v) = (*m / (1.0 - beta.powi(step)), *v / (1.0 - 0.999f32.powi(step)));
+                let (m, v) = (
+                    *m / (1.0 - beta.powi(step)),
+                    *v / (1.0 - 0.999f32.powi(step)),
+                );
                 self.weights[layer][i] -= lr * m / (v.sqrt() + 1e-8);
                 let average = &mut self.average[layer][i];
                 *average += 0.1 * (self.weights[layer][i] - *average);
@@ -236,11 +263,19 @@ impl<B: AutodiffBackend> Agent for TestAgent<B> {
 
     fn model(&self) -> Model {
         let mut weights = TensorMap::new();
-        save_all(&mut weights, "net", &self.average, &shapes(&self.data, &self.config));
+        save_all(
+            &mut weights,
+            "net",
+            &self.average,
+            &shapes(&self.data, &self.config),
+        );
         Model {
             data: self.data.clone(),
             features: FeatureView::default(),
-            actions: Normalizer::MinMax { low: vec![-0.1; 2], high: vec![f32::MIN_POSITIVE; 2] },
+            actions: Normalizer::MinMax {
+                low: vec![-0.1; 2],
+                high: vec![f32::MIN_POSITIVE; 2],
+            },
             action_bounds: None,
             settings: toml::Table::new(),
             weights,
@@ -302,10 +337,17 @@ impl<B: Backend> Policy for TestActor<B> {
         let expected = vec![self.rows, self.observation_dim()];
         if observations.shape() != expected {
             let found = observations.shape().to_vec();
-            return Err(PolicyError::Shape { what: "observations", found, expected });
+            return Err(PolicyError::Shape {
+                what: "observations",
+                found,
+                expected,
+            });
         }
         let table = |values: ArrayView2<'_, f32>| {
-            let data = TensorData::new(values.iter().copied().collect::<Vec<_>>(), [values.nrows(), values.ncols()]);
+            let data = TensorData::new(
+                values.iter().copied().collect::<Vec<_>>(),
+                [values.nrows(), values.ncols()],
+            );
             Tensor::<B, 2>::from_data(data, &self.device)
         };
         let input = Tensor::cat(vec![table(observations), table(goals)], 1);
@@ -333,9 +375,16 @@ pub(crate) fn dataset() -> Arc<Dataset> {
                 i => target[i] * t as f32 / rows as f32,
             });
             let actions = Array2::from_shape_fn((rows, 2), |(_, i)| target[i]);
-            Episode { observations, actions, ..Episode::default() }
+            Episode {
+                observations,
+                actions,
+                ..Episode::default()
+            }
         })
         .collect();
-    let metadata = Metadata { env: "points".into(), ..Metadata::default() };
+    let metadata = Metadata {
+        env: "points".into(),
+        ..Metadata::default()
+    };
     Arc::new(Dataset::from_episodes(&episodes, metadata).unwrap())
 }

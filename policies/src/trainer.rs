@@ -4,94 +4,33 @@
 //! else reaches the weights, so a run is a function of its configuration and data: reading ahead, the places
 //! where it stops and resumes, what it measures on the way, none of them changes a bit.
 
+mod data;
+mod error;
+mod observer;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use telic_datasets::{Dataset, DatasetError};
+use telic_datasets::Dataset;
 use telic_seed::Seed;
 
 use crate::checkpoint::{self, Checkpoint, Content, DatasetFingerprint, hex_crc32};
 use crate::metrics_file::MetricsFile;
-use crate::run_folder::{RunFolder, RunFolderError};
+use crate::run_folder::RunFolder;
 use crate::tensorboard::EventWriter;
 use crate::{
-    CheckpointError, ConfigError, DataPart, DataSpec, Learner, MeanMetrics, Metrics, Policy,
-    PolicyError, TensorMap, Threads, TrainConfig, TrainingTask, UnknownPolicy,
+    CheckpointError, DataPart, DataSpec, Learner, MeanMetrics, Policy, PolicyError, TensorMap,
+    Threads, TrainConfig, TrainingTask,
 };
 
-/// Watches a run: shows progress, evaluates in an environment, stops early. Every method has a silent default.
-pub trait TrainObserver {
-    /// Before the first update of this process.
-    fn on_start(&mut self, start: &RunStart<'_>) {
-        let _ = start;
-    }
-
-    /// After every update; `step` counts updates from 1.
-    fn on_step(&mut self, step: u64) {
-        let _ = step;
-    }
-
-    /// After every `log_every` updates, with averages over them.
-    fn on_log(&mut self, step: u64, metrics: &Metrics, speed: Speed) {
-        let _ = (step, metrics, speed);
-    }
-
-    /// After a validation.
-    fn on_validate(&mut self, step: u64, metrics: &Metrics) {
-        let _ = (step, metrics);
-    }
-
-    /// Evaluates a policy every `evaluate_every` updates and at the end; the numbers become columns
-    /// `evaluation/…` of `metrics.csv`. They should depend on the policy and the run's seed alone.
-    ///
-    /// # Errors
-    /// Whatever went wrong; the run then stops with [`TrainError::Observer`].
-    fn on_evaluate(
-        &mut self,
-        step: u64,
-        policy: &mut dyn Policy,
-    ) -> Result<Vec<(String, f64)>, Box<dyn Error + Send + Sync>> {
-        let _ = (step, policy);
-        Ok(vec![])
-    }
-
-    /// After a checkpoint was written.
-    fn on_checkpoint(&mut self, step: u64, path: &Utf8Path) {
-        let _ = (step, path);
-    }
-
-    /// Asked after every update; `true` stops the run with a checkpoint.
-    fn should_stop(&mut self) -> bool {
-        false
-    }
-}
-
-/// An observer that does nothing.
-impl TrainObserver for () {}
-
-/// How a run begins.
-#[derive(Clone, Copy, Debug)]
-pub struct RunStart<'a> {
-    /// The configuration.
-    pub config: &'a TrainConfig,
-    /// What the data looks like.
-    pub data: &'a DataSpec,
-    /// Updates that are behind it; 0 for a new run.
-    pub step: u64,
-    /// Transitions that train.
-    pub transitions: usize,
-}
-
-/// How fast a run is, since the last report.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Speed {
-    /// Updates in a second, without validation, evaluation and checkpoints.
-    pub updates_per_sec: f64,
-}
+use data::{Data, load_datasets};
+pub use error::TrainError;
+pub use observer::{RunStart, Speed, TrainObserver};
 
 /// How [`Trainer::run`] ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,98 +41,6 @@ pub struct TrainOutcome {
     pub finished: bool,
     /// The checkpoint at this step.
     pub checkpoint: Utf8PathBuf,
-}
-
-/// Why a run cannot start or go on.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TrainError {
-    /// The configuration is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The policy of the configuration does not exist.
-    #[error(transparent)]
-    UnknownPolicy(#[from] UnknownPolicy),
-    /// The folder is in use, occupied, or not a run.
-    #[error(transparent)]
-    RunFolder(#[from] RunFolderError),
-    /// A checkpoint cannot be written or read.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// The data cannot be read.
-    #[error(transparent)]
-    Dataset(#[from] DatasetError),
-    /// The policy cannot learn from this data with this configuration.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// The training split has no episode.
-    #[error("`train_fraction` {fraction} leaves none of {episodes} episode(s) to train on; use 1 to train on all")]
-    NoTrainingEpisodes {
-        /// The fraction.
-        fraction: f64,
-        /// Episodes of the dataset.
-        episodes: usize,
-    },
-    /// Training and validation data do not fit together.
-    #[error("the validation dataset has {field} {found}, the training dataset {expected}\nin {path}")]
-    ValidationData {
-        /// What differs.
-        field: &'static str,
-        /// Its value in the validation data.
-        found: String,
-        /// Its value in the training data.
-        expected: String,
-        /// The validation data.
-        path: Utf8PathBuf,
-    },
-    /// The run to resume has another configuration.
-    #[error("the run was started with other settings; start a new run, or resume with the old ones (run, now):\n{}\nin {path}", differences.join("\n"))]
-    ConfigChanged {
-        /// Key, value in the run folder and value now.
-        differences: Vec<String>,
-        /// The run folder.
-        path: Utf8PathBuf,
-    },
-    /// The data is not what the run began with.
-    #[error("the dataset has changed: the run began with {} transitions, CRC-32 {}; now {} with {}\nin {path}", expected.transitions, expected.crc32, found.transitions, found.crc32)]
-    DatasetChanged {
-        /// What the checkpoint says.
-        expected: DatasetFingerprint,
-        /// What is there now.
-        found: DatasetFingerprint,
-        /// The dataset.
-        path: Utf8PathBuf,
-    },
-    /// A loss or another metric of an update is NaN or infinite.
-    #[error("`{metric}` is {value} after update {step}; the last good checkpoint is {checkpoint}")]
-    NonFinite {
-        /// The metric.
-        metric: String,
-        /// Its value.
-        value: f64,
-        /// The update, from 1.
-        step: u64,
-        /// The newest checkpoint, or that there is none.
-        checkpoint: String,
-    },
-    /// A file of the run cannot be written or read.
-    #[error("cannot {action}: {source}\nin {path}")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// The system's words.
-        source: std::io::Error,
-        /// Where.
-        path: Utf8PathBuf,
-    },
-    /// The observer could not evaluate.
-    #[error("evaluation after update {step} failed")]
-    Observer {
-        /// The update, from 1.
-        step: u64,
-        /// Why.
-        source: Box<dyn Error + Send + Sync>,
-    },
 }
 
 /// A run that holds its folder: an agent, its data, and the files that its numbers go to.
@@ -209,14 +56,6 @@ pub struct Trainer {
     table: MetricsFile,
     events: EventWriter,
     last_checkpoint: Option<(u64, Utf8PathBuf)>,
-}
-
-/// Training and validation data.
-struct Data {
-    spec: DataSpec,
-    train: DataPart,
-    validation: Option<DataPart>,
-    fingerprint: DatasetFingerprint,
 }
 
 impl Trainer {
@@ -243,7 +82,8 @@ impl Trainer {
         let threads = Threads::new(config.threads)?;
         let learner = new_learner(&config, &data, &threads)?;
         let folder = RunFolder::create(folder, &config.to_toml())?;
-        let table = MetricsFile::create(&folder.metrics()).map_err(io("create the metrics", folder.metrics()))?;
+        let table = MetricsFile::create(&folder.metrics())
+            .map_err(io("create the metrics", folder.metrics()))?;
         let events = new_events(&folder, None)?;
         Ok(Self {
             config,
@@ -293,10 +133,14 @@ impl Trainer {
         dataset: Arc<Dataset>,
         validation: Option<Arc<Dataset>>,
     ) -> Result<Self, TrainError> {
-        let old = TrainConfig::load::<&str>(&folder.path().join(crate::run_folder::CONFIG_FILE), &[])?;
+        let old =
+            TrainConfig::load::<&str>(&folder.path().join(crate::run_folder::CONFIG_FILE), &[])?;
         let differences = old.conflicts_with(&config);
         if !differences.is_empty() {
-            return Err(TrainError::ConfigChanged { differences, path: folder.path().to_owned() });
+            return Err(TrainError::ConfigChanged {
+                differences,
+                path: folder.path().to_owned(),
+            });
         }
         let data = Data::new(&config, dataset, validation)?;
         let threads = Threads::new(config.threads)?;
@@ -310,17 +154,25 @@ impl Trainer {
         let mut newest = BTreeMap::new();
         if let Some((_, path)) = &last_checkpoint {
             let saved = Checkpoint::open(path)?;
-            let expected = DatasetFingerprint { path: data.fingerprint.path.clone(), ..saved.manifest.dataset.clone() };
+            let expected = DatasetFingerprint {
+                path: data.fingerprint.path.clone(),
+                ..saved.manifest.dataset.clone()
+            };
             if expected != data.fingerprint {
                 return Err(TrainError::DatasetChanged {
-                    expected,
-                    found: data.fingerprint,
+                    expected: Box::new(expected),
+                    found: Box::new(data.fingerprint),
                     path: config.dataset,
                 });
             }
             let state = saved.state()?;
-            let wrong = |source| CheckpointError::Model { source, path: path.join(checkpoint::STATE_FILE) };
-            threads.run(|| learner.load_state(&state.sub_map(AGENT))).map_err(wrong)?;
+            let wrong = |source| CheckpointError::Model {
+                source,
+                path: path.join(checkpoint::STATE_FILE),
+            };
+            threads
+                .run(|| learner.load_state(&state.sub_map(AGENT)))
+                .map_err(wrong)?;
             mean.load_state(&state.sub_map(MEAN)).map_err(wrong)?;
             // Not from the manifest: its numbers are for people, and may be off in the last place.
             let saved_metrics = state.sub_map(NEWEST);
@@ -416,7 +268,11 @@ impl Trainer {
             Some((step, path)) if *step == self.step => path.clone(),
             _ => self.save(observer)?,
         };
-        Ok(TrainOutcome { step: self.step, finished: self.step >= self.config.steps, checkpoint })
+        Ok(TrainOutcome {
+            step: self.step,
+            finished: self.step >= self.config.steps,
+            checkpoint,
+        })
     }
 
     /// Whether something that happens every so many updates happens now; 0 is never. At the end, everything does.
@@ -424,7 +280,11 @@ impl Trainer {
         every > 0 && (self.step.is_multiple_of(every) || self.step == self.config.steps)
     }
 
-    fn measure(&mut self, observer: &mut dyn TrainObserver, stopwatch: &mut Stopwatch) -> Result<(), TrainError> {
+    fn measure(
+        &mut self,
+        observer: &mut dyn TrainObserver,
+        stopwatch: &mut Stopwatch,
+    ) -> Result<(), TrainError> {
         let step = self.step;
         let mut row: Vec<(String, f64)> = vec![];
         let mut speed = None;
@@ -439,7 +299,9 @@ impl Trainer {
             && let Some(validation) = &self.data.validation
         {
             let batches = self.config.validation_batches;
-            let metrics = self.threads.run(|| self.learner.evaluate(validation, batches))?;
+            let metrics = self
+                .threads
+                .run(|| self.learner.evaluate(validation, batches))?;
             observer.on_validate(step, &metrics);
             row.extend(named("validation", metrics.iter()));
         }
@@ -448,18 +310,24 @@ impl Trainer {
             let numbers = observer
                 .on_evaluate(step, policy.as_mut())
                 .map_err(|source| TrainError::Observer { step, source })?;
-            row.extend(named("evaluation", numbers.iter().map(|(name, value)| (name.as_str(), *value))));
+            row.extend(named(
+                "evaluation",
+                numbers.iter().map(|(name, value)| (name.as_str(), *value)),
+            ));
         }
         if row.is_empty() {
             return Ok(());
         }
         let cells = || row.iter().map(|(name, value)| (name.as_str(), *value));
         self.newest.extend(row.iter().cloned());
-        self.table.append(step, cells()).map_err(io("write the metrics", self.folder.metrics()))?;
+        self.table
+            .append(step, cells())
+            .map_err(io("write the metrics", self.folder.metrics()))?;
         let speed = speed.map(|speed| ("speed/updates_per_sec", speed.updates_per_sec));
-        self.events
-            .scalars(step, cells().chain(speed))
-            .map_err(io("write the TensorBoard events", self.events.path().to_owned()))
+        self.events.scalars(step, cells().chain(speed)).map_err(io(
+            "write the TensorBoard events",
+            self.events.path().to_owned(),
+        ))
     }
 
     fn save(&mut self, observer: &mut dyn TrainObserver) -> Result<Utf8PathBuf, TrainError> {
@@ -478,20 +346,33 @@ impl Trainer {
                 model: &self.learner.model(),
                 state: &state,
                 step: self.step,
+                seed: self.config.seed,
                 config_hash: &hex_crc32(self.config.to_toml().as_bytes()),
                 dataset: &self.data.fingerprint,
                 metrics: &self.newest,
             },
         )?;
-        checkpoint::prune(&checkpoints, self.config.keep_checkpoints, self.config.keep_best.as_ref())?;
+        checkpoint::prune(
+            &checkpoints,
+            self.config.keep_checkpoints,
+            self.config.keep_best.as_ref(),
+        )?;
         self.last_checkpoint = Some((self.step, path.clone()));
         observer.on_checkpoint(self.step, &path);
         Ok(path)
     }
 
     fn non_finite(&self, metric: &str, value: f64) -> TrainError {
-        let checkpoint = self.last_checkpoint.as_ref().map_or("not there yet".into(), |(_, path)| path.to_string());
-        TrainError::NonFinite { metric: metric.to_owned(), value, step: self.step, checkpoint }
+        let checkpoint = self
+            .last_checkpoint
+            .as_ref()
+            .map_or("not there yet".into(), |(_, path)| path.to_string());
+        TrainError::NonFinite {
+            metric: metric.to_owned(),
+            value,
+            step: self.step,
+            checkpoint,
+        }
     }
 }
 
@@ -508,23 +389,18 @@ fn named<'a>(
 }
 
 fn io(action: &'static str, path: Utf8PathBuf) -> impl FnOnce(std::io::Error) -> TrainError {
-    move |source| TrainError::Io { action, source, path }
+    move |source| TrainError::Io {
+        action,
+        source,
+        path,
+    }
 }
 
 fn new_events(folder: &RunFolder, resumed_at: Option<u64>) -> Result<EventWriter, TrainError> {
-    EventWriter::create(folder.path(), resumed_at)
-        .map_err(io("create the TensorBoard events", folder.path().to_owned()))
-}
-
-type Datasets = (Arc<Dataset>, Option<Arc<Dataset>>);
-
-fn load_datasets(config: &TrainConfig) -> Result<Datasets, TrainError> {
-    let dataset = Arc::new(Dataset::load(&config.dataset)?);
-    let validation = match &config.validation_dataset {
-        Some(path) => Some(Arc::new(Dataset::load(path)?)),
-        None => None,
-    };
-    Ok((dataset, validation))
+    EventWriter::create(folder.path(), resumed_at).map_err(io(
+        "create the TensorBoard events",
+        folder.path().to_owned(),
+    ))
 }
 
 /// A fresh agent that can draw training and validation batches: what cannot be sampled is an error now, not at the
@@ -545,75 +421,16 @@ pub(crate) fn new_learner_for(
     Ok(threads.run(|| (spec.train)(settings, task, device))?)
 }
 
-fn new_learner(config: &TrainConfig, data: &Data, threads: &Threads) -> Result<Box<dyn Learner>, TrainError> {
+fn new_learner(
+    config: &TrainConfig,
+    data: &Data,
+    threads: &Threads,
+) -> Result<Box<dyn Learner>, TrainError> {
     let mut learner = new_learner_for(config, &data.train, threads)?;
     for part in std::iter::once(&data.train).chain(&data.validation) {
         learner.evaluate(part, 0)?;
     }
     Ok(learner)
-}
-
-impl Data {
-    fn new(
-        config: &TrainConfig,
-        dataset: Arc<Dataset>,
-        validation: Option<Arc<Dataset>>,
-    ) -> Result<Self, TrainError> {
-        let spec = DataSpec::of(&dataset);
-        let fingerprint = fingerprint(&dataset, config.dataset.as_str());
-        let fraction = config.train_fraction;
-        let seed = Seed::new(config.seed).child("split");
-        let (train, rest) = dataset.split(fraction, seed).map_err(PolicyError::from)?;
-        if train.is_empty() {
-            return Err(TrainError::NoTrainingEpisodes { fraction, episodes: dataset.num_episodes() });
-        }
-        let validation = match validation {
-            Some(validation) => {
-                check_validation(&dataset, &validation, config)?;
-                Some(DataPart::all(validation))
-            }
-            None if rest.is_empty() => None,
-            None => Some(DataPart { dataset: dataset.clone(), episodes: rest }),
-        };
-        let validation = validation.filter(|_| config.validate_every > 0);
-        let train = DataPart { dataset, episodes: train };
-        Ok(Self { spec, train, validation, fingerprint })
-    }
-}
-
-fn check_validation(train: &Dataset, validation: &Dataset, config: &TrainConfig) -> Result<(), TrainError> {
-    for (field, found, expected) in [
-        ("observation_dim", validation.observation_dim(), train.observation_dim()),
-        ("action_dim", validation.action_dim(), train.action_dim()),
-    ] {
-        if found != expected {
-            return Err(TrainError::ValidationData {
-                field,
-                found: found.to_string(),
-                expected: expected.to_string(),
-                path: config.validation_dataset.clone().unwrap_or_default(),
-            });
-        }
-    }
-    Ok(())
-}
-
-fn fingerprint(dataset: &Dataset, path: &str) -> DatasetFingerprint {
-    let mut hasher = crc32fast::Hasher::new();
-    let mut bytes = vec![];
-    for table in [dataset.observations(), dataset.actions()] {
-        for row in table.rows() {
-            bytes.clear();
-            bytes.extend(row.iter().flat_map(|value| value.to_le_bytes()));
-            hasher.update(&bytes);
-        }
-    }
-    DatasetFingerprint {
-        path: path.to_owned(),
-        episodes: dataset.num_episodes(),
-        transitions: dataset.num_transitions(),
-        crc32: format!("{:08x}", hasher.finalize()),
-    }
 }
 
 /// Seconds of updates since the last report.
@@ -631,9 +448,8 @@ impl Stopwatch {
 
     fn take(&mut self) -> Speed {
         let Self { secs, updates } = std::mem::take(self);
-        Speed { updates_per_sec: updates as f64 / secs.max(1e-9) }
+        Speed {
+            updates_per_sec: updates as f64 / secs.max(1e-9),
+        }
     }
 }
-
-#[cfg(test)]
-mod tests;

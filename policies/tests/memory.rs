@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicBool;
 
 use camino::Utf8Path;
 use telic_policies::{
-    Policy, TrainConfig, TrainObserver, Trainer, benchmark::memory_mib, benchmark_act, specs, synthetic_dataset,
+    Policy, TrainConfig, TrainObserver, Trainer, benchmark::memory_mib, benchmark_act, specs,
+    synthetic_dataset,
 };
 
 /// Acts at every evaluation, and writes down the memory afterwards.
@@ -46,11 +47,19 @@ fn memory_stays_where_it_is_after_the_first_updates() {
         let config = TrainConfig::parse("", "test", &overrides).unwrap();
         let dataset = Arc::new(synthetic_dataset(30, 9, 20, 100).unwrap());
         let mut watcher = Watcher::default();
-        Trainer::create_with(config, &path, dataset, None).unwrap().run(&mut watcher, &AtomicBool::new(false)).unwrap();
+        Trainer::create_with(config, &path, dataset, None)
+            .unwrap()
+            .run(&mut watcher, &AtomicBool::new(false))
+            .unwrap();
         let Some(end) = watcher.0.last() else { return };
         // 20 updates to reach the level. The graph of one update of the smallest network is about a MiB, so a leak
         // of one graph in 40 updates and 20 evaluations is far above the bound.
         let growth = end - watcher.0[10];
-        assert!(growth < 16.0, "{}: {growth} MiB more in 40 updates: {:?}", spec.id, watcher.0);
+        assert!(
+            growth < 16.0,
+            "{}: {growth} MiB more in 40 updates: {:?}",
+            spec.id,
+            watcher.0
+        );
     }
 }

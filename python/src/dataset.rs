@@ -15,7 +15,7 @@ use telic_seed::Seed;
 
 use crate::arrays::{AnyArray, borrowed_table, read_only};
 use crate::error::{failure, input, missing_file, of_data, of_dataset, of_sampler};
-use crate::json;
+use crate::nested;
 
 /// Reads a dataset, an `.npz` archive in a layout of OGBench.
 #[pyfunction]
@@ -64,7 +64,7 @@ impl Dataset {
 
 fn goal_mix(name: &str, argument: Option<&Bound<'_, PyAny>>, default: GoalMix) -> PyResult<GoalMix> {
     let Some(argument) = argument else { return Ok(default) };
-    let value = json::from_python(name, argument)?;
+    let value = nested::json(name, argument)?;
     serde_json::from_value(value).map_err(|error| {
         input(format!("`{name}`: {error}; expected the keys current, trajectory, random and geometric"))
     })
@@ -109,7 +109,7 @@ impl Dataset {
     ) -> PyResult<Self> {
         let metadata: Metadata = match metadata {
             None => Metadata::default(),
-            Some(object) => serde_json::from_value(json::from_python("metadata", &object)?)
+            Some(object) => serde_json::from_value(nested::json("metadata", &object)?)
                 .map_err(|error| input(format!("`metadata`: {error}")))?,
         };
         let terminals = terminals.as_array();
@@ -237,7 +237,7 @@ impl Dataset {
     /// Where the data comes from.
     #[getter]
     fn metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        json::to_python(py, self.data.metadata())
+        nested::from_json(py, self.data.metadata())
     }
 
     /// The file that this was loaded from.

@@ -26,7 +26,7 @@ pub(crate) struct Demonstrator {
 /// One episode, row by row; the last row has the final state, and the last action again.
 #[derive(Default)]
 struct Rows {
-    rows: usize,
+    count: usize,
     observations: Vec<f32>,
     actions: Vec<f32>,
     qpos: Vec<f32>,
@@ -36,7 +36,7 @@ struct Rows {
 
 impl Rows {
     fn push(&mut self, expert: &dyn telic_envs::Demonstrator, action: &[f32]) {
-        self.rows += 1;
+        self.count += 1;
         self.observations.extend_from_slice(expert.env().observation());
         self.actions.extend_from_slice(action);
         expert.env().state(&mut self.qpos, &mut self.qvel);
@@ -154,14 +154,14 @@ impl Demonstrator {
                     rows.push(expert.as_ref(), &action);
                     let step = expert.step(&action)?;
                     rows.success |= step.success;
-                    finished = expert.finished() || step.terminated || rows.rows >= episode_steps;
+                    finished = expert.finished() || step.terminated || rows.count >= episode_steps;
                 }
                 rows.push(expert.as_ref(), &action);
                 Ok(rows)
             })
             .map_err(|error: EnvError| of_env(&error))?;
         let episode = PyDict::new(py);
-        let count = rows.rows;
+        let count = rows.count;
         for (name, values) in [
             ("observations", rows.observations),
             ("actions", rows.actions),

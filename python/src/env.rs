@@ -53,14 +53,14 @@ type View<'py> = (
 #[pyclass(module = "telic._telic")]
 pub(crate) struct Env {
     /// The lock is never waited for: every use has the object to itself.
-    env: Mutex<Box<dyn GoalEnv>>,
+    inner: Mutex<Box<dyn GoalEnv>>,
     action: Vec<f32>,
     achieved_goal: Vec<f32>,
 }
 
 impl Env {
     fn env(&mut self) -> &mut Box<dyn GoalEnv> {
-        self.env.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.inner.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn state(&mut self) -> (Vec<f32>, Vec<f32>) {
@@ -76,7 +76,7 @@ impl Env {
     fn new(env: &str) -> PyResult<Self> {
         let spec = telic_envs::spec(env).map_err(|error| of_env(&error))?;
         let env = (spec.make)().map_err(|error| of_env(&error))?;
-        Ok(Self { env: Mutex::new(env), action: Vec::new(), achieved_goal: vec![0.0; spec.goal_dim()] })
+        Ok(Self { inner: Mutex::new(env), action: Vec::new(), achieved_goal: vec![0.0; spec.goal_dim()] })
     }
 
     /// Starts an episode. `goal` replaces the goal observation of the task.
@@ -100,7 +100,7 @@ impl Env {
     fn step(&mut self, py: Python<'_>, action: AnyArray<'_>) -> PyResult<(f32, bool, bool, bool)> {
         let expected = self.env().spec().action_dim();
         self.action = checked("action", action.as_array(), &[Some(expected)])?;
-        let env = self.env.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let env = self.inner.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         let action = &self.action;
         let step = py.detach(|| env.step(action)).map_err(|error| of_env(&error))?;
         Ok((step.reward, step.terminated, step.truncated, step.success))
@@ -108,7 +108,7 @@ impl Env {
 
     /// Copies of the observation, achieved goal, desired goal and goal observation.
     fn view<'py>(&mut self, py: Python<'py>) -> View<'py> {
-        let env = self.env.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let env = self.inner.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         env.spec().goal.extract(env.observation(), &mut self.achieved_goal);
         (
             PyArray1::from_slice(py, env.observation()),

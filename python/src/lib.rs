@@ -7,7 +7,7 @@
 //! - [`env`](mod@env): one environment; [`vector`]: many; [`specs`]: what environments there are
 //! - [`demonstrator`]: scripted experts; [`dataset`]: play data
 //! - [`train`]: training runs; [`policy`]: what comes out of them
-//! - [`arrays`]: views on Rust memory; [`error`]: exceptions; [`json`]: nested settings
+//! - [`arrays`]: views on Rust memory; [`nested`]: settings and documents; [`error`]: exceptions
 
 // Python hands over its arguments by value, and `pyo3` asks for them so.
 #![allow(clippy::needless_pass_by_value)]
@@ -17,7 +17,7 @@ mod dataset;
 mod demonstrator;
 mod env;
 mod error;
-mod json;
+mod nested;
 mod policy;
 mod specs;
 mod train;

@@ -6,14 +6,13 @@ use ndarray::{Array2, ArrayD, ArrayViewD};
 use numpy::{AllowTypeChange, IntoPyArray, PyArray1, PyArrayDyn, PyArrayLikeDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use serde_json::{Map, Value};
 use telic_policies::{Checkpoint, Device};
 use telic_seed::{Rng, Seed};
 
 use crate::arrays::AnyArray;
 use crate::dataset::existing_path;
 use crate::error::{input, of_checkpoint, of_policy};
-use crate::json;
+use crate::nested;
 
 /// Loads the policy of a run folder, or of one checkpoint in it.
 #[pyfunction]
@@ -32,14 +31,14 @@ pub(crate) fn load_policy(py: Python<'_>, path: std::path::PathBuf, device: &str
             Ok((checkpoint, policy))
         })
         .map_err(|error| of_checkpoint(&error))?;
-    Ok(Policy { policy: Mutex::new(policy), checkpoint, device, seed: 0, rngs: Vec::new() })
+    Ok(Policy { inner: Mutex::new(policy), checkpoint, device, seed: 0, rngs: Vec::new() })
 }
 
 /// A trained policy, which acts towards goals.
 #[pyclass(module = "telic._telic")]
 pub(crate) struct Policy {
     /// The lock is never waited for: every use has the object to itself.
-    policy: Mutex<Box<dyn telic_policies::Policy>>,
+    inner: Mutex<Box<dyn telic_policies::Policy>>,
     checkpoint: Checkpoint,
     device: Device,
     /// Root of the streams of all rows.
@@ -50,7 +49,7 @@ pub(crate) struct Policy {
 
 impl Policy {
     fn policy(&mut self) -> &mut Box<dyn telic_policies::Policy> {
-        self.policy.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.inner.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Starts `rows` episodes. Each row has a stream of its own, so that it does not depend on the others.
@@ -96,23 +95,22 @@ fn pairs(
 }
 
 /// Dotted keys as tables: `{"sampler.steps": 3}` is `{"sampler": {"steps": 3}}`.
-fn nested(settings: Value) -> Value {
-    let Value::Object(settings) = settings else { return settings };
-    let mut tables = Map::new();
+fn undotted(settings: toml::Table) -> toml::Table {
+    let mut tables = toml::Table::new();
     for (key, value) in settings {
         let mut path: Vec<&str> = key.split('.').collect();
         let last = path.pop().expect("a split has at least one part");
         let mut table = &mut tables;
         for part in path {
-            let entry = table.entry(part).or_insert_with(|| Value::Object(Map::new()));
-            if !entry.is_object() {
-                *entry = Value::Object(Map::new());
+            let entry = table.entry(part).or_insert_with(|| toml::Table::new().into());
+            if !entry.is_table() {
+                *entry = toml::Table::new().into();
             }
-            table = entry.as_object_mut().expect("it was made one");
+            table = entry.as_table_mut().expect("it was made one");
         }
         table.insert(last.to_owned(), value);
     }
-    Value::Object(tables)
+    tables
 }
 
 #[pymethods]
@@ -197,7 +195,7 @@ impl Policy {
         }
         let mut own_streams = seed.map(|seed| row_streams(seed, rows));
         let rngs = own_streams.as_mut().unwrap_or(&mut self.rngs);
-        let policy = self.policy.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let policy = self.inner.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut actions = Array2::zeros((rows, action_dim));
         py.detach(|| policy.act(observations.view(), goals.view(), rngs, &mut actions))
             .map_err(|error| of_policy(&error))?;
@@ -222,16 +220,15 @@ impl Policy {
 
     /// Inference settings in force.
     #[getter]
-    fn settings<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        json::to_python(py, &self.policy().settings())
+    fn settings<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        nested::dictionary(py, &self.policy().settings())
     }
 
     /// Changes inference settings.
     #[pyo3(signature = (**settings))]
     fn configure(&mut self, settings: Option<Bound<'_, PyDict>>) -> PyResult<()> {
         let Some(settings) = settings else { return Ok(()) };
-        let table = toml::Table::try_from(nested(json::from_python("settings", &settings)?))
-            .map_err(|error| input(format!("`settings`: {error}")))?;
+        let table = undotted(nested::table("settings", &settings)?);
         self.policy().configure(&table).map_err(|error| of_policy(&error))
     }
 

@@ -9,25 +9,25 @@ use pyo3::types::PyDict;
 use telic_policies::{Metrics, Speed, TrainConfig, TrainObserver, Trainer};
 
 use crate::error::{input, of_train};
-use crate::json;
+use crate::nested;
 
 /// How often a run looks whether Python wants it to stop.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Trains a policy; returns the step and whether all steps are done.
 #[pyfunction]
-#[pyo3(signature = (config, *, out, overrides=Vec::new(), resume=false, on_log=None))]
+#[pyo3(signature = (config, *, out, overrides=None, resume=false, on_log=None))]
 pub(crate) fn train(
     py: Python<'_>,
     config: Bound<'_, PyAny>,
     out: std::path::PathBuf,
-    overrides: Vec<String>,
+    overrides: Option<Vec<String>>,
     resume: bool,
     on_log: Option<Py<PyAny>>,
 ) -> PyResult<(u64, bool)> {
     let out = Utf8PathBuf::from_path_buf(out)
         .map_err(|path| input(format!("the path of the run is not UTF-8: {}", path.display())))?;
-    let config = read_config(&config, &overrides)?;
+    let config = read_config(&config, &overrides.unwrap_or_default())?;
     let mut observer = Observer { on_log, interrupt: None, last_look: Instant::now() };
     let outcome = py.detach(|| {
         let mut trainer =
@@ -43,10 +43,8 @@ pub(crate) fn train(
 
 /// A path of a TOML file, or a nested dictionary.
 fn read_config(config: &Bound<'_, PyAny>, overrides: &[String]) -> PyResult<TrainConfig> {
-    let result = if config.cast::<PyDict>().is_ok() {
-        let table = toml::Table::try_from(json::from_python("config", config)?)
-            .map_err(|error| input(format!("`config`: {error}")))?;
-        TrainConfig::from_table(table, "the configuration", overrides)
+    let result = if let Ok(config) = config.cast::<PyDict>() {
+        TrainConfig::from_table(nested::table("config", config)?, "the configuration", overrides)
     } else {
         let path: std::path::PathBuf = config
             .extract()
@@ -100,7 +98,7 @@ pub(crate) fn policies(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
             row.set_item("name", spec.name)?;
             row.set_item("summary", spec.summary)?;
             row.set_item("paper", spec.paper)?;
-            row.set_item("default_config", json::to_python(py, &(spec.default_config)())?)?;
+            row.set_item("default_config", nested::dictionary(py, &(spec.default_config)())?)?;
             Ok(row)
         })
         .collect()

@@ -1,6 +1,5 @@
 """Policies: trained from Python, loaded, and acting."""
 
-import json
 import pathlib
 import pickle
 from typing import Any
@@ -131,7 +130,6 @@ def test_wrong_shapes_say_what_is_expected(run: pathlib.Path, inputs: tuple[np.n
 def test_settings_can_be_changed(run: pathlib.Path) -> None:
     policy = telic.load_policy(run)
     settings = policy.settings
-    json.dumps(settings)
     policy.configure()
     policy.configure(**settings)
     assert policy.settings == settings
@@ -139,6 +137,8 @@ def test_settings_can_be_changed(run: pathlib.Path) -> None:
         policy.configure(no_such_setting=1)
     with pytest.raises(telic.InputError):
         policy.configure(**{"no.such": 1})
+    with pytest.raises(telic.InputError, match="`settings.sampler` is None, expected a string, number"):
+        policy.configure(sampler=None)
     assert policy.settings == settings
     sampler = settings.get("sampler", {})
     if "steps" in sampler:

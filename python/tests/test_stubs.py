@@ -4,7 +4,6 @@ import ast
 import importlib.metadata
 import importlib.resources
 import inspect
-from collections.abc import Iterator
 
 import pytest
 
@@ -16,7 +15,14 @@ STUBS = ast.parse((importlib.resources.files("telic") / "_telic.pyi").read_text(
 ONLY_TYPES = {"GoalMix", "PolicyDescription", "TransitionBatch"}
 
 
-def parameters(function: ast.FunctionDef) -> list[tuple[str, str, str]]:
+NO_DEFAULT = object()
+
+
+def value(default: ast.expr | None) -> object:
+    return NO_DEFAULT if default is None else ast.literal_eval(default)
+
+
+def parameters(function: ast.FunctionDef) -> list[tuple[str, str, object]]:
     """Name, kind and default of each parameter but `self` and `cls`."""
     arguments = function.args
     rows = []
@@ -24,15 +30,15 @@ def parameters(function: ast.FunctionDef) -> list[tuple[str, str, str]]:
     defaults = [None] * (len(positional) - len(arguments.defaults)) + arguments.defaults
     for argument, default in zip(positional, defaults, strict=True):
         if argument.arg not in ("self", "cls"):
-            rows.append((argument.arg, "positional", ast.unparse(default) if default else ""))
+            rows.append((argument.arg, "positional", value(default)))
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        rows.append((argument.arg, "keyword", ast.unparse(default) if default else ""))
+        rows.append((argument.arg, "keyword", value(default)))
     if arguments.kwarg:
-        rows.append((arguments.kwarg.arg, "keywords", ""))
+        rows.append((arguments.kwarg.arg, "keywords", NO_DEFAULT))
     return rows
 
 
-def runtime_parameters(function: object) -> list[tuple[str, str, str]]:
+def runtime_parameters(function: object) -> list[tuple[str, str, object]]:
     kinds = {
         inspect.Parameter.POSITIONAL_OR_KEYWORD: "positional",
         inspect.Parameter.POSITIONAL_ONLY: "positional",
@@ -43,15 +49,15 @@ def runtime_parameters(function: object) -> list[tuple[str, str, str]]:
         (
             parameter.name,
             kinds[parameter.kind],
-            "" if parameter.default is inspect.Parameter.empty else str(ast.unparse(ast.parse(repr(parameter.default)))),
+            NO_DEFAULT if parameter.default is inspect.Parameter.empty else parameter.default,
         )
         for parameter in inspect.signature(function).parameters.values()  # type: ignore[arg-type]
         if parameter.name not in ("self", "cls")
     ]
 
 
-def stub_functions(body: list[ast.stmt]) -> Iterator[ast.FunctionDef]:
-    return (node for node in body if isinstance(node, ast.FunctionDef))
+def stub_functions(body: list[ast.stmt]) -> list[ast.FunctionDef]:
+    return [node for node in body if isinstance(node, ast.FunctionDef)]
 
 
 def is_property(function: ast.FunctionDef) -> bool:

@@ -184,7 +184,7 @@ def test_arrays_outlive_the_environment() -> None:
 
 
 def test_other_threads_run_during_a_step() -> None:
-    envs = telic.TelicVectorEnv(SMALL, num_envs=2000, threads=1)
+    envs = telic.TelicVectorEnv(SMALL, num_envs=500, threads=1)
     envs.reset(seed=0)
     actions = envs.action_space.sample()
     count = 0
@@ -209,7 +209,7 @@ def test_other_threads_run_during_a_step() -> None:
 
 
 def test_two_threads_may_not_step_one_object() -> None:
-    envs = telic.TelicVectorEnv(SMALL, num_envs=2000, threads=1)
+    envs = telic.TelicVectorEnv(SMALL, num_envs=500, threads=1)
     envs.reset(seed=0)
     actions = envs.action_space.sample()
     errors: list[Exception] = []

@@ -40,9 +40,8 @@ fn contribution(
     let explicit = drive + b1.max(0.0) * gear * position + b2.max(0.0) * gear * velocity;
     if let Some([low, high]) = actuator.force_range {
         let gear2 = gear * gear;
-        let start = explicit
-            - stiffness * gear * (position + dt * velocity)
-            - damping * gear * velocity;
+        let start =
+            explicit - stiffness * gear * (position + dt * velocity) - damping * gear * velocity;
         let mean = start / (1.0 + dt * (damping + dt * stiffness) * gear2 * inverse_inertia);
         if mean <= low || mean >= high {
             return Contribution {
@@ -107,10 +106,15 @@ impl World {
             else {
                 continue;
             };
-            let Some(multibody) = self.physics.multibody_joints.get_multibody_mut_internal(link.multibody) else {
+            let Some(multibody) = self
+                .physics
+                .multibody_joints
+                .get_multibody_mut_internal(link.multibody)
+            else {
                 continue;
             };
-            let Some(coordinate) = multibody.link(link.link).map(|l| l.joint().coords()[axis]) else {
+            let Some(coordinate) = multibody.link(link.link).map(|l| l.joint().coords()[axis])
+            else {
                 continue;
             };
             let velocity = multibody.generalized_velocity()[dof];

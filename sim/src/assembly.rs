@@ -82,6 +82,7 @@ pub(crate) struct Layout {
     pub(crate) model: Arc<Model>,
     pub(crate) bodies: Vec<BodySlot>,
     pub(crate) joints: Vec<JointSlot>,
+    pub(crate) mechanisms: Vec<MultibodyIndex>,
     pub(crate) rules: ContactRules,
     /// Inverse of the inertia felt by each actuated joint in the initial pose.
     pub(crate) inverse_inertia: Vec<f32>,
@@ -103,10 +104,7 @@ fn engine_error(model: &Model, message: &str) -> ModelError {
 }
 
 /// Builds the engine's state from a model.
-pub(crate) fn assemble(
-    model: &Arc<Model>,
-    config: &PhysicsConfig,
-) -> Result<Layout, ModelError> {
+pub(crate) fn assemble(model: &Arc<Model>, config: &PhysicsConfig) -> Result<Layout, ModelError> {
     let parameters = config.integration_parameters()?;
     let mut hasher = crc32fast::Hasher::new_with_initial(model.fingerprint);
     hasher.update(&bincode::serialize(config).unwrap_or_default());
@@ -115,7 +113,7 @@ pub(crate) fn assemble(
     catch_unwind(AssertUnwindSafe(|| {
         assemble_unguarded(model, parameters, fingerprint)
     }))
-        .unwrap_or_else(|_| Err(engine_error(model, "the physics engine rejected it")))
+    .unwrap_or_else(|_| Err(engine_error(model, "the physics engine rejected it")))
 }
 
 fn assemble_unguarded(
@@ -161,7 +159,9 @@ fn assemble_unguarded(
     // The loader leaves the world out where nothing is attached to it.
     let world = match &handles.bodies[0] {
         Some(world) => world.body,
-        None => physics.bodies.insert(rapier3d::dynamics::RigidBodyBuilder::fixed()),
+        None => physics
+            .bodies
+            .insert(rapier3d::dynamics::RigidBodyBuilder::fixed()),
     };
     let rigids: Vec<RigidBodyHandle> = loader_index
         .iter()
@@ -177,7 +177,13 @@ fn assemble_unguarded(
                 continue;
             }
             colliders[geom] = if let GeomShape::Mesh { vertices, .. } = &model.geoms[geom].shape {
-                Some(insert_hull(model, &mut physics, rigids[rigid], geom, vertices)?)
+                Some(insert_hull(
+                    model,
+                    &mut physics,
+                    rigids[rigid],
+                    geom,
+                    vertices,
+                )?)
             } else {
                 let handle = loaded
                     .next()
@@ -229,7 +235,13 @@ fn assemble_unguarded(
     settle_mechanisms(&mut physics);
     let mut joints = Vec::with_capacity(model.joints.len());
     for (index, joint) in model.joints.iter().enumerate() {
-        joints.push(joint_slot(model, &mut physics, index, joint.kind, child_of_joint[index])?);
+        joints.push(joint_slot(
+            model,
+            &mut physics,
+            index,
+            joint.kind,
+            child_of_joint[index],
+        )?);
     }
     add_couplings(model, &mut physics, &joints)?;
     add_closures(model, &mut physics, &rigids);
@@ -238,6 +250,7 @@ fn assemble_unguarded(
         model: Arc::clone(model),
         bodies,
         joints,
+        mechanisms: mechanisms(&physics),
         rules,
         inverse_inertia,
         actuators_of_joint: (0..model.joints.len())
@@ -256,10 +269,13 @@ fn assemble_unguarded(
 
 /// The mechanism and link that a rigid body is part of.
 fn link_of(physics: &Physics, handle: RigidBodyHandle) -> Option<LinkSlot> {
-    physics.multibody_joints.rigid_body_link(handle).map(|link| LinkSlot {
-        multibody: link.multibody,
-        link: link.id,
-    })
+    physics
+        .multibody_joints
+        .rigid_body_link(handle)
+        .map(|link| LinkSlot {
+            multibody: link.multibody,
+            link: link.id,
+        })
 }
 
 /// All mechanisms, each once, in a fixed order.
@@ -323,6 +339,12 @@ fn joint_slot(
         .and_then(|multibody| multibody.link(link.link))
         .map(rapier3d::dynamics::MultibodyLink::assembly_id)
         .ok_or_else(|| engine_error(model, "a joint has no link"))?;
+    // Of scalar joints the damping is set in every step, together with that of their servos.
+    if kind == JointKind::Ball
+        && let Some(multibody) = physics.multibody_joints.get_multibody_mut(link.multibody)
+    {
+        multibody.damping_mut().rows_mut(dof, 3).fill(joint.damping);
+    }
     Ok(match kind {
         JointKind::Ball => JointSlot::Ball { link, dof },
         _ => JointSlot::Scalar {
@@ -341,10 +363,23 @@ fn add_couplings(
     joints: &[JointSlot],
 ) -> Result<(), ModelError> {
     for coupling in &model.couplings {
-        let (JointSlot::Scalar { link: a, axis: axis1, .. }, JointSlot::Scalar { link: b, axis: axis2, .. }) =
-            (joints[coupling.independent], joints[coupling.dependent])
+        let (
+            JointSlot::Scalar {
+                link: a,
+                axis: axis1,
+                ..
+            },
+            JointSlot::Scalar {
+                link: b,
+                axis: axis2,
+                ..
+            },
+        ) = (joints[coupling.independent], joints[coupling.dependent])
         else {
-            return Err(engine_error(model, "a coupled joint is not a hinge or slide"));
+            return Err(engine_error(
+                model,
+                "a coupled joint is not a hinge or slide",
+            ));
         };
         if a.multibody != b.multibody {
             return Err(engine_error(
@@ -381,9 +416,12 @@ fn add_closures(model: &Model, physics: &mut Physics, rigids: &[RigidBodyHandle]
             .local_frame2(pose32(&closure.frame_b))
             .contacts_enabled(false)
             .build();
-        physics
-            .impulse_joints
-            .insert(rigids[closure.rigid_a], rigids[closure.rigid_b], joint, true);
+        physics.impulse_joints.insert(
+            rigids[closure.rigid_a],
+            rigids[closure.rigid_b],
+            joint,
+            true,
+        );
     }
 }
 
@@ -396,8 +434,12 @@ fn insert_hull(
     vertices: &[[f32; 3]],
 ) -> Result<ColliderHandle, ModelError> {
     let points: Vec<Vector> = vertices.iter().map(|&v| Vector::from(v)).collect();
-    let shape = SharedShape::convex_hull(&points)
-        .ok_or_else(|| engine_error(model, "a mesh has no convex hull, expected corners that span a volume"))?;
+    let shape = SharedShape::convex_hull(&points).ok_or_else(|| {
+        engine_error(
+            model,
+            "a mesh has no convex hull, expected corners that span a volume",
+        )
+    })?;
     let spec = &model.geoms[geom];
     let offset = pose32(&model.bodies[spec.body.0].offset);
     let collider = ColliderBuilder::new(shape)
@@ -406,7 +448,9 @@ fn insert_hull(
         .friction(spec.friction)
         .friction_combine_rule(CoefficientCombineRule::Max)
         .build();
-    Ok(physics.colliders.insert_with_parent(collider, body, &mut physics.bodies))
+    Ok(physics
+        .colliders
+        .insert_with_parent(collider, body, &mut physics.bodies))
 }
 
 /// Pairs that never touch or that have a friction of their own, and the hooks that look them up.
@@ -421,11 +465,15 @@ fn contact_rules(
         let pair = [rigids[a], rigids[b]];
         rules.exclude(pair[0], pair[1]);
         for body in pair {
-            let attached: Vec<ColliderHandle> =
-                physics.bodies.get(body).map_or_else(Vec::new, |b| b.colliders().to_vec());
+            let attached: Vec<ColliderHandle> = physics
+                .bodies
+                .get(body)
+                .map_or_else(Vec::new, |b| b.colliders().to_vec());
             for handle in attached {
                 if let Some(collider) = physics.colliders.get_mut(handle) {
-                    collider.set_active_hooks(collider.active_hooks() | ActiveHooks::FILTER_CONTACT_PAIRS);
+                    collider.set_active_hooks(
+                        collider.active_hooks() | ActiveHooks::FILTER_CONTACT_PAIRS,
+                    );
                 }
             }
         }
@@ -439,7 +487,9 @@ fn contact_rules(
         rules.set_friction(a, b, pair.friction);
         for handle in [a, b] {
             if let Some(collider) = physics.colliders.get_mut(handle) {
-                collider.set_active_hooks(collider.active_hooks() | ActiveHooks::MODIFY_SOLVER_CONTACTS);
+                collider.set_active_hooks(
+                    collider.active_hooks() | ActiveHooks::MODIFY_SOLVER_CONTACTS,
+                );
             }
         }
     }

@@ -89,7 +89,10 @@ impl PhysicsConfig {
             }
         };
         positive("timestep_secs", self.timestep_secs)?;
-        positive("contact_natural_frequency_hz", self.contact_natural_frequency_hz)?;
+        positive(
+            "contact_natural_frequency_hz",
+            self.contact_natural_frequency_hz,
+        )?;
         positive("contact_damping_ratio", self.contact_damping_ratio)?;
         positive("contact_prediction_m", self.contact_prediction_m)?;
         positive("max_corrective_velocity", self.max_corrective_velocity)?;

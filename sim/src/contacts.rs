@@ -101,41 +101,57 @@ impl PhysicsHooks for ContactRules {
 
 impl World {
     fn geom_of(&self, collider: ColliderHandle) -> Option<GeomId> {
-        self.physics.colliders.get(collider).map(|c| GeomId(c.user_data as usize))
+        self.physics
+            .colliders
+            .get(collider)
+            .map(|c| GeomId(c.user_data as usize))
     }
 
     /// All contact points that took part in the last step. After [`World::set_state`] the points are those of the new
     /// state and the forces are zero.
     pub fn contacts(&self) -> impl Iterator<Item = Contact> + '_ {
-        self.physics.narrow_phase.contact_pairs().flat_map(move |pair| {
-            let geoms = self.geom_of(pair.collider1).zip(self.geom_of(pair.collider2));
-            pair.solver_manifolds()
-                .iter()
-                .filter_map(move |manifold| geoms.map(|(a, b)| (manifold, a, b)))
-                .flat_map(move |(manifold, geom_a, geom_b)| {
-                    let data = &manifold.data;
-                    let friction = self.friction_of(manifold);
-                    data.solver_contacts.iter().map(move |contact| {
-                        let (on_a, on_b) = data.solver_contact_world_points(contact, &self.physics.bodies);
-                        let point = &manifold.points[contact.contact_indices()[0] as usize].data;
-                        let tangent = friction.at(point);
-                        Contact {
-                            geom_a,
-                            geom_b,
-                            position: (on_a + on_b) * 0.5,
-                            normal: data.normal,
-                            distance_m: (on_b - on_a).dot(data.normal),
-                            force_newtons: (data.normal * point.impulse - tangent) / self.timestep_secs(),
-                        }
+        self.physics
+            .narrow_phase
+            .contact_pairs()
+            .flat_map(move |pair| {
+                let geoms = self
+                    .geom_of(pair.collider1)
+                    .zip(self.geom_of(pair.collider2));
+                pair.solver_manifolds()
+                    .iter()
+                    .filter_map(move |manifold| geoms.map(|(a, b)| (manifold, a, b)))
+                    .flat_map(move |(manifold, geom_a, geom_b)| {
+                        let data = &manifold.data;
+                        let friction = self.friction_of(manifold);
+                        data.solver_contacts.iter().map(move |contact| {
+                            let (on_a, on_b) =
+                                data.solver_contact_world_points(contact, &self.physics.bodies);
+                            let point =
+                                &manifold.points[contact.contact_indices()[0] as usize].data;
+                            let tangent = friction.at(point);
+                            Contact {
+                                geom_a,
+                                geom_b,
+                                position: (on_a + on_b) * 0.5,
+                                normal: data.normal,
+                                distance_m: (on_b - on_a).dot(data.normal),
+                                force_newtons: (data.normal * point.impulse - tangent)
+                                    / self.timestep_secs(),
+                            }
+                        })
                     })
-                })
-        })
+            })
     }
 
     /// How the engine stored the friction impulses of a manifold.
     fn friction_of(&self, manifold: &ContactManifold) -> FrictionRecord {
         let articulated = |body: Option<RigidBodyHandle>| {
-            body.is_some_and(|body| self.physics.multibody_joints.rigid_body_link(body).is_some())
+            body.is_some_and(|body| {
+                self.physics
+                    .multibody_joints
+                    .rigid_body_link(body)
+                    .is_some()
+            })
         };
         let data = &manifold.data;
         let parameters = &self.layout.parameters;
@@ -148,7 +164,11 @@ impl World {
         let normal: f32 = data
             .solver_contacts
             .iter()
-            .map(|contact| manifold.points[contact.contact_indices()[0] as usize].data.impulse)
+            .map(|contact| {
+                manifold.points[contact.contact_indices()[0] as usize]
+                    .data
+                    .impulse
+            })
             .sum();
         FrictionRecord::PerPatch {
             substeps: parameters.num_solver_iterations as f32,

@@ -55,7 +55,7 @@ pub enum ModelError {
         /// What would be accepted.
         expected: String,
         /// Where.
-        place: Place,
+        place: Box<Place>,
     },
     /// A required attribute is absent.
     #[error("`{attribute}` is missing, expected {expected}\n{place}")]
@@ -65,7 +65,7 @@ pub enum ModelError {
         /// What would be accepted.
         expected: String,
         /// Where.
-        place: Place,
+        place: Box<Place>,
     },
     /// An element or an attribute is not part of the supported format.
     #[error("{what} is not supported{hint}\n{place}")]
@@ -75,7 +75,7 @@ pub enum ModelError {
         /// What to do instead, starting with a separator; may be empty.
         hint: String,
         /// Where.
-        place: Place,
+        place: Box<Place>,
     },
     /// The model is well-formed but cannot be simulated.
     #[error("{message}\n{place}")]
@@ -83,7 +83,7 @@ pub enum ModelError {
         /// What is wrong, with the value and the expectation.
         message: String,
         /// Where.
-        place: Place,
+        place: Box<Place>,
     },
     /// A value of [`PhysicsConfig`](crate::PhysicsConfig) is out of range.
     #[error("physics setting `{field}` is {value}, expected {expected}")]
@@ -130,7 +130,9 @@ pub enum StateError {
         value: f32,
     },
     /// A quaternion of `qpos` has (almost) no length.
-    #[error("the quaternion at `qpos[{index}]` has norm {norm}, expected a unit quaternion (w, x, y, z)")]
+    #[error(
+        "the quaternion at `qpos[{index}]` has norm {norm}, expected a unit quaternion (w, x, y, z)"
+    )]
     Quaternion {
         /// Position of its first entry in `qpos`.
         index: usize,

@@ -2,7 +2,10 @@
 //!
 //! Trigonometry goes through `libm`, so results are the same on every platform.
 
-use rapier3d::na::{DVector, Isometry3, Matrix6, Matrix6xX, Quaternion, Translation3, UnitQuaternion, Vector3, Vector6};
+use rapier3d::na::{
+    DVector, Isometry3, Matrix6, Matrix6xX, Quaternion, Translation3, UnitQuaternion, Vector3,
+    Vector6,
+};
 
 pub use rapier3d::na;
 
@@ -22,7 +25,9 @@ pub enum ChainError {
         base: String,
     },
     /// A joint on the way is neither a hinge nor a slide.
-    #[error("joint `{joint}` between body `{base}` and site `{site}` is neither a hinge nor a slide")]
+    #[error(
+        "joint `{joint}` between body `{base}` and site `{site}` is neither a hinge nor a slide"
+    )]
     Joint {
         /// Name of the joint.
         joint: String,
@@ -56,9 +61,9 @@ pub struct Chain {
 /// Settings of [`Chain::inverse_kinematics`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct IkConfig {
-    /// λ² of damped least squares, `dq = Jᵀ (J Jᵀ + λ² I)⁻¹ e`.
+    /// λ² of damped least squares, `dq = Jᵀ (J Jᵀ + λ² I)⁻¹ e`; the least that is used.
     pub damping: f64,
-    /// Most steps taken.
+    /// Most steps tried.
     pub max_iterations: usize,
     /// Position error at which the search stops, in metres.
     pub position_tolerance_m: f64,
@@ -84,6 +89,19 @@ impl Default for IkConfig {
     }
 }
 
+impl IkConfig {
+    fn satisfied_by(&self, error: &Vector6<f64>) -> bool {
+        error.fixed_rows::<3>(0).norm() <= self.position_tolerance_m
+            && error.fixed_rows::<3>(3).norm() <= self.rotation_tolerance_rad
+    }
+}
+
+/// Damping of the first retry, where the configured one is smaller.
+const LEAST_RETRY_DAMPING: f64 = 1e-6;
+
+/// Damping at which no step can be expected to help: the search is at a local minimum.
+const LARGEST_DAMPING: f64 = 1e6;
+
 /// What [`Chain::inverse_kinematics`] found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IkResult {
@@ -93,7 +111,7 @@ pub struct IkResult {
     pub position_error_m: f64,
     /// Angle between the site and the target.
     pub rotation_error_rad: f64,
-    /// Steps taken.
+    /// Steps tried.
     pub iterations: usize,
     /// Both errors are within their tolerances.
     pub converged: bool,
@@ -164,10 +182,12 @@ impl Chain {
         let mut body = tip.body;
         while body != base {
             path.push(body);
-            body = model.bodies[body.0].parent.ok_or_else(|| ChainError::NotBelow {
-                site: site_name(),
-                base: base_name(),
-            })?;
+            body = model.bodies[body.0]
+                .parent
+                .ok_or_else(|| ChainError::NotBelow {
+                    site: site_name(),
+                    base: base_name(),
+                })?;
         }
         let mut chain = Self {
             joints: Vec::new(),
@@ -177,7 +197,12 @@ impl Chain {
         let mut fixed = Isometry3::identity();
         for &body in path.iter().rev() {
             fixed *= isometry(&model.bodies[body.0].pose);
-            for (index, joint) in model.joints.iter().enumerate().filter(|(_, j)| j.body == body) {
+            for (index, joint) in model
+                .joints
+                .iter()
+                .enumerate()
+                .filter(|(_, j)| j.body == body)
+            {
                 if !matches!(joint.kind, JointKind::Hinge | JointKind::Slide) {
                     return Err(ChainError::Joint {
                         joint: name(&joint.name, "joint", index),
@@ -246,7 +271,12 @@ impl Chain {
     fn forward_and_jacobian(&self, positions: &[f64], out: &mut Matrix6xX<f64>) -> Isometry3<f64> {
         let mut pose = Isometry3::identity();
         // First the axis and anchor of each joint, then the lever arm once the tip is known.
-        for (column, (link, &position)) in self.links.iter().zip(&positions[..self.links.len()]).enumerate() {
+        for (column, (link, &position)) in self
+            .links
+            .iter()
+            .zip(&positions[..self.links.len()])
+            .enumerate()
+        {
             pose *= link.before;
             let axis = pose.rotation * link.axis;
             let anchor = pose.translation.vector;
@@ -271,66 +301,87 @@ impl Chain {
 
     /// Joint positions that bring the site to `target` (base frame), by damped least squares from `start`.
     ///
-    /// A joint at its limit that the step would push further is left out of that step, so the others take over.
-    /// The result is the best configuration visited.
+    /// A step that would not bring the site closer is taken back and tried with ten times the damping (Levenberg 1944), which
+    /// gets past singular postures; away from them the damping stays at that of `config`. A joint at its limit that the step
+    /// would push further is left out of that step, so the others take over. Every trial counts as an iteration.
     ///
     /// # Panics
     /// If `start` is shorter than the chain.
-    pub fn inverse_kinematics(&self, target: &Isometry3<f64>, start: &[f64], config: &IkConfig) -> IkResult {
+    pub fn inverse_kinematics(
+        &self,
+        target: &Isometry3<f64>,
+        start: &[f64],
+        config: &IkConfig,
+    ) -> IkResult {
         let count = self.links.len();
-        let mut q: Vec<f64> = start[..count].to_vec();
+        let mut positions: Vec<f64> = start[..count].to_vec();
         if config.joint_limits {
-            self.clamp(&mut q);
+            self.clamp(&mut positions);
         }
         let mut jacobian = Matrix6xX::zeros(count);
+        let mut trial_jacobian = Matrix6xX::zeros(count);
         let mut step = DVector::zeros(count);
-        let mut best: Option<(f64, IkResult)> = None;
-        for iterations in 0..=config.max_iterations {
-            let pose = self.forward_and_jacobian(&q, &mut jacobian);
-            let linear = target.translation.vector - pose.translation.vector;
-            let angular = rotation_log(&(target.rotation * pose.rotation.inverse()));
-            let (position_error_m, rotation_error_rad) = (linear.norm(), angular.norm());
-            let converged = position_error_m <= config.position_tolerance_m
-                && rotation_error_rad <= config.rotation_tolerance_rad;
-            let score = (position_error_m / config.position_tolerance_m)
-                .max(rotation_error_rad / config.rotation_tolerance_rad);
-            if best.as_ref().is_none_or(|(s, _)| score < *s) {
-                let result = IkResult {
-                    positions: q.clone(),
-                    position_error_m,
-                    rotation_error_rad,
-                    iterations,
-                    converged,
-                };
-                best = Some((score, result));
-            }
-            if converged || iterations == config.max_iterations {
-                break;
-            }
-            let error = Vector6::new(linear.x, linear.y, linear.z, angular.x, angular.y, angular.z);
-            if !self.solve_step(&mut jacobian, &error, &q, config, &mut step) {
+        let mut trial = positions.clone();
+        let mut error = self.error_at(&positions, target, &mut jacobian);
+        let mut damping = config.damping;
+        let mut iterations = 0;
+        while iterations < config.max_iterations && !config.satisfied_by(&error) {
+            iterations += 1;
+            trial_jacobian.copy_from(&jacobian);
+            if !self.solve_step(
+                &mut trial_jacobian,
+                &error,
+                &positions,
+                damping,
+                config,
+                &mut step,
+            ) {
                 break;
             }
             let largest = step.amax();
             if largest > config.max_joint_step {
                 step *= config.max_joint_step / largest;
             }
-            for (q, step) in q.iter_mut().zip(step.iter()) {
-                *q += step;
+            for ((trial, position), step) in trial.iter_mut().zip(&positions).zip(step.iter()) {
+                *trial = position + step;
             }
             if config.joint_limits {
-                self.clamp(&mut q);
+                self.clamp(&mut trial);
+            }
+            let trial_error = self.error_at(&trial, target, &mut trial_jacobian);
+            if trial_error.norm_squared() < error.norm_squared() {
+                error = trial_error;
+                positions.copy_from_slice(&trial);
+                jacobian.copy_from(&trial_jacobian);
+                damping = (damping / 10.0).max(config.damping);
+            } else {
+                damping = (damping * 10.0).max(LEAST_RETRY_DAMPING);
+                if damping > LARGEST_DAMPING {
+                    break;
+                }
             }
         }
-        best.map_or_else(
-            || IkResult {
-                positions: start[..count].to_vec(),
-                position_error_m: f64::INFINITY,
-                rotation_error_rad: f64::INFINITY,
-                iterations: 0,
-                converged: false,
-            },
-            |(_, result)| result,
+        IkResult {
+            position_error_m: error.fixed_rows::<3>(0).norm(),
+            rotation_error_rad: error.fixed_rows::<3>(3).norm(),
+            converged: config.satisfied_by(&error),
+            positions,
+            iterations,
+        }
+    }
+
+    /// Translation and rotation vector from the site to the target, base frame; fills the Jacobian at `positions`.
+    fn error_at(
+        &self,
+        positions: &[f64],
+        target: &Isometry3<f64>,
+        jacobian: &mut Matrix6xX<f64>,
+    ) -> Vector6<f64> {
+        let pose = self.forward_and_jacobian(positions, jacobian);
+        let linear = target.translation.vector - pose.translation.vector;
+        let angular = rotation_log(&(target.rotation * pose.rotation.inverse()));
+        Vector6::new(
+            linear.x, linear.y, linear.z, angular.x, angular.y, angular.z,
         )
     }
 
@@ -340,11 +391,13 @@ impl Chain {
         jacobian: &mut Matrix6xX<f64>,
         error: &Vector6<f64>,
         q: &[f64],
+        damping: f64,
         config: &IkConfig,
         step: &mut DVector<f64>,
     ) -> bool {
         for _ in 0..=self.links.len() {
-            let gram: Matrix6<f64> = &*jacobian * jacobian.transpose() + Matrix6::identity() * config.damping;
+            let gram: Matrix6<f64> =
+                &*jacobian * jacobian.transpose() + Matrix6::identity() * damping;
             let Some(cholesky) = gram.cholesky() else {
                 return false;
             };
@@ -360,7 +413,8 @@ impl Chain {
                 let Some([low, high]) = link.limits else {
                     continue;
                 };
-                let outward = (q[column] <= low && step[column] < 0.0) || (q[column] >= high && step[column] > 0.0);
+                let outward = (q[column] <= low && step[column] < 0.0)
+                    || (q[column] >= high && step[column] > 0.0);
                 if outward {
                     jacobian.column_mut(column).fill(0.0);
                     held = true;
@@ -386,9 +440,15 @@ impl Link {
     fn motion(&self, position: f64) -> Isometry3<f64> {
         let displacement = position - self.reference;
         if self.hinge {
-            Isometry3::from_parts(Translation3::identity(), rotation_about(&self.axis, displacement))
+            Isometry3::from_parts(
+                Translation3::identity(),
+                rotation_about(&self.axis, displacement),
+            )
         } else {
-            Isometry3::from_parts(Translation3::from(self.axis * displacement), UnitQuaternion::identity())
+            Isometry3::from_parts(
+                Translation3::from(self.axis * displacement),
+                UnitQuaternion::identity(),
+            )
         }
     }
 }

@@ -33,8 +33,8 @@ pub use contacts::Contact;
 pub use error::{ModelError, Place, StateError};
 pub use geometry::RayHit;
 pub use model::{
-    Actuator, ActuatorId, Body, BodyId, Geom, GeomId, GeomShape, Joint, JointId, JointKind, Keyframe,
-    Model, Site, SiteId,
+    Actuator, ActuatorId, Body, BodyId, Geom, GeomId, GeomShape, Joint, JointId, JointKind,
+    Keyframe, Model, Site, SiteId,
 };
 pub use world::World;
 

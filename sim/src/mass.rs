@@ -1,14 +1,14 @@
 //! Mass, centre of mass and inertia of bodies, in double precision.
 
 use rapier3d::na::{Matrix3, Vector3};
-use rapier3d_mjcf::mjcf_rs::body::{Inertial, InertiaSpec};
+use rapier3d_mjcf::mjcf_rs::body::{InertiaSpec, Inertial};
 
 use crate::model::{GeomShape, Pose64};
 
 /// Mass, centre of mass and inertia about it, in the axes of one frame.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mass {
-    pub(crate) mass: f64,
+    pub(crate) kg: f64,
     pub(crate) com: Vector3<f64>,
     pub(crate) inertia: Matrix3<f64>,
 }
@@ -28,7 +28,7 @@ pub(crate) fn translation(pose: &Pose64) -> Vector3<f64> {
 
 impl Mass {
     pub(crate) const ZERO: Self = Self {
-        mass: 0.0,
+        kg: 0.0,
         com: Vector3::new(0.0, 0.0, 0.0),
         inertia: Matrix3::new(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
     };
@@ -37,7 +37,7 @@ impl Mass {
     pub(crate) fn transformed(&self, pose: &Pose64) -> Self {
         let r = rotation(pose);
         Self {
-            mass: self.mass,
+            kg: self.kg,
             com: r * self.com + translation(pose),
             inertia: r * self.inertia * r.transpose(),
         }
@@ -45,17 +45,17 @@ impl Mass {
 
     /// Both together (parallel axis theorem).
     pub(crate) fn plus(&self, other: &Self) -> Self {
-        let mass = self.mass + other.mass;
+        let mass = self.kg + other.kg;
         if mass <= 0.0 {
             return Self::ZERO;
         }
-        let com = (self.com * self.mass + other.com * other.mass) / mass;
+        let com = (self.com * self.kg + other.com * other.kg) / mass;
         let shifted = |part: &Self| {
             let d = part.com - com;
-            part.inertia + (Matrix3::identity() * d.norm_squared() - d * d.transpose()) * part.mass
+            part.inertia + (Matrix3::identity() * d.norm_squared() - d * d.transpose()) * part.kg
         };
         Self {
-            mass,
+            kg: mass,
             com,
             inertia: shifted(self) + shifted(other),
         }
@@ -70,7 +70,7 @@ impl Mass {
             }
         };
         Self {
-            mass: inertial.mass,
+            kg: inertial.mass,
             com: Vector3::zeros(),
             inertia: local,
         }
@@ -81,7 +81,7 @@ impl Mass {
     pub(crate) fn of_shape(shape: &GeomShape, density: f64) -> Self {
         use std::f64::consts::PI;
         let diagonal = |mass: f64, x: f64, y: f64, z: f64| Self {
-            mass,
+            kg: mass,
             com: Vector3::zeros(),
             inertia: Matrix3::from_diagonal(&Vector3::new(x, y, z)),
         };
@@ -159,7 +159,7 @@ impl Mass {
         let com = moment / volume;
         let centred = covariance - com * com.transpose() * volume;
         Self {
-            mass: density * volume,
+            kg: density * volume,
             com,
             inertia: (Matrix3::identity() * centred.trace() - centred) * density,
         }
@@ -167,13 +167,13 @@ impl Mass {
 
     /// Same distribution, scaled to `mass`.
     pub(crate) fn with_mass(&self, mass: f64) -> Self {
-        if self.mass <= 0.0 {
+        if self.kg <= 0.0 {
             return Self::ZERO;
         }
         Self {
-            mass,
+            kg: mass,
             com: self.com,
-            inertia: self.inertia * (mass / self.mass),
+            inertia: self.inertia * (mass / self.kg),
         }
     }
 
@@ -182,7 +182,7 @@ impl Mass {
         let i = self.inertia;
         Inertial {
             pose: Pose64::from_translation([self.com.x, self.com.y, self.com.z].into()),
-            mass: self.mass,
+            mass: self.kg,
             inertia: InertiaSpec::Full([
                 i[(0, 0)],
                 i[(1, 1)],
@@ -234,18 +234,28 @@ mod tests {
         let half_extents = [0.1, 0.2, 0.35];
         let solid = Mass::of_shape(&GeomShape::Box { half_extents }, 700.0);
         let mesh = Mass::of_shape(&box_mesh(half_extents), 700.0);
-        assert!((solid.mass - mesh.mass).abs() < 1e-5 * solid.mass);
+        assert!((solid.kg - mesh.kg).abs() < 1e-5 * solid.kg);
         assert!((solid.inertia - mesh.inertia).norm() < 1e-5 * solid.inertia.norm());
     }
 
     #[test]
     fn two_halves_make_the_whole() {
-        let whole = Mass::of_shape(&GeomShape::Box { half_extents: [0.2, 0.1, 0.05] }, 1000.0);
-        let half = Mass::of_shape(&GeomShape::Box { half_extents: [0.1, 0.1, 0.05] }, 1000.0);
+        let whole = Mass::of_shape(
+            &GeomShape::Box {
+                half_extents: [0.2, 0.1, 0.05],
+            },
+            1000.0,
+        );
+        let half = Mass::of_shape(
+            &GeomShape::Box {
+                half_extents: [0.1, 0.1, 0.05],
+            },
+            1000.0,
+        );
         let left = half.transformed(&Pose64::from_translation([-0.1, 0.0, 0.0].into()));
         let right = half.transformed(&Pose64::from_translation([0.1, 0.0, 0.0].into()));
         let sum = left.plus(&right);
-        assert!((sum.mass - whole.mass).abs() < 1e-6 * whole.mass);
+        assert!((sum.kg - whole.kg).abs() < 1e-6 * whole.kg);
         assert!(sum.com.norm() < 1e-9);
         assert!((sum.inertia - whole.inertia).norm() < 1e-6 * whole.inertia.norm());
     }

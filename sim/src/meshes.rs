@@ -34,13 +34,16 @@ pub(crate) fn load(
         let line = lines.get(&("mesh".to_owned(), name.clone()));
         let fail = |message: String| ModelError::Invalid {
             message,
-            place: Place {
+            place: Box::new(Place {
                 file: line.map_or_else(|| file.to_owned(), |(file, _)| file.clone()),
                 line: line.map_or(0, |(_, line)| *line),
                 element: format!("<mesh name=\"{name}\">"),
-            },
+            }),
         };
-        let mut mesh = match (&asset.inline_vertices, model.resolve_mesh_file(asset, folder)) {
+        let mut mesh = match (
+            &asset.inline_vertices,
+            model.resolve_mesh_file(asset, folder),
+        ) {
             (Some(vertices), _) => inline(vertices, asset.inline_faces.as_deref()).map_err(fail)?,
             (None, Some(path)) => from_path(&path)?.map_err(fail)?,
             (None, None) => return Err(fail("`file` is missing".to_owned())),
@@ -48,7 +51,8 @@ pub(crate) fn load(
         // MuJoCo first moves the mesh by the inverse of the reference pose, then scales it.
         let reference = asset.refpose.inverse();
         for vertex in &mut mesh.vertices {
-            let p = reference.transform_point(mjcf_rs::glam::DVec3::from_array(vertex.map(f64::from)));
+            let p =
+                reference.transform_point(mjcf_rs::glam::DVec3::from_array(vertex.map(f64::from)));
             *vertex = [p.x, p.y, p.z].map(|v| v as f32);
             for (value, scale) in vertex.iter_mut().zip(asset.scale) {
                 *value *= scale as f32;
@@ -73,16 +77,25 @@ pub(crate) fn from_path(path: &Path) -> Result<Result<Mesh, String>, ModelError>
     Ok(match extension.as_deref() {
         Some("stl") => stl(&bytes),
         Some("obj") => obj(&bytes),
-        _ => Err(format!("`file` is \"{shown}\", expected an .stl or .obj file")),
+        _ => Err(format!(
+            "`file` is \"{shown}\", expected an .stl or .obj file"
+        )),
     })
 }
 
 fn checked(mesh: Mesh) -> Result<Mesh, String> {
     let corners = mesh.vertices.len();
-    if corners < 4 || corners > MAX_CORNERS {
-        return Err(format!("the mesh has {corners} corners, expected 4 to {MAX_CORNERS}"));
+    if !(4..=MAX_CORNERS).contains(&corners) {
+        return Err(format!(
+            "the mesh has {corners} corners, expected 4 to {MAX_CORNERS}"
+        ));
     }
-    match mesh.triangles.iter().flatten().find(|&&index| index as usize >= corners) {
+    match mesh
+        .triangles
+        .iter()
+        .flatten()
+        .find(|&&index| index as usize >= corners)
+    {
         Some(index) => Err(format!("a face names corner {index}, there are {corners}")),
         None => Ok(mesh),
     }
@@ -90,22 +103,39 @@ fn checked(mesh: Mesh) -> Result<Mesh, String> {
 
 fn inline(vertices: &[f64], faces: Option<&[u32]>) -> Result<Mesh, String> {
     if !vertices.len().is_multiple_of(3) {
-        return Err(format!("`vertex` has {} numbers, expected three per corner", vertices.len()));
+        return Err(format!(
+            "`vertex` has {} numbers, expected three per corner",
+            vertices.len()
+        ));
     }
-    let vertices: Vec<[f32; 3]> = vertices.chunks_exact(3).map(|v| [v[0] as f32, v[1] as f32, v[2] as f32]).collect();
+    let vertices: Vec<[f32; 3]> = vertices
+        .chunks_exact(3)
+        .map(|v| [v[0] as f32, v[1] as f32, v[2] as f32])
+        .collect();
     let triangles = match faces {
-        Some(faces) if faces.len().is_multiple_of(3) => faces.chunks_exact(3).map(|f| [f[0], f[1], f[2]]).collect(),
-        Some(faces) => return Err(format!("`face` has {} numbers, expected three per triangle", faces.len())),
+        Some(faces) if faces.len().is_multiple_of(3) => {
+            faces.chunks_exact(3).map(|f| [f[0], f[1], f[2]]).collect()
+        }
+        Some(faces) => {
+            return Err(format!(
+                "`face` has {} numbers, expected three per triangle",
+                faces.len()
+            ));
+        }
         // Corners alone stand for their hull.
         None => return hull(&vertices),
     };
-    checked(Mesh { vertices, triangles })
+    checked(Mesh {
+        vertices,
+        triangles,
+    })
 }
 
 fn hull(vertices: &[[f32; 3]]) -> Result<Mesh, String> {
     let points: Vec<Vector> = vertices.iter().map(|&v| Vector::from(v)).collect();
-    let (points, triangles) =
-        try_convex_hull(&points).map_err(|_| "`vertex` has no convex hull, expected corners that span a volume".to_owned())?;
+    let (points, triangles) = try_convex_hull(&points).map_err(|_| {
+        "`vertex` has no convex hull, expected corners that span a volume".to_owned()
+    })?;
     checked(Mesh {
         vertices: points.iter().map(Vector::to_array).collect(),
         triangles,
@@ -138,7 +168,10 @@ fn stl(bytes: &[u8]) -> Result<Mesh, String> {
         if word == "vertex" {
             let mut corner = [0.0; 3];
             for value in &mut corner {
-                *value = words.next().and_then(|w| w.parse().ok()).ok_or_else(short)?;
+                *value = words
+                    .next()
+                    .and_then(|w| w.parse().ok())
+                    .ok_or_else(short)?;
             }
             corners.push(corner);
         }
@@ -172,13 +205,22 @@ fn obj(bytes: &[u8]) -> Result<Mesh, String> {
             Some("f") => {
                 let mut polygon = Vec::new();
                 for word in words {
-                    let index: i64 = word.split('/').next().and_then(|w| w.parse().ok()).ok_or_else(bad)?;
+                    let index: i64 = word
+                        .split('/')
+                        .next()
+                        .and_then(|w| w.parse().ok())
+                        .ok_or_else(bad)?;
                     // 1-based; negative counts from the end.
-                    let index = if index < 0 { mesh.vertices.len() as i64 + index } else { index - 1 };
+                    let index = if index < 0 {
+                        mesh.vertices.len() as i64 + index
+                    } else {
+                        index - 1
+                    };
                     polygon.push(u32::try_from(index).map_err(|_| bad())?);
                 }
                 for corner in 2..polygon.len() {
-                    mesh.triangles.push([polygon[0], polygon[corner - 1], polygon[corner]]);
+                    mesh.triangles
+                        .push([polygon[0], polygon[corner - 1], polygon[corner]]);
                 }
             }
             _ => {}

@@ -8,9 +8,9 @@ use camino::Utf8Path;
 use rapier3d_mjcf::mjcf_rs;
 
 use crate::error::ModelError;
-use crate::validate::Lines;
 use crate::meshes::{self, Mesh};
 use crate::validate;
+use crate::validate::Lines;
 
 /// A parsed file with what its conversion needs beside it.
 pub(crate) struct Source {
@@ -40,7 +40,9 @@ pub(crate) fn read_file(path: &Utf8Path) -> Result<Source, ModelError> {
         path: path.to_owned(),
         source,
     })?;
-    let folder = path.parent().map_or_else(|| Path::new("."), Utf8Path::as_std_path);
+    let folder = path
+        .parent()
+        .map_or_else(|| Path::new("."), Utf8Path::as_std_path);
     read(path.as_str(), &xml, folder)
 }
 

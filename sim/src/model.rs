@@ -315,7 +315,7 @@ impl Model {
     /// # Errors
     /// A [`ModelError`] that names the element and the attribute.
     pub fn from_mjcf_str(name: &str, xml: &str) -> Result<Self, ModelError> {
-        lowering::lower(mjcf::read_str(name, xml)?)
+        lowering::lower(&mjcf::read_str(name, xml)?)
     }
 
     /// Reads an MJCF file; `<include>` and assets are relative to its folder.
@@ -323,7 +323,7 @@ impl Model {
     /// # Errors
     /// A [`ModelError`] that names the file, the element and the attribute.
     pub fn load_mjcf(path: &Utf8Path) -> Result<Self, ModelError> {
-        lowering::lower(mjcf::read_file(path)?)
+        lowering::lower(&mjcf::read_file(path)?)
     }
 
     /// Reads a URDF file. The root link is fixed to the world unless a floating joint hangs below it. Every revolute, continuous
@@ -333,7 +333,7 @@ impl Model {
     /// # Errors
     /// A [`ModelError`] that names the file, the element and the attribute.
     pub fn load_urdf(path: &Utf8Path) -> Result<Self, ModelError> {
-        lowering::lower(urdf::read_file(path)?)
+        lowering::lower(&urdf::read_file(path)?)
     }
 
     /// Reads a URDF document from a string; `name` stands for the file in error messages.
@@ -341,7 +341,7 @@ impl Model {
     /// # Errors
     /// A [`ModelError`] that names the element and the attribute.
     pub fn from_urdf_str(name: &str, xml: &str) -> Result<Self, ModelError> {
-        lowering::lower(urdf::read_str(name, xml)?)
+        lowering::lower(&urdf::read_str(name, xml)?)
     }
 
     /// Fills the name tables.
@@ -455,7 +455,9 @@ impl Model {
 
     /// The keyframe of that name.
     pub fn keyframe(&self, name: &str) -> Option<&Keyframe> {
-        self.keyframes.iter().find(|k| k.name.as_deref() == Some(name))
+        self.keyframes
+            .iter()
+            .find(|k| k.name.as_deref() == Some(name))
     }
 
     /// The body of that name.

@@ -37,7 +37,10 @@ impl World {
         let mut bytes = vec![0; HEADER];
         bincode::serialize_into(&mut bytes, &snapshot).expect("a vector takes any number of bytes");
         let body = crc32fast::hash(&bytes[HEADER..]);
-        for (slot, value) in bytes.chunks_exact_mut(4).zip([VERSION, self.layout.fingerprint, body]) {
+        for (slot, value) in bytes
+            .chunks_exact_mut(4)
+            .zip([VERSION, self.layout.fingerprint, body])
+        {
             slot.copy_from_slice(&value.to_le_bytes());
         }
         bytes
@@ -51,7 +54,10 @@ impl World {
     pub fn restore(&mut self, bytes: &[u8]) -> Result<(), StateError> {
         let fail = |message: String| Err(StateError::Snapshot(message));
         let Some((header, body)) = bytes.split_at_checked(HEADER) else {
-            return fail(format!("it has {} bytes, expected at least {HEADER}", bytes.len()));
+            return fail(format!(
+                "it has {} bytes, expected at least {HEADER}",
+                bytes.len()
+            ));
         };
         let word = |index: usize| {
             let b = &header[4 * index..4 * index + 4];
@@ -69,7 +75,8 @@ impl World {
         if word(2) != crc32fast::hash(body) {
             return fail("its checksum is wrong; it is cut off or damaged".to_owned());
         }
-        let snapshot: Snapshot = bincode::deserialize(body).map_err(|e| StateError::Snapshot(e.to_string()))?;
+        let snapshot: Snapshot =
+            bincode::deserialize(body).map_err(|e| StateError::Snapshot(e.to_string()))?;
         self.physics = snapshot.physics;
         self.ctrl = snapshot.ctrl;
         self.steps = snapshot.steps;

@@ -1,6 +1,6 @@
 //! Reading and writing positions and velocities in MuJoCo's order.
 
-use rapier3d::dynamics::MultibodyJoint;
+use rapier3d::dynamics::{MultibodyIndex, MultibodyJoint};
 use rapier3d::math::{Pose, Rotation, Vector};
 
 use crate::assembly::{JointSlot, LinkSlot, Physics};
@@ -9,7 +9,11 @@ use crate::model::{JointId, JointKind};
 use crate::world::World;
 
 /// Checks the length of a vector and that all its entries are finite.
-pub(crate) fn check(vector: &'static str, values: &[f32], expected: usize) -> Result<(), StateError> {
+pub(crate) fn check(
+    vector: &'static str,
+    values: &[f32],
+    expected: usize,
+) -> Result<(), StateError> {
     if values.len() != expected {
         return Err(StateError::Length {
             vector,
@@ -37,7 +41,11 @@ fn rotation_from_wxyz(q: &[f32]) -> Rotation {
 
 /// Rotation vector of a unit quaternion, of length at most π.
 fn scaled_axis(rotation: Rotation) -> Vector {
-    let q = if rotation.w < 0.0 { -rotation } else { rotation };
+    let q = if rotation.w < 0.0 {
+        -rotation
+    } else {
+        rotation
+    };
     let vector = Vector::new(q.x, q.y, q.z);
     let sine = vector.length();
     if sine < 1e-12 {
@@ -61,7 +69,10 @@ impl Physics {
     }
 
     fn set_velocity(&mut self, link: LinkSlot, dof: usize, value: f32) {
-        if let Some(multibody) = self.multibody_joints.get_multibody_mut_internal(link.multibody) {
+        if let Some(multibody) = self
+            .multibody_joints
+            .get_multibody_mut_internal(link.multibody)
+        {
             multibody.generalized_velocity_mut()[dof] = value;
         }
     }
@@ -84,8 +95,8 @@ impl Physics {
     }
 
     /// Moves the rigid bodies of a mechanism to where its coordinates say.
-    fn forward(&mut self, link: LinkSlot) {
-        if let Some(multibody) = self.multibody_joints.get_multibody_mut(link.multibody) {
+    fn forward(&mut self, mechanism: MultibodyIndex) {
+        if let Some(multibody) = self.multibody_joints.get_multibody_mut(mechanism) {
             multibody.forward_kinematics(&self.bodies, true);
             multibody.update_rigid_bodies(&mut self.bodies, true);
         }
@@ -193,7 +204,11 @@ impl World {
                 JointKind::Ball => joint.qpos_address,
                 JointKind::Hinge | JointKind::Slide => continue,
             };
-            let norm = qpos[index..index + 4].iter().map(|v| v * v).sum::<f32>().sqrt();
+            let norm = qpos[index..index + 4]
+                .iter()
+                .map(|v| v * v)
+                .sum::<f32>()
+                .sqrt();
             if !(norm > 1e-6 && norm.is_finite()) {
                 return Err(StateError::Quaternion { index, norm });
             }
@@ -205,7 +220,12 @@ impl World {
             .iter()
             .zip(&self.layout.bodies)
             .filter(|(spec, _)| spec.mocap)
-            .map(|(_, slot)| (slot.handle, *self.physics.bodies[slot.handle].next_position()))
+            .map(|(_, slot)| {
+                (
+                    slot.handle,
+                    *self.physics.bodies[slot.handle].next_position(),
+                )
+            })
             .collect();
         self.physics.clone_from(&self.layout.initial);
         for (handle, pose) in mocap {
@@ -231,15 +251,8 @@ impl World {
                 }
             }
         }
-        for slot in &layout.joints {
-            if let JointSlot::Scalar { link, .. }
-            | JointSlot::Ball { link, .. }
-            | JointSlot::Free {
-                link: Some(link), ..
-            } = *slot
-            {
-                self.physics.forward(link);
-            }
+        for &mechanism in &layout.mechanisms {
+            self.physics.forward(mechanism);
         }
         for (spec, slot) in layout.model.joints.iter().zip(&layout.joints) {
             let v = &qvel[spec.qvel_address..];
@@ -318,7 +331,7 @@ impl World {
         } = self.layout.joints[joint.0]
         {
             self.physics.set_joint(link, &[position - reference]);
-            self.physics.forward(link);
+            self.physics.forward(link.multibody);
         }
     }
 
@@ -339,7 +352,7 @@ impl World {
         {
             self.physics.bodies[handle].set_position(pose * offset.inverse(), true);
             if let Some(link) = link {
-                self.physics.forward(link);
+                self.physics.forward(link.multibody);
             }
         }
     }

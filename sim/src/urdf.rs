@@ -24,7 +24,9 @@ pub(crate) fn read_file(path: &Utf8Path) -> Result<Source, ModelError> {
         path: path.to_owned(),
         source,
     })?;
-    let folder = path.parent().map_or_else(|| Path::new("."), Utf8Path::as_std_path);
+    let folder = path
+        .parent()
+        .map_or_else(|| Path::new("."), Utf8Path::as_std_path);
     read(path.as_str(), &text, folder)
 }
 
@@ -105,11 +107,11 @@ impl Conversion<'_> {
         let line = self.lines.get(&(tag.to_owned(), name.to_owned()));
         ModelError::Invalid {
             message,
-            place: Place {
+            place: Box::new(Place {
                 file: self.file.to_owned(),
                 line: line.map_or(0, |(_, line)| *line),
                 element: format!("<{tag} name=\"{name}\">"),
-            },
+            }),
         }
     }
 
@@ -121,12 +123,18 @@ impl Conversion<'_> {
                 return Err(self.invalid(
                     "joint",
                     &joint.name,
-                    format!("link \"{}\" is already the child of joint \"{}\", expected a tree", joint.child.link, other.name),
+                    format!(
+                        "link \"{}\" is already the child of joint \"{}\", expected a tree",
+                        joint.child.link, other.name
+                    ),
                 ));
             }
         }
-        let roots: Vec<&urdf_rs::Link> =
-            robot.links.iter().filter(|link| !joint_of_child.contains_key(link.name.as_str())).collect();
+        let roots: Vec<&urdf_rs::Link> = robot
+            .links
+            .iter()
+            .filter(|link| !joint_of_child.contains_key(link.name.as_str()))
+            .collect();
         let [root] = roots[..] else {
             let message = format!("{} links have no parent, expected one", roots.len());
             return Err(self.invalid("robot", &robot.name, message));
@@ -135,24 +143,37 @@ impl Conversion<'_> {
         let mut open = vec![(root, None, 0, true)];
         while let Some((link, joint, parent, parent_is_fixed)) = open.pop() {
             let body = self.link(link, joint, parent)?;
-            let fixed = parent_is_fixed && joint.is_none_or(|j| j.joint_type == urdf_rs::JointType::Fixed);
+            let fixed =
+                parent_is_fixed && joint.is_none_or(|j| j.joint_type == urdf_rs::JointType::Fixed);
             if let Some(joint) = joint
                 && parent_is_fixed
                 && !fixed
             {
                 // Neighbours overlap at their joint; below a moving link they are passed over anyway.
-                self.model.contact.excludes.push(mjcf_rs::contact::ContactExclude {
-                    body1: joint.parent.link.clone(),
-                    body2: link.name.clone(),
-                    ..mjcf_rs::contact::ContactExclude::default()
-                });
+                self.model
+                    .contact
+                    .excludes
+                    .push(mjcf_rs::contact::ContactExclude {
+                        body1: joint.parent.link.clone(),
+                        body2: link.name.clone(),
+                        ..mjcf_rs::contact::ContactExclude::default()
+                    });
             }
-            for joint in robot.joints.iter().rev().filter(|j| j.parent.link == link.name) {
+            for joint in robot
+                .joints
+                .iter()
+                .rev()
+                .filter(|j| j.parent.link == link.name)
+            {
                 if let Some(child) = robot.links.iter().find(|l| l.name == joint.child.link) {
                     // A floating link belongs to the world; its parent must be fixed to it.
                     let floating = joint.joint_type == urdf_rs::JointType::Floating;
                     if floating && link.name != root.name {
-                        return Err(self.invalid("joint", &joint.name, "a floating joint must hang below the root link".to_owned()));
+                        return Err(self.invalid(
+                            "joint",
+                            &joint.name,
+                            "a floating joint must hang below the root link".to_owned(),
+                        ));
                     }
                     open.push((child, Some(joint), if floating { 0 } else { body }, fixed));
                 }
@@ -165,7 +186,12 @@ impl Conversion<'_> {
         Ok(())
     }
 
-    fn link(&mut self, link: &urdf_rs::Link, joint: Option<&urdf_rs::Joint>, parent: usize) -> Result<usize, ModelError> {
+    fn link(
+        &mut self,
+        link: &urdf_rs::Link,
+        joint: Option<&urdf_rs::Joint>,
+        parent: usize,
+    ) -> Result<usize, ModelError> {
         let mut body = xml::Body {
             name: Some(link.name.clone()),
             pose: joint.map_or(Pose64::IDENTITY, |joint| pose(&joint.origin)),
@@ -215,18 +241,37 @@ impl Conversion<'_> {
 
     fn color(&self, material: Option<&urdf_rs::Material>) -> Option<[f64; 4]> {
         let material = material?;
-        let shared = || self.robot.materials.iter().find(|m| m.name == material.name)?.color.as_ref();
-        material.color.as_ref().or_else(shared).map(|color| color.rgba.0)
+        let shared = || {
+            self.robot
+                .materials
+                .iter()
+                .find(|m| m.name == material.name)?
+                .color
+                .as_ref()
+        };
+        material
+            .color
+            .as_ref()
+            .or_else(shared)
+            .map(|color| color.rgba.0)
     }
 
     fn joint(&mut self, joint: &urdf_rs::Joint) -> Result<Option<xml::Joint>, ModelError> {
-        use urdf_rs::JointType::{Continuous, Fixed, Floating, Planar, Prismatic, Revolute, Spherical};
+        use urdf_rs::JointType::{
+            Continuous, Fixed, Floating, Planar, Prismatic, Revolute, Spherical,
+        };
         let kind = match joint.joint_type {
             Fixed => return Ok(None),
             Floating => xml::JointType::Free,
             Revolute | Continuous => xml::JointType::Hinge,
             Prismatic => xml::JointType::Slide,
-            Planar | Spherical => return Err(self.invalid("joint", &joint.name, "`type` is not supported".to_owned())),
+            Planar | Spherical => {
+                return Err(self.invalid(
+                    "joint",
+                    &joint.name,
+                    "`type` is not supported".to_owned(),
+                ));
+            }
         };
         let (lower, upper, effort) = (joint.limit.lower, joint.limit.upper, joint.limit.effort);
         let limited = matches!(joint.joint_type, Revolute | Prismatic);
@@ -260,7 +305,13 @@ impl Conversion<'_> {
                 // The first joint is the polynomial of the second.
                 joint1: joint.name.clone(),
                 joint2: Some(mimic.joint.clone()),
-                polycoef: [mimic.offset.unwrap_or(0.0), mimic.multiplier.unwrap_or(1.0), 0.0, 0.0, 0.0],
+                polycoef: [
+                    mimic.offset.unwrap_or(0.0),
+                    mimic.multiplier.unwrap_or(1.0),
+                    0.0,
+                    0.0,
+                    0.0,
+                ],
             }));
         } else {
             let range = (effort > 0.0).then_some([-effort, effort]);
@@ -278,7 +329,12 @@ impl Conversion<'_> {
     }
 
     /// `None` for what is only looked at and cannot be read.
-    fn geom(&mut self, link: &str, geometry: &urdf_rs::Geometry, collides: bool) -> Result<Option<xml::Geom>, ModelError> {
+    fn geom(
+        &mut self,
+        link: &str,
+        geometry: &urdf_rs::Geometry,
+        collides: bool,
+    ) -> Result<Option<xml::Geom>, ModelError> {
         let mut geom = xml::Geom {
             friction: [1.0, 0.005, 0.0001],
             condim: 3,
@@ -313,7 +369,9 @@ impl Conversion<'_> {
                         Err(error) if collides => return Err(error),
                         Err(error) => {
                             let reason = error.to_string().replace('\n', " ");
-                            self.notes.push(format!("a visual mesh of link \"{link}\" is left out: {reason}"));
+                            self.notes.push(format!(
+                                "a visual mesh of link \"{link}\" is left out: {reason}"
+                            ));
                             return Ok(None);
                         }
                     }
@@ -327,7 +385,8 @@ impl Conversion<'_> {
 
     fn mesh(&self, link: &str, filename: &str, scale: [f64; 3]) -> Result<Mesh, ModelError> {
         let path = self.mesh_path(filename);
-        let mut mesh = meshes::from_path(&path)?.map_err(|message| self.invalid("link", link, message))?;
+        let mut mesh =
+            meshes::from_path(&path)?.map_err(|message| self.invalid("link", link, message))?;
         for vertex in &mut mesh.vertices {
             for (value, scale) in vertex.iter_mut().zip(scale) {
                 *value *= scale as f32;
@@ -350,6 +409,7 @@ impl Conversion<'_> {
             let found = candidates.iter().find(|path| path.exists());
             return found.unwrap_or(&candidates[0]).clone();
         }
-        self.folder.join(filename.strip_prefix("file://").unwrap_or(filename))
+        self.folder
+            .join(filename.strip_prefix("file://").unwrap_or(filename))
     }
 }

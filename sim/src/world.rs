@@ -162,7 +162,10 @@ impl World {
             None => (rigid.linvel(), rigid.angvel()),
         };
         let origin = rigid.position().transform_point(slot.offset.translation);
-        (at_com + angular.cross(origin - rigid.center_of_mass()), angular)
+        (
+            at_com + angular.cross(origin - rigid.center_of_mass()),
+            angular,
+        )
     }
 
     /// Velocity of a link's centre of mass and its angular velocity. The engine's own record lags a sub-step behind.
@@ -178,7 +181,10 @@ impl World {
                 *value += jacobian[(row, column)] * velocity;
             }
         }
-        (Vector::new(out[0], out[1], out[2]), Vector::new(out[3], out[4], out[5]))
+        (
+            Vector::new(out[0], out[1], out[2]),
+            Vector::new(out[3], out[4], out[5]),
+        )
     }
 
     /// Pose of a site in the world.
@@ -198,9 +204,19 @@ impl World {
         }
     }
 
-    /// Whether every coordinate and velocity is a finite number.
+    /// Whether every coordinate and velocity is a finite number. The engine freezes a body that is thrown out of the range of
+    /// numbers; such a world counts as not finite until its state is set again.
     pub fn is_finite(&self) -> bool {
-        let coordinates = self.layout.joints.iter().all(|joint| self.joint_is_finite(joint));
-        coordinates && self.ctrl.iter().all(|c| c.is_finite())
+        let coordinates = self
+            .layout
+            .joints
+            .iter()
+            .all(|joint| self.joint_is_finite(joint));
+        coordinates
+            && self
+                .physics
+                .bodies
+                .iter()
+                .all(|(_, body)| body.is_enabled())
     }
 }

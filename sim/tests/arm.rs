@@ -4,11 +4,15 @@
 use std::f64::consts::FRAC_PI_2;
 use std::sync::Arc;
 
-use telic_sim::kinematics::na::{Isometry3, Matrix3, Rotation3, Translation3, UnitQuaternion, Vector3};
+use telic_sim::kinematics::na::{
+    Isometry3, Matrix3, Rotation3, Translation3, UnitQuaternion, Vector3,
+};
 use telic_sim::kinematics::{Chain, IkConfig, isometry_from_pose};
 use telic_sim::{Model, PhysicsConfig, World};
 
-const HOME: [f64; 6] = [-FRAC_PI_2, -FRAC_PI_2, FRAC_PI_2, -FRAC_PI_2, -FRAC_PI_2, 0.0];
+const HOME: [f64; 6] = [
+    -FRAC_PI_2, -FRAC_PI_2, FRAC_PI_2, -FRAC_PI_2, -FRAC_PI_2, 0.0,
+];
 
 fn model() -> Arc<Model> {
     Arc::new(Model::from_mjcf_str("arm.xml", include_str!("fixtures/arm.xml")).unwrap())
@@ -21,9 +25,14 @@ fn pinch_chain(model: &Model) -> Chain {
 
 /// Tool down at this position, with this yaw.
 fn tool_down(position: [f64; 3], yaw: f64) -> Isometry3<f64> {
-    let down = Rotation3::from_matrix_unchecked(Matrix3::new(1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0));
+    let down = Rotation3::from_matrix_unchecked(Matrix3::new(
+        1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0,
+    ));
     let turn = Rotation3::from_axis_angle(&Vector3::z_axis(), yaw);
-    Isometry3::from_parts(Translation3::from(Vector3::from(position)), UnitQuaternion::from_rotation_matrix(&(turn * down)))
+    Isometry3::from_parts(
+        Translation3::from(Vector3::from(position)),
+        UnitQuaternion::from_rotation_matrix(&(turn * down)),
+    )
 }
 
 fn set_arm(world: &mut World, q: &[f64], cube: [f32; 3]) {
@@ -40,20 +49,48 @@ fn set_arm(world: &mut World, q: &[f64], cube: [f32; 3]) {
 #[test]
 fn forward_kinematics_gives_the_published_poses() {
     let model = model();
-    let flange = Chain::new(&model, model.body_id("world").unwrap(), model.site_id("flange").unwrap()).unwrap();
+    let flange = Chain::new(
+        &model,
+        model.body_id("world").unwrap(),
+        model.site_id("flange").unwrap(),
+    )
+    .unwrap();
     let pinch = pinch_chain(&model);
     for (q, flange_xyz, pinch_xyz) in [
         (HOME, [0.492, 0.134, 0.488], [0.492, 0.134, 0.3322]),
         ([0.0; 6], [-0.234, 0.817, 0.063], [-0.3898, 0.817, 0.063]),
-        ([0.1, -1.2, 1.5, -0.7, -1.4, 0.3], [-0.19783, 0.45921, 0.31279], [-0.21006, 0.31586, 0.2530]),
-        ([-1.0, -1.8, 1.2, -1.0, -1.57, 0.5], [0.20511, 0.29104, 0.70119], [0.20888, 0.2936, 0.54545]),
+        (
+            [0.1, -1.2, 1.5, -0.7, -1.4, 0.3],
+            [-0.19783, 0.45921, 0.31279],
+            [-0.21006, 0.31586, 0.2530],
+        ),
+        (
+            [-1.0, -1.8, 1.2, -1.0, -1.57, 0.5],
+            [0.20511, 0.29104, 0.70119],
+            [0.20888, 0.2936, 0.54545],
+        ),
     ] {
         let at = |chain: &Chain| chain.forward(&q).translation.vector;
-        assert!((at(&flange) - Vector3::from(flange_xyz)).norm() < 2e-5, "{q:?}: {:?}", at(&flange));
-        assert!((at(&pinch) - Vector3::from(pinch_xyz)).norm() < 6e-5, "{q:?}: {:?}", at(&pinch));
+        assert!(
+            (at(&flange) - Vector3::from(flange_xyz)).norm() < 2e-5,
+            "{q:?}: {:?}",
+            at(&flange)
+        );
+        assert!(
+            (at(&pinch) - Vector3::from(pinch_xyz)).norm() < 6e-5,
+            "{q:?}: {:?}",
+            at(&pinch)
+        );
     }
-    let down = pinch.forward(&HOME).rotation.to_rotation_matrix().into_inner();
-    assert!((down - Matrix3::from_diagonal(&Vector3::new(1.0, -1.0, -1.0))).norm() < 1e-9, "{down}");
+    let down = pinch
+        .forward(&HOME)
+        .rotation
+        .to_rotation_matrix()
+        .into_inner();
+    assert!(
+        (down - Matrix3::from_diagonal(&Vector3::new(1.0, -1.0, -1.0))).norm() < 1e-9,
+        "{down}"
+    );
 }
 
 #[test]
@@ -61,7 +98,11 @@ fn chain_and_world_agree_on_the_site() {
     let model = model();
     let chain = pinch_chain(&model);
     let mut world = World::new(&model, &PhysicsConfig::default()).unwrap();
-    for q in [HOME, [0.1, -1.2, 1.5, -0.7, -1.4, 0.3], [-1.0, -1.8, 1.2, -1.0, -1.57, 0.5]] {
+    for q in [
+        HOME,
+        [0.1, -1.2, 1.5, -0.7, -1.4, 0.3],
+        [-1.0, -1.8, 1.2, -1.0, -1.57, 0.5],
+    ] {
         set_arm(&mut world, &q, [0.4, 0.0, 0.02]);
         let simulated = isometry_from_pose(&world.site_pose(world.site_id("pinch").unwrap()));
         let error = chain.forward(&q).inv_mul(&simulated);
@@ -87,11 +128,21 @@ fn chain_jacobian_times_velocity_is_the_body_velocity() {
     world.set_state(&qpos, &qvel).unwrap();
     let hand = world.body_id("hand").unwrap();
     let (linear, angular) = world.body_velocity(hand);
-    let lever = world.site_pose(world.site_id("pinch").unwrap()).translation - world.body_pose(hand).translation;
+    let lever = world.site_pose(world.site_id("pinch").unwrap()).translation
+        - world.body_pose(hand).translation;
     let linear = linear + angular.cross(lever);
     let expected = chain.jacobian(&q) * telic_sim::kinematics::na::DVector::from_row_slice(&v);
-    for (i, value) in linear.to_array().into_iter().chain(angular.to_array()).enumerate() {
-        assert!((f64::from(value) - expected[i]).abs() < 1e-5, "{i}: {value} against {}", expected[i]);
+    for (i, value) in linear
+        .to_array()
+        .into_iter()
+        .chain(angular.to_array())
+        .enumerate()
+    {
+        assert!(
+            (f64::from(value) - expected[i]).abs() < 1e-5,
+            "{i}: {value} against {}",
+            expected[i]
+        );
     }
 }
 
@@ -108,12 +159,22 @@ fn grasp_and_wave(config: &PhysicsConfig) -> (f32, World) {
     };
     let mut q = solve([0.425, 0.0, 0.022], 0.0, &HOME);
     set_arm(&mut world, &q, [0.425, 0.0, 0.02]);
-    let arm: Vec<_> = chain.joints().iter().map(|&j| model.joints()[j.index()].name.clone().unwrap()).collect();
-    let arm: Vec<_> = arm.iter().map(|name| world.actuator_id(name).unwrap()).collect();
+    let arm: Vec<_> = chain
+        .joints()
+        .iter()
+        .map(|&j| model.joints()[j.index()].name.clone().unwrap())
+        .collect();
+    let arm: Vec<_> = arm
+        .iter()
+        .map(|name| world.actuator_id(name).unwrap())
+        .collect();
     let fingers = ["right_finger", "left_finger"].map(|name| world.actuator_id(name).unwrap());
-    let (hand, cube) = (world.body_id("hand").unwrap(), world.body_id("cube").unwrap());
+    let (hand, cube) = (
+        world.body_id("hand").unwrap(),
+        world.body_id("cube").unwrap(),
+    );
     let control_steps = (0.05 / config.timestep_secs).round() as usize;
-    let mut drive = |world: &mut World, q: &[f64], opening: f32| {
+    let drive = |world: &mut World, q: &[f64], opening: f32| {
         for (&actuator, &q) in arm.iter().zip(q) {
             world.set_ctrl(actuator, q as f32);
         }
@@ -154,6 +215,11 @@ fn gripper_holds_a_cube_while_the_arm_moves() {
     assert!(cube.z > 0.1, "the cube was dropped: {cube}");
     assert!(slip < 0.005, "it slipped {slip} m");
     let pad = world.geom_id("right_pad").unwrap();
-    let force = world.contact_force(pad, world.geom_id("cube").unwrap()).length();
-    assert!((10.0..30.0).contains(&force), "the pad presses with {force} N, its servo with 20 N");
+    let force = world
+        .contact_force(pad, world.geom_id("cube").unwrap())
+        .length();
+    assert!(
+        (10.0..30.0).contains(&force),
+        "the pad presses with {force} N, its servo with 20 N"
+    );
 }

@@ -49,7 +49,10 @@ fn free_fall_is_half_g_t_squared() {
     // Semi-implicit Euler with sub-steps h overshoots by g t h / 2.
     let h = 0.01 / 4.0;
     let expected = 0.5 * GRAVITY + 0.5 * GRAVITY * h;
-    assert!((fallen - expected).abs() < 1e-3, "{fallen} against {expected}");
+    assert!(
+        (fallen - expected).abs() < 1e-3,
+        "{fallen} against {expected}"
+    );
     assert!((qvel(&world)[2] + GRAVITY).abs() < 1e-3);
 }
 
@@ -75,7 +78,10 @@ fn pendulum_period_is_two_pi_root_l_over_g() {
     }
     let period = (crossings[5] - crossings[0]) / 5.0;
     let expected = 2.0 * std::f64::consts::PI * (1.0 / 9.81_f64).sqrt();
-    assert!((period / expected - 1.0).abs() < 0.01, "{period} against {expected}");
+    assert!(
+        (period / expected - 1.0).abs() < 0.01,
+        "{period} against {expected}"
+    );
     // The swing keeps its height: nothing damps a joint that has no damping.
     let mut peak = 0.0_f32;
     for _ in 0..2000 {
@@ -100,7 +106,10 @@ fn sliding_block_stops_after_v_squared_over_two_mu_g() {
     run(&mut world, 2.0);
     let slid = qpos(&world)[0] - start[0];
     let expected = 4.0 / (2.0 * 0.3 * GRAVITY);
-    assert!((slid / expected - 1.0).abs() < 0.03, "{slid} against {expected}");
+    assert!(
+        (slid / expected - 1.0).abs() < 0.03,
+        "{slid} against {expected}"
+    );
     assert!(qvel(&world)[0].abs() < 1e-3);
 }
 
@@ -121,7 +130,10 @@ fn motor_torque_gives_torque_over_inertia() {
         run(&mut world, 1.0);
         let expected = 0.3 / (0.02 + armature);
         let velocity = qvel(&world)[0];
-        assert!((velocity / expected - 1.0).abs() < 0.01, "{velocity} against {expected}");
+        assert!(
+            (velocity / expected - 1.0).abs() < 0.01,
+            "{velocity} against {expected}"
+        );
     }
 }
 
@@ -157,11 +169,25 @@ fn resting_cube_stays_for_a_minute() {
         let start = qpos(&world);
         run(&mut world, 60.0);
         let end = qpos(&world);
-        let moved = (0..3).map(|i| (end[i] - start[i]).powi(2)).sum::<f32>().sqrt();
-        let dot = (3..7).map(|i| end[i] * start[i]).sum::<f32>().abs().min(1.0);
+        let moved = (0..3)
+            .map(|i| (end[i] - start[i]).powi(2))
+            .sum::<f32>()
+            .sqrt();
+        let dot = (3..7)
+            .map(|i| end[i] * start[i])
+            .sum::<f32>()
+            .abs()
+            .min(1.0);
         let turned = 2.0 * dot.acos().to_degrees();
-        assert!(moved < 1e-3 && turned < 1.0, "size {size}, step {timestep}: moved {moved} m, turned {turned} deg");
-        assert!((end[2] - size).abs() < 1e-3, "size {size}: sinks to {}", end[2]);
+        assert!(
+            moved < 1e-3 && turned < 1.0,
+            "size {size}, step {timestep}: moved {moved} m, turned {turned} deg"
+        );
+        assert!(
+            (end[2] - size).abs() < 1e-3,
+            "size {size}: sinks to {}",
+            end[2]
+        );
     }
 }
 
@@ -173,10 +199,16 @@ fn contact_force_of_a_resting_body_is_its_weight() {
         0.005,
     );
     run(&mut world, 2.0);
-    let (floor, cube) = (world.geom_id("floor").unwrap(), world.geom_id("cube").unwrap());
+    let (floor, cube) = (
+        world.geom_id("floor").unwrap(),
+        world.geom_id("cube").unwrap(),
+    );
     let force = world.contact_force(floor, cube);
     let weight = 0.08 * GRAVITY;
-    assert!((force.z / weight - 1.0).abs() < 0.05, "{force:?} against {weight}");
+    assert!(
+        (force.z / weight - 1.0).abs() < 0.05,
+        "{force:?} against {weight}"
+    );
     assert!(force.x.abs() < 0.01 * weight && force.y.abs() < 0.01 * weight);
     let on_body = world.body_contact_force(world.body_id("cube").unwrap());
     assert_eq!(on_body, force);
@@ -213,14 +245,18 @@ fn double_pendulum_keeps_its_energy() {
     let (r, h) = (0.02_f64, 0.5_f64);
     let (cylinder, ball) = (r * r * h, 4.0 / 3.0 * r * r * r);
     let (cylinder, ball) = (cylinder / (cylinder + ball), ball / (cylinder + ball));
-    let inertia = cylinder * (3.0 * r * r + h * h) / 12.0 + ball * (0.4 * r * r + h * h / 4.0 + 0.375 * h * r);
+    let inertia = cylinder * (3.0 * r * r + h * h) / 12.0
+        + ball * (0.4 * r * r + h * h / 4.0 + 0.375 * h * r);
     let energy = |world: &World| {
         let (q, v) = (qpos(world), qvel(world));
         let (a, b) = (f64::from(q[0]), f64::from(q[0] + q[1]));
         let (wa, wb) = (f64::from(v[0]), f64::from(v[0] + v[1]));
         let kinetic = 0.5 * inertia * (wa * wa + wb * wb)
             + 0.5 * (0.25 * wa).powi(2)
-            + 0.5 * ((0.5 * wa).powi(2) + (0.25 * wb).powi(2) + 2.0 * 0.125 * wa * wb * (a - b).cos());
+            + 0.5
+                * ((0.5 * wa).powi(2)
+                    + (0.25 * wb).powi(2)
+                    + 2.0 * 0.125 * wa * wb * (a - b).cos());
         kinetic - 9.81 * (0.25 * a.cos() + 0.5 * a.cos() + 0.25 * b.cos())
     };
     let start = energy(&world);
@@ -230,7 +266,11 @@ fn double_pendulum_keeps_its_energy() {
     for second in 1..=20 {
         run(&mut world, 1.0);
         let drift = (energy(&world) - start) / scale;
-        assert!((-0.1..0.01).contains(&drift), "after {second} s the energy is off by {:.1} %", drift * 100.0);
+        assert!(
+            (-0.1..0.01).contains(&drift),
+            "after {second} s the energy is off by {:.1} %",
+            drift * 100.0
+        );
     }
 }
 
@@ -245,7 +285,10 @@ fn servo_sags_by_load_over_gain() {
     run(&mut world, 5.0);
     let sag = qpos(&world)[0];
     let expected = 2.0 * GRAVITY * 0.5 * sag.cos() / 400.0;
-    assert!((sag / expected - 1.0).abs() < 0.005, "{sag} against {expected}");
+    assert!(
+        (sag / expected - 1.0).abs() < 0.005,
+        "{sag} against {expected}"
+    );
 }
 
 #[test]
@@ -260,7 +303,10 @@ fn servo_force_stays_within_its_range() {
     run(&mut world, 0.1);
     let expected = 0.5 * (9.81 - 5.0) / 0.5 * 0.01;
     let fallen = qpos(&world)[0];
-    assert!((fallen / expected - 1.0).abs() < 0.1, "{fallen} against {expected}");
+    assert!(
+        (fallen / expected - 1.0).abs() < 0.1,
+        "{fallen} against {expected}"
+    );
 }
 
 #[test]
@@ -291,7 +337,10 @@ fn joint_spring_and_damper_follow_the_oscillator() {
     let w = 99.0_f32.sqrt();
     let expected = 0.2 - 0.2 * (-t).exp() * ((w * t).cos() + (w * t).sin() / w);
     let position = qpos(&world)[0];
-    assert!((position - expected).abs() < 0.005, "{position} against {expected}");
+    assert!(
+        (position - expected).abs() < 0.005,
+        "{position} against {expected}"
+    );
 }
 
 #[test]
@@ -324,4 +373,157 @@ fn coupled_joints_move_together() {
     assert!((q[1] - 0.1 - 2.0 * q[0]).abs() < 1e-3, "{q:?}");
     // Effective mass 1 + 2²·1.
     assert!((q[0] / (0.5 / 5.0) - 1.0).abs() < 0.02, "{q:?}");
+}
+
+#[test]
+fn dry_friction_of_a_joint_holds_and_then_subtracts() {
+    for (force, expected) in [(1.5, 0.0), (5.0, 3.0)] {
+        let mut world = world(
+            r#"<mujoco><option gravity="0 0 0"/><worldbody><body><joint name="h" type="slide" axis="1 0 0" frictionloss="2"/>
+               <inertial pos="0 0 0" mass="1" diaginertia=".1 .1 .1"/></body></worldbody><actuator><motor name="m" joint="h"/></actuator></mujoco>"#,
+            0.005,
+        );
+        let motor = world.actuator_id("m").unwrap();
+        world.set_ctrl(motor, force);
+        run(&mut world, 1.0);
+        let velocity = qvel(&world)[0];
+        assert!(
+            (velocity - expected).abs() < 0.05,
+            "{force} N: {velocity} against {expected}"
+        );
+    }
+}
+
+#[test]
+fn gravity_compensation_takes_that_part_of_the_weight() {
+    for (part, expected) in [(1.0, 0.0), (0.5, 0.5), (0.0, 1.0)] {
+        let mut world = world(
+            &format!(
+                r#"<mujoco><worldbody><body gravcomp="{part}"><joint type="slide" axis="0 0 1"/><geom size=".1"/></body></worldbody></mujoco>"#
+            ),
+            0.005,
+        );
+        run(&mut world, 0.5);
+        let velocity = -qvel(&world)[0];
+        assert!(
+            (velocity - expected * 0.5 * GRAVITY).abs() < 1e-3,
+            "{part}: {velocity}"
+        );
+    }
+}
+
+#[test]
+fn tumbling_brick_keeps_its_angular_momentum_and_energy() {
+    // Spun about its middle axis, it flips over and over.
+    let mut world = world(
+        r#"<mujoco><option gravity="0 0 0"/><worldbody><body name="b"><freejoint/><inertial pos="0 0 0" mass="1" diaginertia=".02 .04 .05"/></body></worldbody></mujoco>"#,
+        0.005,
+    );
+    world
+        .set_state(
+            &[0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0],
+            &[0.0, 0.0, 0.0, 0.1, 5.0, 0.1],
+        )
+        .unwrap();
+    let inertia = [0.02, 0.04, 0.05];
+    let body = world.body_id("b").unwrap();
+    let momentum = |world: &World| {
+        let v = qvel(world);
+        let local = telic_sim::Vector::new(inertia[0] * v[3], inertia[1] * v[4], inertia[2] * v[5]);
+        world.body_pose(body).rotation * local
+    };
+    let energy = |world: &World| {
+        (0..3)
+            .map(|i| 0.5 * inertia[i] * qvel(world)[3 + i].powi(2))
+            .sum::<f32>()
+    };
+    let (l, e) = (momentum(&world), energy(&world));
+    let mut flipped = false;
+    for _ in 0..10 {
+        run(&mut world, 0.5);
+        assert!(
+            (momentum(&world) - l).length() < 0.03 * l.length(),
+            "{} against {l}",
+            momentum(&world)
+        );
+        assert!(
+            (energy(&world) / e - 1.0).abs() < 0.05,
+            "{} against {e}",
+            energy(&world)
+        );
+        flipped |= qvel(&world)[4] < -4.0;
+    }
+    assert!(flipped, "the middle axis is unstable");
+}
+
+#[test]
+fn connected_body_swings_about_the_anchor() {
+    // A free rod held at its end by a point: a physical pendulum with period 2π √(2 l / 3 g), plus the hinge's ball.
+    let mut world = world(
+        r#"<mujoco><worldbody><body name="rod" pos="0 0 2"><freejoint/><geom type="box" size=".01 .01 .5" pos="0 0 -.5" contype="0" conaffinity="0"/></body></worldbody>
+           <equality><connect body1="rod" anchor="0 0 0"/></equality></mujoco>"#,
+        0.002,
+    );
+    let angle = 0.1_f32;
+    world
+        .set_state(
+            &[
+                0.0,
+                0.0,
+                2.0,
+                (angle / 2.0).cos(),
+                0.0,
+                (angle / 2.0).sin(),
+                0.0,
+            ],
+            &[0.0; 6],
+        )
+        .unwrap();
+    let mut crossings = Vec::new();
+    let mut last = angle;
+    while crossings.len() < 5 {
+        world.step();
+        let q = qpos(&world);
+        assert!(
+            (q[0].powi(2) + q[1].powi(2) + (q[2] - 2.0).powi(2)).sqrt() < 2e-3,
+            "the anchor gives way: {q:?}"
+        );
+        let now = 2.0 * q[5];
+        if last > 0.0 && now <= 0.0 {
+            crossings.push(world.time_secs());
+        }
+        last = now;
+        assert!(world.time_secs() < 20.0, "it does not swing");
+    }
+    let period = (crossings[4] - crossings[0]) / 4.0;
+    let expected = 2.0 * std::f64::consts::PI * (2.0 / (3.0 * 9.81_f64)).sqrt();
+    assert!(
+        (period / expected - 1.0).abs() < 0.01,
+        "{period} against {expected}"
+    );
+}
+
+#[test]
+fn welded_bodies_fall_as_one() {
+    let mut world = world(
+        r#"<mujoco><worldbody><geom type="plane" size="5 5 1"/><body name="a" pos="0 0 1"><freejoint/><geom type="box" size=".1 .1 .1"/></body>
+           <body name="b" pos=".3 0 1"><freejoint/><geom type="box" size=".05 .05 .05"/></body></worldbody>
+           <equality><weld body1="a" body2="b"/></equality></mujoco>"#,
+        0.005,
+    );
+    run(&mut world, 2.0);
+    let (a, b) = (world.body_id("a").unwrap(), world.body_id("b").unwrap());
+    let relative = world.body_pose(a).inverse() * world.body_pose(b);
+    assert!(
+        (relative.translation - telic_sim::Vector::new(0.3, 0.0, 0.0)).length() < 2e-3,
+        "{relative:?}"
+    );
+    assert!(
+        (world.body_pose(a).translation.z - 0.1).abs() < 2e-3,
+        "it rests on the larger box"
+    );
+    assert!(
+        world.body_pose(b).translation.z > 0.08,
+        "the smaller one is held up"
+    );
 }

@@ -58,7 +58,10 @@ fn assert_same_future(a: &mut World, b: &mut World, from: usize, steps: usize) {
         touching += a.contacts().count();
     }
     assert!(touching > steps, "the scene has no contacts to speak of");
-    assert!(a.snapshot() == b.snapshot(), "the positions agree but what the engine remembers does not");
+    assert!(
+        a.snapshot() == b.snapshot(),
+        "the positions agree but what the engine remembers does not"
+    );
 }
 
 #[test]
@@ -122,7 +125,12 @@ fn set_state_is_read_back() {
         assert!((q[i] - qpos[i]).abs() < 1e-6, "qpos[{i}]");
     }
     for i in 0..qvel.len() {
-        assert!((v[i] - qvel[i]).abs() < 1e-5 * (1.0 + qvel[i].abs()), "qvel[{i}]: {} {}", v[i], qvel[i]);
+        assert!(
+            (v[i] - qvel[i]).abs() < 1e-5 * (1.0 + qvel[i].abs()),
+            "qvel[{i}]: {} {}",
+            v[i],
+            qvel[i]
+        );
     }
 }
 
@@ -135,16 +143,29 @@ fn bad_states_are_refused_and_change_nothing() {
     let qvel = vec![0.0; world.nv()];
     assert_eq!(
         world.set_state(&qpos[1..], &qvel),
-        Err(StateError::Length { vector: "qpos", found: qpos.len() - 1, expected: qpos.len() })
+        Err(StateError::Length {
+            vector: "qpos",
+            found: qpos.len() - 1,
+            expected: qpos.len()
+        })
     );
     let mut broken = qpos.clone();
     broken[3] = f32::NAN;
-    assert!(matches!(world.set_state(&broken, &qvel), Err(StateError::NotFinite { index: 3, .. })));
+    assert!(matches!(
+        world.set_state(&broken, &qvel),
+        Err(StateError::NotFinite { index: 3, .. })
+    ));
     let address = world.qpos_address(world.joint_id("cube").unwrap());
     let mut broken = qpos.clone();
     broken[address + 3..address + 7].fill(0.0);
     let error = world.set_state(&broken, &qvel).unwrap_err();
-    assert_eq!(error, StateError::Quaternion { index: address + 3, norm: 0.0 });
+    assert_eq!(
+        error,
+        StateError::Quaternion {
+            index: address + 3,
+            norm: 0.0
+        }
+    );
     for bytes in [&[][..], &[1, 2, 3], &before[..before.len() / 2], &[9; 64]] {
         assert!(matches!(world.restore(bytes), Err(StateError::Snapshot(_))));
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use telic_sim::{Model, PhysicsConfig, World};
 
-const SCENE: &str = r##"<mujoco model="m"><compiler angle="radian" autolimits="true"/><option timestep="0.01" gravity="0 0 -9.81"/>
+const SCENE: &str = r#"<mujoco model="m"><compiler angle="radian" autolimits="true"/><option timestep="0.01" gravity="0 0 -9.81"/>
 <default><joint damping="0.1" armature="0.01"/><default class="leg"><geom type="capsule" size="0.05 0.1"/></default></default>
 <asset><material name="red" rgba="1 0 0 1"/><mesh name="t" vertex="0 0 0 1 0 0 0 1 0 0 0 1"/></asset>
 <worldbody><geom name="floor" type="plane" size="5 5 0.1" friction="1 0.1 0.1"/>
@@ -18,13 +18,45 @@ const SCENE: &str = r##"<mujoco model="m"><compiler angle="radian" autolimits="t
 <contact><exclude body1="torso" body2="foot"/><pair geom1="floor" geom2="ball" friction="0.5 0.5"/></contact>
 <equality><joint joint1="knee" joint2="hip" polycoef="0 0.5"/><weld body1="rock" body2="torso" active="false"/></equality>
 <actuator><motor name="a" joint="hip" gear="5" ctrlrange="-1 1"/><position name="b" joint="knee" kp="100" kv="5" forcerange="-10 10"/></actuator>
-<keyframe><key name="home" ctrl="0 0"/></keyframe></mujoco>"##;
+<keyframe><key name="home" ctrl="0 0"/></keyframe></mujoco>"#;
 
 const PIECES: &[&str] = &[
-    "", "0", "-1", "1e30", "nan", "inf", "1e-30", "0 0 0", "\"", "<", ">", "/>", "&", "name=\"torso\"", "type=\"mesh\"", "type=\"free\"",
-    "class=\"none\"", "<body>", "</body>", "<joint/>", "<freejoint/>", "<geom size=\"1\"/>", "1 2 3 4 5 6 7", "true", "\u{1f980}", "size=\"0 0 0\"",
-    "mass=\"0\"", "<include file=\"scene.xml\"/>", "mocap=\"true\"", "<inertial mass=\"1\" diaginertia=\"1 1 1\"/>", "&#0;", "0.0001 0.0001 0.0001",
-    "100000 100000 100000", "joint=\"root\"", "axis=\"0 0 0\"", "range=\"1 1\"",
+    "",
+    "0",
+    "-1",
+    "1e30",
+    "nan",
+    "inf",
+    "1e-30",
+    "0 0 0",
+    "\"",
+    "<",
+    ">",
+    "/>",
+    "&",
+    "name=\"torso\"",
+    "type=\"mesh\"",
+    "type=\"free\"",
+    "class=\"none\"",
+    "<body>",
+    "</body>",
+    "<joint/>",
+    "<freejoint/>",
+    "<geom size=\"1\"/>",
+    "1 2 3 4 5 6 7",
+    "true",
+    "\u{1f980}",
+    "size=\"0 0 0\"",
+    "mass=\"0\"",
+    "<include file=\"scene.xml\"/>",
+    "mocap=\"true\"",
+    "<inertial mass=\"1\" diaginertia=\"1 1 1\"/>",
+    "&#0;",
+    "0.0001 0.0001 0.0001",
+    "100000 100000 100000",
+    "joint=\"root\"",
+    "axis=\"0 0 0\"",
+    "range=\"1 1\"",
 ];
 
 /// Loads, and where that works builds and steps.

@@ -40,11 +40,14 @@ impl Contents {
 }
 
 /// Plots that are always in sight, from top to bottom: group and title.
-const MAIN_PLOTS: [(&str, &str); 2] =
-    [("distance_to_goal", "Distance to goal [m]"), ("action", "Action")];
+const MAIN_PLOTS: [(&str, &str); 2] = [
+    ("distance_to_goal", "Distance to goal [m]"),
+    ("action", "Action"),
+];
 
 /// Plots that share a place, in this order before all others.
-const SIDE_PLOTS: [(&str, &str); 2] = [("reward", "Reward"), ("contact_force", "Contact force [N]")];
+const SIDE_PLOTS: [(&str, &str); 2] =
+    [("reward", "Reward"), ("contact_force", "Contact force [N]")];
 
 /// Episodes: the scene at the left, candidates and plots at the right.
 pub(crate) fn episode(contents: &Contents, camera: Camera, space: &ActionSpace) -> Node {
@@ -56,12 +59,10 @@ pub(crate) fn episode(contents: &Contents, camera: Camera, space: &ActionSpace) 
     let mut rows = vec![(0.55, Node::View(View::text("Episode", &["/info/**"])))];
     if contents.denoising {
         let (x_range, y_range) = space.view_range();
-        let bounds = VisualBounds2D::new(
-            rerun::external::re_sdk_types::datatypes::Range2D {
-                x_range: Range1D(x_range),
-                y_range: Range1D(y_range),
-            },
-        );
+        let bounds = VisualBounds2D::new(rerun::external::re_sdk_types::datatypes::Range2D {
+            x_range: Range1D(x_range),
+            y_range: Range1D(y_range),
+        });
         let view = View::plane("Action candidates", &[&format!("/{}/**", denoising::PLANE)])
             .with("VisualBounds2D", &bounds)
             .with("Background", &background());
@@ -76,7 +77,12 @@ pub(crate) fn episode(contents: &Contents, camera: Camera, space: &ActionSpace) 
             rows.push((1.2, Node::View(view)));
         }
     }
-    let known = |group: &str| MAIN_PLOTS.iter().chain(&SIDE_PLOTS).any(|(known, _)| *known == group);
+    let known = |group: &str| {
+        MAIN_PLOTS
+            .iter()
+            .chain(&SIDE_PLOTS)
+            .any(|(known, _)| *known == group)
+    };
     let side = SIDE_PLOTS
         .iter()
         .filter(|(group, _)| contents.plots.contains(*group))
@@ -108,17 +114,29 @@ pub(crate) fn episode_playback(control_hz: f64, opening: Opening) -> Playback {
         Opening::Playing => (PlayState::Playing, LoopMode::All),
         Opening::Newest => (PlayState::Following, LoopMode::Off),
     };
-    Playback { timeline: SIM_TIME, fps: control_hz, state, looping }
+    Playback {
+        timeline: SIM_TIME,
+        fps: control_hz,
+        state,
+        looping,
+    }
 }
 
 /// A training run is looked at from its end.
 pub(crate) fn training_playback() -> Playback {
-    Playback { timeline: TRAINING_STEP, fps: 1000.0, state: PlayState::Following, looping: LoopMode::Off }
+    Playback {
+        timeline: TRAINING_STEP,
+        fps: 1000.0,
+        state: PlayState::Following,
+        looping: LoopMode::Off,
+    }
 }
 
 fn plot(title: &str, entity: &str) -> View {
-    View::plot(title, &[entity, &format!("{entity}/**")])
-        .with("PlotLegend", &PlotLegend::new().with_corner(Corner2D::RightTop))
+    View::plot(title, &[entity, &format!("{entity}/**")]).with(
+        "PlotLegend",
+        &PlotLegend::new().with_corner(Corner2D::RightTop),
+    )
 }
 
 fn background() -> Background {

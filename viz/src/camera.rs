@@ -33,7 +33,7 @@ impl Camera {
     pub(crate) fn framing(bounds: &Bounds) -> Self {
         let size = bounds.size();
         let (azimuth, elevation): (f32, f32) = if size.z >= FLAT_RATIO * size.x.max(size.y) {
-            (38.0, 22.0)
+            (38.0, 25.0)
         } else if size.x >= size.y {
             (-90.0, 58.0)
         } else {
@@ -60,7 +60,10 @@ impl Camera {
             })
             .into_iter()
             .fold(0.1, f32::max);
-        Self { position: (target + backward * distance).to_array(), target: target.to_array() }
+        Self {
+            position: (target + backward * distance).to_array(),
+            target: target.to_array(),
+        }
     }
 
     pub(crate) fn controls(&self) -> EyeControls3D {
@@ -80,7 +83,10 @@ mod tests {
     #[test]
     fn the_whole_box_is_in_view_and_fills_it() {
         for high in [[4.0, 3.0, 0.1], [0.3, 0.9, 0.2], [0.6, 0.5, 0.9]] {
-            let bounds = Bounds { low: Vector::new(-0.2, -1.0, 0.0), high: Vector::from_array(high) };
+            let bounds = Bounds {
+                low: Vector::new(-0.2, -1.0, 0.0),
+                high: Vector::from_array(high),
+            };
             let camera = Camera::framing(&bounds);
             let eye = Vector::from_array(camera.position);
             let forward = (Vector::from_array(camera.target) - eye).normalize();

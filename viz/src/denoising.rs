@@ -57,7 +57,9 @@ impl ActionSpace {
     pub(crate) fn new(spec: &EnvSpec, scene_width_m: f32) -> Self {
         let names: Vec<_> = spec.action.iter().map(|entry| entry.name.clone()).collect();
         let axis = |axis: &str| {
-            names.iter().position(|name| name.rsplit(['.', '_']).next() == Some(axis))
+            names
+                .iter()
+                .position(|name| name.rsplit(['.', '_']).next() == Some(axis))
         };
         let mut world_axes = [axis("x"), axis("y"), axis("z")];
         if world_axes.iter().flatten().count() < 2 {
@@ -65,7 +67,11 @@ impl ActionSpace {
             world_axes = [None; 3];
         }
         let names = without_common_stem(names);
-        Self { names, world_axes, arrow_m: ARROW_FRACTION * scene_width_m }
+        Self {
+            names,
+            world_axes,
+            arrow_m: ARROW_FRACTION * scene_width_m,
+        }
     }
 
     /// Whether an action is a motion in the world that can be drawn there.
@@ -88,18 +94,21 @@ impl ActionSpace {
     }
 
     /// Points of an action in the plane; the viewer's second axis points down.
-    fn points(&self, action: ArrayView1<'_, f32>) -> Vec<[f32; 2]> {
+    fn points(&self, action: &ArrayView1<'_, f32>) -> Vec<[f32; 2]> {
         if self.is_plane() {
             vec![[action[0], -action[1]]]
         } else {
             let columns = action.iter().enumerate();
-            columns.map(|(index, value)| [index as f32 * COLUMN_SPACING, -value]).collect()
+            columns
+                .map(|(index, value)| [index as f32 * COLUMN_SPACING, -value])
+                .collect()
         }
     }
 
     /// Displacement that stands for an action in the scene, in metres.
-    fn displacement(&self, action: ArrayView1<'_, f32>) -> [f32; 3] {
-        self.world_axes.map(|entry| entry.map_or(0.0, |entry| action[entry] * self.arrow_m))
+    fn displacement(&self, action: &ArrayView1<'_, f32>) -> [f32; 3] {
+        self.world_axes
+            .map(|entry| entry.map_or(0.0, |entry| action[entry] * self.arrow_m))
     }
 
     /// Logs the axes of the plane and the styles, once.
@@ -108,7 +117,13 @@ impl ActionSpace {
         let mut strips = Vec::new();
         let mut labels = Vec::new();
         if self.is_plane() {
-            strips.push(vec![[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0]]);
+            strips.push(vec![
+                [-1.0, -1.0],
+                [1.0, -1.0],
+                [1.0, 1.0],
+                [-1.0, 1.0],
+                [-1.0, -1.0],
+            ]);
             strips.push(vec![[-1.0, 0.0], [1.0, 0.0]]);
             strips.push(vec![[0.0, -1.0], [0.0, 1.0]]);
             labels.push(([1.0, 0.0], self.names[0].clone()));
@@ -157,12 +172,17 @@ impl ActionSpace {
         let per_row = if self.is_plane() { 1 } else { self.names.len() };
         let points: Vec<_> = actions
             .chunks_exact(self.names.len().max(1))
-            .flat_map(|action| self.points(ArrayView1::from(action)))
+            .flat_map(|action| self.points(&ArrayView1::from(action)))
             .collect();
         let columns = Points2D::update_fields()
             .with_positions(points)
             .columns(std::iter::repeat_n(per_row, steps.len()))?;
-        send_rows(recording, format!("{PLANE}/executed"), clock.columns(steps), columns)
+        send_rows(
+            recording,
+            format!("{PLANE}/executed"),
+            clock.columns(steps),
+            columns,
+        )
     }
 
     /// Sends decisions: the candidates of every level, and their way through all levels.
@@ -187,8 +207,15 @@ impl ActionSpace {
 fn without_common_stem(names: Vec<String>) -> Vec<String> {
     let stem = |name: &str| name.rfind('.').map(|dot| name[..=dot].to_owned());
     match names.first().and_then(|name| stem(name)) {
-        Some(common) if names.iter().all(|name| stem(name).as_deref() == Some(&common)) => {
-            names.iter().map(|name| name[common.len()..].to_owned()).collect()
+        Some(common)
+            if names
+                .iter()
+                .all(|name| stem(name).as_deref() == Some(&common)) =>
+        {
+            names
+                .iter()
+                .map(|name| name[common.len()..].to_owned())
+                .collect()
         }
         _ => names,
     }
@@ -197,7 +224,10 @@ fn without_common_stem(names: Vec<String>) -> Vec<String> {
 /// Time columns with the denoising timeline beside the usual ones.
 fn times(clock: Clock, steps: &[i64], levels: &[i64]) -> Vec<TimeColumn> {
     let mut columns = clock.columns(steps);
-    columns.push(TimeColumn::new_sequence(DENOISING_STEP, levels.iter().copied()));
+    columns.push(TimeColumn::new_sequence(
+        DENOISING_STEP,
+        levels.iter().copied(),
+    ));
     columns
 }
 
@@ -222,10 +252,10 @@ impl LevelRows {
             let shade = color(palette::denoising(index as f32 / last));
             let (points, arrows) = (self.points.len(), self.vectors.len());
             for candidate in level.candidates.rows() {
-                self.points.extend(space.points(candidate));
+                self.points.extend(space.points(&candidate));
                 if space.is_spatial() {
                     self.origins.push(decision.effector);
-                    self.vectors.push(space.displacement(candidate));
+                    self.vectors.push(space.displacement(&candidate));
                 }
             }
             self.steps.push(decision.step);
@@ -237,7 +267,12 @@ impl LevelRows {
         }
     }
 
-    fn send(self, recording: &RecordingStream, clock: Clock, space: &ActionSpace) -> Result<(), VizError> {
+    fn send(
+        self,
+        recording: &RecordingStream,
+        clock: Clock,
+        space: &ActionSpace,
+    ) -> Result<(), VizError> {
         let radii = vec![Radius::new_ui_points(4.0); self.points.len()];
         let columns = Points2D::new(self.points)
             .with_colors(self.point_colors)
@@ -279,26 +314,41 @@ impl WayRows {
         let (flat, tips) = (self.flat.len(), self.tips.len());
         for (index, pair) in trace.levels.windows(2).enumerate() {
             let shade = color(palette::denoising((index + 1) as f32 / last));
-            for (from, to) in pair[0].candidates.rows().into_iter().zip(pair[1].candidates.rows()) {
+            for (from, to) in pair[0]
+                .candidates
+                .rows()
+                .into_iter()
+                .zip(pair[1].candidates.rows())
+            {
                 if space.is_plane() {
-                    self.flat.push([space.points(from), space.points(to)].concat());
+                    self.flat
+                        .push([space.points(&from), space.points(&to)].concat());
                 }
                 if space.is_spatial() {
-                    let tip = |action| {
+                    let tip = |action: &ArrayView1<'_, f32>| {
                         let [x, y, z] = space.displacement(action);
                         let [ex, ey, ez] = decision.effector;
                         [ex + x, ey + y, ez + z]
                     };
-                    self.tips.push(vec![tip(from), tip(to)]);
+                    self.tips.push(vec![tip(&from), tip(&to)]);
                 }
             }
             self.flat_colors.resize(self.flat.len(), shade);
             self.tip_colors.resize(self.tips.len(), shade);
         }
-        if !space.is_plane() && let Some(level) = trace.levels.last() {
+        if !space.is_plane()
+            && let Some(level) = trace.levels.last()
+        {
             // With a column per entry, a line joins the entries of one finished candidate.
-            self.flat.extend(level.candidates.rows().into_iter().map(|action| space.points(action)));
-            self.flat_colors.resize(self.flat.len(), color(palette::denoising(1.0)));
+            self.flat.extend(
+                level
+                    .candidates
+                    .rows()
+                    .into_iter()
+                    .map(|action| space.points(&action)),
+            );
+            self.flat_colors
+                .resize(self.flat.len(), color(palette::denoising(1.0)));
         }
         self.steps.push(decision.step);
         self.levels.push(decision.first_level);
@@ -306,7 +356,12 @@ impl WayRows {
         self.tips_per_row.push(self.tips.len() - tips);
     }
 
-    fn send(self, recording: &RecordingStream, clock: Clock, space: &ActionSpace) -> Result<(), VizError> {
+    fn send(
+        self,
+        recording: &RecordingStream,
+        clock: Clock,
+        space: &ActionSpace,
+    ) -> Result<(), VizError> {
         let radii = vec![Radius::new_ui_points(0.7); self.flat.len()];
         let columns = LineStrips2D::new(self.flat)
             .with_colors(self.flat_colors)
@@ -321,7 +376,12 @@ impl WayRows {
                 .with_radii(radii)
                 .columns(self.tips_per_row)?;
             let rows = times(clock, &self.steps, &self.levels);
-            send_rows(recording, EntityPath::from(format!("{SCENE}/ways")), rows, columns)?;
+            send_rows(
+                recording,
+                EntityPath::from(format!("{SCENE}/ways")),
+                rows,
+                columns,
+            )?;
         }
         Ok(())
     }
@@ -336,7 +396,12 @@ pub(crate) fn spread(trace: &DenoisingTrace) -> Option<f64> {
     let squared: f64 = candidates
         .rows()
         .into_iter()
-        .map(|row| row.iter().zip(&mean).map(|(a, m)| f64::from(a - m).powi(2)).sum::<f64>())
+        .map(|row| {
+            row.iter()
+                .zip(&mean)
+                .map(|(a, m)| f64::from(a - m).powi(2))
+                .sum::<f64>()
+        })
         .sum();
     Some((squared / candidates.nrows() as f64).sqrt())
 }

@@ -21,8 +21,8 @@ const TRACE_BLOCK: usize = 48;
 /// Contacts weaker than this are not drawn, in newtons.
 const FAINTEST_CONTACT_N: f32 = 1e-3;
 
-/// Force whose arrow has half of the longest length, in newtons.
-const HALF_LENGTH_FORCE_N: f32 = 10.0;
+/// Force at which the arrows of contacts stop growing like the square root of the force, in newtons.
+const SATURATION_FORCE_N: f32 = 10.0;
 
 /// Longest contact arrow as a fraction of the width of the scene.
 const CONTACT_ARROW_FRACTION: f32 = 0.15;
@@ -30,8 +30,13 @@ const CONTACT_ARROW_FRACTION: f32 = 0.15;
 /// Names of the points of a goal, from the observation entries they are read from.
 pub(crate) fn goal_point_names(spec: &EnvSpec) -> Vec<String> {
     let stem = |index: &usize| {
-        let name = spec.observation.get(*index).map_or("", |entry| entry.name.as_str());
-        name.rsplit_once(['.', '_']).map_or(name, |(stem, _)| stem).to_owned()
+        let name = spec
+            .observation
+            .get(*index)
+            .map_or("", |entry| entry.name.as_str());
+        name.rsplit_once(['.', '_'])
+            .map_or(name, |(stem, _)| stem)
+            .to_owned()
     };
     let mut names: Vec<_> = spec
         .goal
@@ -56,8 +61,11 @@ fn goal_distances(spec: &EnvSpec, env: &dyn GoalEnv) -> Vec<f64> {
         .chunks(point_dim)
         .zip(env.desired_goal().chunks(point_dim))
         .map(|(achieved, desired)| {
-            let squared: f64 =
-                achieved.iter().zip(desired).map(|(a, d)| f64::from(a - d).powi(2)).sum();
+            let squared: f64 = achieved
+                .iter()
+                .zip(desired)
+                .map(|(a, d)| f64::from(a - d).powi(2))
+                .sum();
             squared.sqrt() * f64::from(spec.goal.metres_per_unit)
         })
         .collect()
@@ -102,6 +110,13 @@ pub(crate) struct EpisodeBuffer {
     pub(crate) actions: Vec<f32>,
     pub(crate) denoising: Vec<Decision>,
     pub(crate) outcome: Outcome,
+}
+
+/// Rows of one block of the trace.
+#[derive(Debug, Default)]
+struct TraceRows {
+    steps: Vec<i64>,
+    strips: Vec<Vec<[f32; 3]>>,
 }
 
 #[derive(Debug, Default)]
@@ -160,7 +175,8 @@ impl EpisodeBuffer {
         let now = self.now();
         let world = env.world();
         self.states.push(now);
-        self.poses.extend(scene.bodies.iter().map(|body| world.body_pose(body.id)));
+        self.poses
+            .extend(scene.bodies.iter().map(|body| world.body_pose(body.id)));
         self.newest_effector = env.end_effector();
         self.effector.push(self.newest_effector);
         self.push_contacts(env, bounds);
@@ -168,15 +184,18 @@ impl EpisodeBuffer {
         let distances = goal_distances(spec, env);
         if distances.len() > 1 {
             for (name, &distance) in goal_point_names(spec).iter().zip(&distances) {
-                self.series.push(&format!("plots/distance_to_goal/{name}"), now, distance);
+                self.series
+                    .push(&format!("plots/distance_to_goal/{name}"), now, distance);
             }
         } else if let Some(&distance) = distances.first() {
             self.series.push("plots/distance_to_goal", now, distance);
         }
         let tolerance = f64::from(spec.goal.tolerance * spec.goal.metres_per_unit);
-        self.series.push("plots/distance_to_goal/tolerance", now, tolerance);
+        self.series
+            .push("plots/distance_to_goal/tolerance", now, tolerance);
         for (name, value) in env.metrics() {
-            self.series.push(&format!("plots/metrics/{name}"), now, value);
+            self.series
+                .push(&format!("plots/metrics/{name}"), now, value);
         }
     }
 
@@ -193,10 +212,17 @@ impl EpisodeBuffer {
                 continue;
             }
             total += f64::from(newtons);
-            // Saturating, so that an impact does not leave the view.
-            let arrow = force * (longest / (newtons + HALF_LENGTH_FORCE_N));
+            // The square root shows the weight of a small block beside the grip of an arm; the
+            // bound keeps impacts in view.
+            let length = longest * (newtons / (newtons + SATURATION_FORCE_N)).sqrt();
+            let arrow = force * (length / newtons);
             let geoms = world.geoms();
-            let name = |index: usize| geoms.get(index).and_then(|geom| geom.name.as_deref()).unwrap_or("geom");
+            let name = |index: usize| {
+                geoms
+                    .get(index)
+                    .and_then(|geom| geom.name.as_deref())
+                    .unwrap_or("geom")
+            };
             self.contacts.origins.push(contact.position.to_array());
             self.contacts.vectors.push(arrow.to_array());
             self.contacts.labels.push(format!(
@@ -205,7 +231,9 @@ impl EpisodeBuffer {
                 name(contact.geom_b.index())
             ));
         }
-        self.contacts.per_row.push(self.contacts.origins.len() - before);
+        self.contacts
+            .per_row
+            .push(self.contacts.origins.len() - before);
         self.series.push("plots/contact_force", self.now(), total);
     }
 
@@ -230,12 +258,16 @@ impl EpisodeBuffer {
 
     /// Takes over an action and what it led to. The action belongs to the state it was chosen in,
     /// the reward to the state it led to.
-    pub(crate) fn push_step(&mut self, spec: &EnvSpec, action: &[f32], step: &telic_envs::Step) {
+    pub(crate) fn push_step(&mut self, spec: &EnvSpec, action: &[f32], step: telic_envs::Step) {
         let chosen_at = self.now();
         self.decisions.push(chosen_at);
         self.actions.extend(action);
         for (entry, &value) in spec.action.iter().zip(action) {
-            self.series.push(&format!("plots/action/{}", entry.name), chosen_at, f64::from(value));
+            self.series.push(
+                &format!("plots/action/{}", entry.name),
+                chosen_at,
+                f64::from(value),
+            );
         }
         self.outcome.steps += 1;
         self.outcome.reward += f64::from(step.reward);
@@ -245,7 +277,8 @@ impl EpisodeBuffer {
         }
         self.outcome.terminated |= step.terminated;
         self.outcome.truncated |= step.truncated;
-        self.series.push("plots/reward", self.now(), f64::from(step.reward));
+        self.series
+            .push("plots/reward", self.now(), f64::from(step.reward));
     }
 
     /// Sends what waits, except denoising, and forgets it.
@@ -265,10 +298,20 @@ impl EpisodeBuffer {
     }
 
     /// Bodies that have not moved since they were last sent are left out.
-    fn send_poses(&mut self, recording: &RecordingStream, scene: &mut Scene) -> Result<(), VizError> {
+    fn send_poses(
+        &mut self,
+        recording: &RecordingStream,
+        scene: &mut Scene,
+    ) -> Result<(), VizError> {
         let bodies = scene.bodies.len();
         for (index, body) in scene.bodies.iter_mut().enumerate() {
-            let poses: Vec<Pose> = self.poses.iter().skip(index).step_by(bodies).copied().collect();
+            let poses: Vec<Pose> = self
+                .poses
+                .iter()
+                .skip(index)
+                .step_by(bodies)
+                .copied()
+                .collect();
             let Some(&last) = poses.last() else { continue };
             if poses.iter().all(|pose| Some(*pose) == body.sent) {
                 continue;
@@ -292,7 +335,7 @@ impl EpisodeBuffer {
     }
 
     fn send_trace(&mut self, recording: &RecordingStream) -> Result<(), VizError> {
-        let mut rows: BTreeMap<usize, (Vec<i64>, Vec<Vec<[f32; 3]>>)> = BTreeMap::new();
+        let mut rows: BTreeMap<usize, TraceRows> = BTreeMap::new();
         for (&step, &point) in self.states.iter().zip(&self.effector) {
             if self.blocks == 0 || self.block.len() > TRACE_BLOCK {
                 // A block starts where the one before it ends.
@@ -302,14 +345,21 @@ impl EpisodeBuffer {
                 self.blocks += 1;
             }
             self.block.push(point);
-            let (steps, strips) = rows.entry(self.blocks - 1).or_default();
+            let TraceRows { steps, strips } = rows.entry(self.blocks - 1).or_default();
             steps.push(step);
             strips.push(self.block.clone());
         }
         self.effector.clear();
-        for (block, (steps, strips)) in rows {
-            let columns = LineStrips3D::update_fields().with_strips(strips).columns_of_unit_batches()?;
-            send_rows(recording, trace_entity(block), self.clock.columns(&steps), columns)?;
+        for (block, TraceRows { steps, strips }) in rows {
+            let columns = LineStrips3D::update_fields()
+                .with_strips(strips)
+                .columns_of_unit_batches()?;
+            send_rows(
+                recording,
+                trace_entity(block),
+                self.clock.columns(&steps),
+                columns,
+            )?;
         }
         Ok(())
     }
@@ -326,8 +376,9 @@ impl EpisodeBuffer {
         blocks: std::ops::Range<usize>,
     ) -> Result<(), VizError> {
         for block in blocks {
-            let columns =
-                LineStrips3D::update_fields().with_strips(Vec::<Vec<[f32; 3]>>::new()).columns([0])?;
+            let columns = LineStrips3D::update_fields()
+                .with_strips(Vec::<Vec<[f32; 3]>>::new())
+                .columns([0])?;
             let times = self.clock.columns(&[self.first_step]);
             send_rows(recording, trace_entity(block), times, columns)?;
         }
@@ -341,21 +392,32 @@ impl EpisodeBuffer {
             .with_origins(rows.origins)
             .with_labels(rows.labels)
             .columns(rows.per_row)?;
-        send_rows(recording, "world/contacts", self.clock.columns(&self.states), columns)
+        send_rows(
+            recording,
+            "world/contacts",
+            self.clock.columns(&self.states),
+            columns,
+        )
     }
 
-    fn send_markers(&mut self, recording: &RecordingStream, bounds: &Bounds) -> Result<(), VizError> {
+    fn send_markers(
+        &mut self,
+        recording: &RecordingStream,
+        bounds: &Bounds,
+    ) -> Result<(), VizError> {
         for (step, name, marker) in std::mem::take(&mut self.markers) {
             let entity = format!("world/{name}");
             let batches = match &marker {
                 Some(marker) => shape_batches(&marker.shape, &marker.pose, marker.rgba, bounds),
                 None => vanish(),
             };
-            let columns: Result<Vec<_>, _> =
-                batches.into_iter().map(|batch| {
+            let columns: Result<Vec<_>, _> = batches
+                .into_iter()
+                .map(|batch| {
                     let length = batch.array.len();
                     batch.partitioned([length])
-                }).collect();
+                })
+                .collect();
             send_rows(recording, entity, self.clock.columns(&[step]), columns?)?;
         }
         Ok(())
@@ -369,7 +431,12 @@ impl EpisodeBuffer {
     ) -> Result<(), VizError> {
         let text = TextDocument::from_markdown(self.outcome.markdown(spec, self.clock.episode));
         let columns = text.columns_of_unit_batches()?;
-        send_rows(recording, "info/episode", self.clock.columns(&[self.first_step]), columns)
+        send_rows(
+            recording,
+            "info/episode",
+            self.clock.columns(&[self.first_step]),
+            columns,
+        )
     }
 }
 
@@ -420,14 +487,17 @@ impl Outcome {
         };
         let mut facts = Vec::new();
         if let Some(task) = &self.task {
-            facts.push(format!("task `{task}`"));
+            facts.push(format!("task **{task}**"));
         }
         facts.push(match self.success_step {
             Some(step) => format!("{end} at step {step}"),
             None => end.to_owned(),
         });
         let seconds = self.steps as f64 / spec.control_hz;
-        facts.push(format!("{} steps, {seconds:.1} s at {} Hz", self.steps, spec.control_hz));
+        facts.push(format!(
+            "{} steps, {seconds:.1} s at {} Hz",
+            self.steps, spec.control_hz
+        ));
         facts.push(format!("return {}", self.reward));
         format!("{heading}\n\n{}\n\n{}", facts.join(" · "), spec.summary)
     }

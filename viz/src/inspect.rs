@@ -58,8 +58,8 @@ pub fn inspect_recording(path: &Utf8Path) -> Result<RecordingSummary, VizError> 
                 summary.application = info.info.application_id().to_string();
             }
             LogMsg::ArrowMsg(store, message) => {
-                let chunk = Chunk::from_arrow_msg(&message)
-                    .map_err(|error| decode_error(path, &error))?;
+                let chunk =
+                    Chunk::from_arrow_msg(&message).map_err(|error| decode_error(path, &error))?;
                 if store.is_recording() {
                     summary.add(&chunk);
                 } else {
@@ -74,17 +74,25 @@ pub fn inspect_recording(path: &Utf8Path) -> Result<RecordingSummary, VizError> 
 
 impl RecordingSummary {
     fn add(&mut self, chunk: &Chunk) {
-        let entity = self.entities.entry(chunk.entity_path().to_string()).or_default();
-        entity
-            .components
-            .extend(chunk.components_identifiers().map(|component| component.to_string()));
+        let entity = self
+            .entities
+            .entry(chunk.entity_path().to_string())
+            .or_default();
+        entity.components.extend(
+            chunk
+                .components_identifiers()
+                .map(|component| component.to_string()),
+        );
         if chunk.is_static() {
             entity.static_rows += chunk.num_rows();
         } else {
             entity.temporal_rows += chunk.num_rows();
         }
-        let timelines: BTreeMap<String, _> =
-            chunk.timelines().iter().map(|(name, column)| (name.to_string(), column)).collect();
+        let timelines: BTreeMap<String, _> = chunk
+            .timelines()
+            .iter()
+            .map(|(name, column)| (name.to_string(), column))
+            .collect();
         for (name, column) in timelines {
             let range = column.time_range();
             let (first, last) = (range.min().as_i64(), range.max().as_i64());
@@ -119,13 +127,20 @@ fn view_names(chunk: &Chunk) -> Vec<String> {
 
 /// Every message of an `.rrd` file, in order.
 pub(crate) fn read_messages(path: &Utf8Path) -> Result<Vec<LogMsg>, VizError> {
-    let file = File::open(path)
-        .map_err(|source| VizError::Open { path: path.to_owned(), source })?;
+    let file = File::open(path).map_err(|source| VizError::Open {
+        path: path.to_owned(),
+        source,
+    })?;
     let decoder = Decoder::<LogMsg>::decode_eager(BufReader::new(file))
         .map_err(|error| decode_error(path, &error))?;
-    decoder.map(|message| message.map_err(|error| decode_error(path, &error))).collect()
+    decoder
+        .map(|message| message.map_err(|error| decode_error(path, &error)))
+        .collect()
 }
 
 fn decode_error(path: &Utf8Path, error: &dyn std::fmt::Display) -> VizError {
-    VizError::Decode { path: path.to_owned(), reason: error.to_string() }
+    VizError::Decode {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    }
 }

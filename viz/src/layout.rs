@@ -10,12 +10,14 @@ use rerun::external::re_sdk_types::blueprint::archetypes::{
     ViewportBlueprint,
 };
 use rerun::external::re_sdk_types::blueprint::components::{
-    ActiveTab, AutoLayout, AutoViews, ColumnShare, ContainerKind, Fps, GridColumns, IncludedContent,
-    LoopMode, PanelState, PlayState, PlaybackSpeed, QueryExpression, RootContainer, RowShare,
-    TimelineName, ViewClass,
+    ActiveTab, AutoLayout, AutoViews, ColumnShare, ContainerKind, Fps, GridColumns,
+    IncludedContent, LoopMode, PanelState, PlayState, PlaybackSpeed, QueryExpression,
+    RootContainer, RowShare, TimelineName, ViewClass,
 };
 use rerun::external::uuid::Uuid;
-use rerun::{ApplicationId, AsComponents, RecordingStream, RecordingStreamBuilder, SerializedComponentBatch};
+use rerun::{
+    ApplicationId, AsComponents, RecordingStream, RecordingStreamBuilder, SerializedComponentBatch,
+};
 
 use crate::VizError;
 
@@ -64,12 +66,18 @@ impl View {
 
     fn new(class: &'static str, name: &str, contents: &[&str]) -> Self {
         let contents = contents.iter().map(|&query| query.to_owned()).collect();
-        Self { class, name: name.to_owned(), contents, properties: Vec::new() }
+        Self {
+            class,
+            name: name.to_owned(),
+            contents,
+            properties: Vec::new(),
+        }
     }
 
     /// Sets a property of the view; `name` is the short name of the archetype.
     pub(crate) fn with(mut self, name: &'static str, property: &dyn AsComponents) -> Self {
-        self.properties.push((name, property.as_serialized_batches()));
+        self.properties
+            .push((name, property.as_serialized_batches()));
         self
     }
 }
@@ -93,14 +101,19 @@ pub(crate) fn send(
     root: &Node,
     playback: &Playback,
 ) -> Result<(), VizError> {
-    let (stream, storage) =
-        RecordingStreamBuilder::new(application).enabled(true).blueprint().memory()?;
+    let (stream, storage) = RecordingStreamBuilder::new(application)
+        .enabled(true)
+        .blueprint()
+        .memory()?;
     stream.set_time_sequence("blueprint", 0);
 
     let root_id = match root {
         Node::View(_) => {
             let child = log_node(&stream, root)?;
-            log_container(&stream, ContainerKind::Tabs, &[child], |container| container)?.id
+            log_container(&stream, ContainerKind::Tabs, &[child], |container| {
+                container
+            })?
+            .id
         }
         _ => log_node(&stream, root)?.id,
     };
@@ -111,8 +124,14 @@ pub(crate) fn send(
             .with_auto_layout(AutoLayout(false.into()))
             .with_auto_views(AutoViews(false.into())),
     )?;
-    stream.log("blueprint_panel", &PanelBlueprint::new().with_state(PanelState::Collapsed))?;
-    stream.log("selection_panel", &PanelBlueprint::new().with_state(PanelState::Collapsed))?;
+    stream.log(
+        "blueprint_panel",
+        &PanelBlueprint::new().with_state(PanelState::Collapsed),
+    )?;
+    stream.log(
+        "selection_panel",
+        &PanelBlueprint::new().with_state(PanelState::Collapsed),
+    )?;
     stream.log(
         "time_panel",
         &TimePanelBlueprint::new()
@@ -147,21 +166,33 @@ fn log_node(stream: &RecordingStream, node: &Node) -> Result<Logged, VizError> {
         Node::Columns(children) => {
             let logged = log_nodes(stream, children.iter().map(|(_, child)| child))?;
             log_container(stream, ContainerKind::Horizontal, &logged, |container| {
-                container.with_col_shares(children.iter().map(|(share, _)| ColumnShare((*share).into())))
+                container.with_col_shares(
+                    children
+                        .iter()
+                        .map(|(share, _)| ColumnShare((*share).into())),
+                )
             })
         }
         Node::Rows(children) => {
             let logged = log_nodes(stream, children.iter().map(|(_, child)| child))?;
             log_container(stream, ContainerKind::Vertical, &logged, |container| {
-                container.with_row_shares(children.iter().map(|(share, _)| RowShare((*share).into())))
+                container
+                    .with_row_shares(children.iter().map(|(share, _)| RowShare((*share).into())))
             })
         }
         Node::Tabs(children) => {
             let logged = log_nodes(stream, children)?;
-            log_container(stream, ContainerKind::Tabs, &logged, |container| match logged.first() {
-                Some(first) => container.with_active_tab(ActiveTab(first.entity.as_str().into())),
-                None => container,
-            })
+            log_container(
+                stream,
+                ContainerKind::Tabs,
+                &logged,
+                |container| match logged.first() {
+                    Some(first) => {
+                        container.with_active_tab(ActiveTab(first.entity.as_str().into()))
+                    }
+                    None => container,
+                },
+            )
         }
         Node::Grid(columns, children) => {
             let logged = log_nodes(stream, children)?;
@@ -177,7 +208,10 @@ fn log_nodes<'a>(
     stream: &RecordingStream,
     nodes: impl IntoIterator<Item = &'a Node>,
 ) -> Result<Vec<Logged>, VizError> {
-    nodes.into_iter().map(|node| log_node(stream, node)).collect()
+    nodes
+        .into_iter()
+        .map(|node| log_node(stream, node))
+        .collect()
 }
 
 fn log_container(
@@ -188,16 +222,27 @@ fn log_container(
 ) -> Result<Logged, VizError> {
     let id = Uuid::new_v4();
     let entity = format!("container/{id}");
-    let contents = children.iter().map(|child| IncludedContent(child.entity.as_str().into()));
-    stream.log(entity.as_str(), &arrange(ContainerBlueprint::new(kind).with_contents(contents)))?;
+    let contents = children
+        .iter()
+        .map(|child| IncludedContent(child.entity.as_str().into()));
+    stream.log(
+        entity.as_str(),
+        &arrange(ContainerBlueprint::new(kind).with_contents(contents)),
+    )?;
     Ok(Logged { id, entity })
 }
 
 fn log_view(stream: &RecordingStream, view: &View) -> Result<Logged, VizError> {
     let id = Uuid::new_v4();
     let entity = format!("view/{id}");
-    let queries = view.contents.iter().map(|query| QueryExpression(query.as_str().into()));
-    stream.log(format!("{entity}/ViewContents"), &ViewContents::new(queries))?;
+    let queries = view
+        .contents
+        .iter()
+        .map(|query| QueryExpression(query.as_str().into()));
+    stream.log(
+        format!("{entity}/ViewContents"),
+        &ViewContents::new(queries),
+    )?;
     stream.log(
         entity.as_str(),
         &ViewBlueprint::new(ViewClass(view.class.into()))
@@ -205,7 +250,11 @@ fn log_view(stream: &RecordingStream, view: &View) -> Result<Logged, VizError> {
             .with_space_origin("/"),
     )?;
     for (name, batches) in &view.properties {
-        stream.log_serialized_batches(format!("{entity}/{name}"), false, batches.iter().cloned())?;
+        stream.log_serialized_batches(
+            format!("{entity}/{name}"),
+            false,
+            batches.iter().cloned(),
+        )?;
     }
     Ok(Logged { id, entity })
 }

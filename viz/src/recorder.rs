@@ -117,7 +117,10 @@ impl EpisodeRecorder {
     /// geometry and the camera.
     pub fn begin_episode(&mut self, env: &dyn GoalEnv, label: &str) -> Result<(), VizError> {
         if env.spec().id != self.spec.id {
-            return Err(VizError::OtherEnvironment { expected: self.spec.id, found: env.spec().id });
+            return Err(VizError::OtherEnvironment {
+                expected: self.spec.id,
+                found: env.spec().id,
+            });
         }
         self.end_episode()?;
         if self.stage.is_none() {
@@ -127,7 +130,12 @@ impl EpisodeRecorder {
             let size = bounds.size();
             let space = ActionSpace::new(self.spec, size.x.max(size.y));
             let camera = Camera::framing(&Bounds::of_action(world, &env.markers()));
-            self.stage = Some(Stage { scene, bounds, camera, space });
+            self.stage = Some(Stage {
+                scene,
+                bounds,
+                camera,
+                space,
+            });
         }
         let task = env.task().and_then(|task| self.spec.tasks.get(task));
         let outcome = Outcome {
@@ -135,13 +143,22 @@ impl EpisodeRecorder {
             task: task.map(|task| task.name.clone()),
             ..Outcome::default()
         };
-        let clock = Clock { control_hz: self.spec.control_hz, episode: self.episodes };
+        let clock = Clock {
+            control_hz: self.spec.control_hz,
+            episode: self.episodes,
+        };
         self.episodes += 1;
         let series = self.styled.iter().map(String::as_str);
         break_series(&self.recording, clock, self.next_step, series)?;
         let mut buffer = EpisodeBuffer::new(clock, self.next_step, outcome);
         if let Some(stage) = &self.stage {
-            buffer.push_state(self.spec, env, &stage.scene, &stage.bounds, &mut self.markers);
+            buffer.push_state(
+                self.spec,
+                env,
+                &stage.scene,
+                &stage.bounds,
+                &mut self.markers,
+            );
         }
         self.episode = Some(buffer);
         Ok(())
@@ -151,13 +168,24 @@ impl EpisodeRecorder {
     ///
     /// # Errors
     /// [`VizError::NoEpisode`], [`VizError::ActionDim`], and failures of the target.
-    pub fn log_step(&mut self, env: &dyn GoalEnv, action: &[f32], step: &Step) -> Result<(), VizError> {
+    pub fn log_step(
+        &mut self,
+        env: &dyn GoalEnv,
+        action: &[f32],
+        step: &Step,
+    ) -> Result<(), VizError> {
         self.check_action_dim(action.len())?;
         let (Some(buffer), Some(stage)) = (&mut self.episode, &self.stage) else {
             return Err(VizError::NoEpisode { call: "log_step" });
         };
-        buffer.push_step(self.spec, action, step);
-        buffer.push_state(self.spec, env, &stage.scene, &stage.bounds, &mut self.markers);
+        buffer.push_step(self.spec, action, *step);
+        buffer.push_state(
+            self.spec,
+            env,
+            &stage.scene,
+            &stage.bounds,
+            &mut self.markers,
+        );
         if buffer.waiting() >= self.rows_per_flush() {
             self.flush()?;
         }
@@ -173,7 +201,9 @@ impl EpisodeRecorder {
             self.check_action_dim(level.candidates.ncols())?;
         }
         let Some(buffer) = &mut self.episode else {
-            return Err(VizError::NoEpisode { call: "log_denoising" });
+            return Err(VizError::NoEpisode {
+                call: "log_denoising",
+            });
         };
         let now = buffer.now();
         if let Some(spread) = denoising::spread(trace) {
@@ -246,7 +276,9 @@ impl EpisodeRecorder {
             return Ok(());
         };
         if self.contents.denoising {
-            stage.space.send(&self.recording, buffer.clock, &buffer.denoising)?;
+            stage
+                .space
+                .send(&self.recording, buffer.clock, &buffer.denoising)?;
             stage.space.send_executed(
                 &self.recording,
                 buffer.clock,
@@ -278,7 +310,10 @@ impl EpisodeRecorder {
             return Ok(());
         }
         self.contents.note(entity);
-        let name = entity.rsplit('/').next().unwrap_or(entity);
+        let name = match entity {
+            "plots/distance_to_goal" => "distance",
+            _ => entity.rsplit('/').next().unwrap_or(entity),
+        };
         let (color, width) = if entity.ends_with("/tolerance") {
             (palette::TOLERANCE, 1.0)
         } else {
@@ -290,7 +325,12 @@ impl EpisodeRecorder {
     fn line_color(&self, entity: &str, name: &str) -> [f32; 3] {
         let place = |names: &[String]| names.iter().position(|known| known == name).unwrap_or(0);
         if entity.starts_with("plots/action/") {
-            let names: Vec<_> = self.spec.action.iter().map(|entry| entry.name.clone()).collect();
+            let names: Vec<_> = self
+                .spec
+                .action
+                .iter()
+                .map(|entry| entry.name.clone())
+                .collect();
             palette::category(place(&names))
         } else if entity.starts_with("plots/distance_to_goal") {
             palette::category(place(&episode::goal_point_names(self.spec)))
@@ -302,7 +342,9 @@ impl EpisodeRecorder {
     }
 
     fn send_blueprint(&mut self) -> Result<(), VizError> {
-        let Some(stage) = &self.stage else { return Ok(()) };
+        let Some(stage) = &self.stage else {
+            return Ok(());
+        };
         if self.blueprint_sent.as_ref() != Some(&self.contents) {
             let root = blueprint::episode(&self.contents, stage.camera, &stage.space);
             let playback = blueprint::episode_playback(self.spec.control_hz, self.opening);
@@ -325,7 +367,11 @@ impl EpisodeRecorder {
         if found == expected {
             Ok(())
         } else {
-            Err(VizError::ActionDim { id: self.spec.id, found, expected })
+            Err(VizError::ActionDim {
+                id: self.spec.id,
+                found,
+                expected,
+            })
         }
     }
 }

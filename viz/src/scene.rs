@@ -16,7 +16,7 @@ use crate::VizError;
 const LAST_VISIBLE_GROUP: i32 = 2;
 
 /// A plane is infinite; it is drawn as a sheet this many times as wide as the scene.
-const PLANE_MARGIN: f32 = 1.15;
+const PLANE_MARGIN: f32 = 1.5;
 
 /// Half the thickness of that sheet, in metres: enough to be a solid, too little to be seen.
 const PLANE_HALF_THICKNESS_M: f32 = 1e-3;
@@ -29,8 +29,10 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    const NOTHING: Self =
-        Self { low: Vector::splat(f32::INFINITY), high: Vector::splat(f32::NEG_INFINITY) };
+    const NOTHING: Self = Self {
+        low: Vector::splat(f32::INFINITY),
+        high: Vector::splat(f32::NEG_INFINITY),
+    };
 
     /// Around everything that is drawn and finite; one metre around the origin for an empty world.
     pub(crate) fn of(world: &World) -> Self {
@@ -76,14 +78,18 @@ impl Bounds {
         if self.low.is_finite() && self.high.is_finite() {
             self
         } else {
-            Self { low: Vector::splat(-1.0), high: Vector::splat(1.0) }
+            Self {
+                low: Vector::splat(-1.0),
+                high: Vector::splat(1.0),
+            }
         }
     }
 
     /// All eight corners.
     pub(crate) fn corners(&self) -> [Vector; 8] {
         std::array::from_fn(|index| {
-            let side = |bit: usize, low: f32, high: f32| if index >> bit & 1 == 0 { low } else { high };
+            let side =
+                |bit: usize, low: f32, high: f32| if index >> bit & 1 == 0 { low } else { high };
             Vector::new(
                 side(0, self.low.x, self.high.x),
                 side(1, self.low.y, self.high.y),
@@ -105,12 +111,17 @@ impl Bounds {
 fn half_extents(shape: &GeomShape) -> Option<(Vector, Vector)> {
     match shape {
         GeomShape::Sphere { radius } => Some((Vector::ZERO, Vector::splat(*radius))),
-        GeomShape::Capsule { radius, half_length } => {
-            Some((Vector::ZERO, Vector::new(*radius, *radius, half_length + radius)))
-        }
-        GeomShape::Cylinder { radius, half_length } => {
-            Some((Vector::ZERO, Vector::new(*radius, *radius, *half_length)))
-        }
+        GeomShape::Capsule {
+            radius,
+            half_length,
+        } => Some((
+            Vector::ZERO,
+            Vector::new(*radius, *radius, half_length + radius),
+        )),
+        GeomShape::Cylinder {
+            radius,
+            half_length,
+        } => Some((Vector::ZERO, Vector::new(*radius, *radius, *half_length))),
         GeomShape::Box { half_extents } => Some((Vector::ZERO, Vector::from_array(*half_extents))),
         GeomShape::Plane => None,
         GeomShape::Mesh { vertices, .. } => {
@@ -164,15 +175,18 @@ impl Scene {
             }
             let body = body_entity(world.model(), geom.body, roles[geom.body.index()]);
             if !scene.bodies.iter().any(|known| known.id == geom.body) {
-                scene.bodies.push(SceneBody { id: geom.body, entity: body.clone(), sent: None });
+                scene.bodies.push(SceneBody {
+                    id: geom.body,
+                    entity: body.clone(),
+                    sent: None,
+                });
             }
             let name = match &geom.name {
                 Some(name) if taken.insert((geom.body.index(), name.clone())) => name.clone(),
                 Some(name) => format!("{name}_{index}"),
                 None => format!("geom_{index}"),
             };
-            let batches =
-                shape_batches(&geom.shape, &geom.local_pose, geom.rgba, bounds);
+            let batches = shape_batches(&geom.shape, &geom.local_pose, geom.rgba, bounds);
             recording.log_serialized_batches(join(&body, &name), true, batches)?;
         }
         Ok(scene)
@@ -200,10 +214,16 @@ impl Role {
             }
             index
         };
-        let joint_roots: Vec<_> =
-            model.joints().iter().map(|joint| root(joint.body.index())).collect();
-        let driven: BTreeSet<_> =
-            model.actuators().iter().map(|actuator| joint_roots[actuator.joint.index()]).collect();
+        let joint_roots: Vec<_> = model
+            .joints()
+            .iter()
+            .map(|joint| root(joint.body.index()))
+            .collect();
+        let driven: BTreeSet<_> = model
+            .actuators()
+            .iter()
+            .map(|actuator| joint_roots[actuator.joint.index()])
+            .collect();
         let moving: BTreeSet<_> = joint_roots.iter().copied().collect();
         (0..bodies.len())
             .map(|index| match root(index) {
@@ -226,7 +246,11 @@ fn body_entity(model: &Model, body: BodyId, role: Role) -> EntityPath {
         }),
     ]);
     let index = body.index();
-    match model.bodies().get(index).and_then(|body| body.name.as_deref()) {
+    match model
+        .bodies()
+        .get(index)
+        .and_then(|body| body.name.as_deref())
+    {
         _ if index == 0 => group,
         Some(name) => join(&group, name),
         None => join(&group, &format!("body_{index}")),
@@ -271,7 +295,10 @@ pub(crate) fn shape_batches(
             .with_colors([color])
             .with_fill_mode(fill)
             .as_serialized_batches(),
-        GeomShape::Capsule { radius, half_length } => {
+        GeomShape::Capsule {
+            radius,
+            half_length,
+        } => {
             // The viewer's capsule starts at its origin, ours is centred on it.
             let start = *pose * Vector::new(0.0, 0.0, -half_length);
             Capsules3D::from_lengths_and_radii([2.0 * half_length], [*radius])
@@ -281,14 +308,15 @@ pub(crate) fn shape_batches(
                 .with_fill_mode(fill)
                 .as_serialized_batches()
         }
-        GeomShape::Cylinder { radius, half_length } => {
-            Cylinders3D::from_lengths_and_radii([2.0 * half_length], [*radius])
-                .with_centers([pose.translation.to_array()])
-                .with_quaternions([quaternion(pose)])
-                .with_colors([color])
-                .with_fill_mode(fill)
-                .as_serialized_batches()
-        }
+        GeomShape::Cylinder {
+            radius,
+            half_length,
+        } => Cylinders3D::from_lengths_and_radii([2.0 * half_length], [*radius])
+            .with_centers([pose.translation.to_array()])
+            .with_quaternions([quaternion(pose)])
+            .with_colors([color])
+            .with_fill_mode(fill)
+            .as_serialized_batches(),
         GeomShape::Box { half_extents } => boxes(pose, *half_extents),
         GeomShape::Plane => {
             let half = bounds.size().truncate().max_element() * 0.5 * PLANE_MARGIN;
@@ -298,7 +326,10 @@ pub(crate) fn shape_batches(
             sheet.translation.y += bounds.centre().y - pose.translation.y;
             boxes(&sheet, [half, half, PLANE_HALF_THICKNESS_M])
         }
-        GeomShape::Mesh { vertices, triangles } => {
+        GeomShape::Mesh {
+            vertices,
+            triangles,
+        } => {
             let mut batches = faceted_mesh(vertices, triangles, color).as_serialized_batches();
             batches.extend(
                 InstancePoses3D::new()
@@ -316,11 +347,14 @@ fn faceted_mesh(vertices: &[[f32; 3]], triangles: &[[u32; 3]], color: Color) -> 
     let mut positions = Vec::with_capacity(triangles.len() * 3);
     let mut normals = Vec::with_capacity(triangles.len() * 3);
     for triangle in triangles {
-        let corners = triangle.map(|index| vertices.get(index as usize).copied().unwrap_or_default());
+        let corners =
+            triangle.map(|index| vertices.get(index as usize).copied().unwrap_or_default());
         let [a, b, c] = corners.map(Vector::from_array);
         let normal = (b - a).cross(c - a).normalize_or_zero();
         positions.extend(corners);
         normals.extend([normal.to_array(); 3]);
     }
-    Mesh3D::new(positions).with_vertex_normals(normals).with_albedo_factor(color.0)
+    Mesh3D::new(positions)
+        .with_vertex_normals(normals)
+        .with_albedo_factor(color.0)
 }

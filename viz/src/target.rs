@@ -44,7 +44,9 @@ impl Sink {
         Ok(match target {
             RecordingTarget::File(path) => Self::File(FileSink::create(path)?),
             RecordingTarget::Web(options) => Self::Web(WebServer::start(&options)?),
-            RecordingTarget::Memory => Self::Memory(encoder(Vec::new()).map_err(encode_error)?),
+            RecordingTarget::Memory => {
+                Self::Memory(encoder(Vec::new()).map_err(|error| encode_error(&error))?)
+            }
         })
     }
 
@@ -52,12 +54,16 @@ impl Sink {
         match self {
             Self::File(file) => file.append(&messages),
             Self::Web(server) => {
-                messages.into_iter().for_each(|message| server.send(message));
+                for message in messages {
+                    server.send(message);
+                }
                 Ok(())
             }
             Self::Memory(encoder) => {
                 for message in &messages {
-                    encoder.append(message).map_err(encode_error)?;
+                    encoder
+                        .append(message)
+                        .map_err(|error| encode_error(&error))?;
                 }
                 Ok(())
             }
@@ -69,8 +75,8 @@ impl Sink {
             Self::File(file) => Recorded::File(file.finish()?),
             Self::Web(server) => Recorded::Web(server),
             Self::Memory(mut encoder) => {
-                encoder.finish().map_err(encode_error)?;
-                Recorded::Memory(encoder.into_inner().map_err(encode_error)?)
+                encoder.finish().map_err(|error| encode_error(&error))?;
+                Recorded::Memory(encoder.into_inner().map_err(|error| encode_error(&error))?)
             }
         })
     }
@@ -93,15 +99,26 @@ impl FileSink {
         } else {
             File::create(&temporary)
         };
-        let file = file.map_err(|source| VizError::Write { path: path.clone(), source })?;
+        let file = file.map_err(|source| VizError::Write {
+            path: path.clone(),
+            source,
+        })?;
         let encoder = encoder(BufWriter::new(file)).map_err(|error| write_error(&path, error))?;
-        Ok(Self { path, temporary, encoder: Some(encoder) })
+        Ok(Self {
+            path,
+            temporary,
+            encoder: Some(encoder),
+        })
     }
 
     fn append(&mut self, messages: &[LogMsg]) -> Result<(), VizError> {
-        let Some(encoder) = &mut self.encoder else { return Ok(()) };
+        let Some(encoder) = &mut self.encoder else {
+            return Ok(());
+        };
         for message in messages {
-            encoder.append(message).map_err(|error| write_error(&self.path, error))?;
+            encoder
+                .append(message)
+                .map_err(|error| write_error(&self.path, error))?;
         }
         Ok(())
     }
@@ -114,7 +131,10 @@ impl FileSink {
                 .flush()
                 .and_then(|()| buffer.get_ref().sync_all())
                 .and_then(|()| std::fs::rename(&self.temporary, &self.path))
-                .map_err(|source| VizError::Write { path: self.path.clone(), source })?;
+                .map_err(|source| VizError::Write {
+                    path: self.path.clone(),
+                    source,
+                })?;
         }
         Ok(self.path.clone())
     }
@@ -129,11 +149,17 @@ impl Drop for FileSink {
 }
 
 fn encoder<W: Write>(write: W) -> Result<Encoder<W>, EncodeError> {
-    Encoder::new_eager(CrateVersion::LOCAL, EncodingOptions::PROTOBUF_COMPRESSED, write)
+    Encoder::new_eager(
+        CrateVersion::LOCAL,
+        EncodingOptions::PROTOBUF_COMPRESSED,
+        write,
+    )
 }
 
-fn encode_error(error: EncodeError) -> VizError {
-    VizError::Encode { reason: error.to_string() }
+fn encode_error(error: &EncodeError) -> VizError {
+    VizError::Encode {
+        reason: error.to_string(),
+    }
 }
 
 fn write_error(path: &Utf8Path, error: EncodeError) -> VizError {
@@ -141,5 +167,8 @@ fn write_error(path: &Utf8Path, error: EncodeError) -> VizError {
         EncodeError::Write(source) => source,
         other => std::io::Error::other(other.to_string()),
     };
-    VizError::Write { path: path.to_owned(), source }
+    VizError::Write {
+        path: path.to_owned(),
+        source,
+    }
 }

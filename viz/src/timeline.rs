@@ -67,13 +67,18 @@ impl SeriesBuffer {
                 values.push(value);
             }
             None => {
-                self.series.insert(entity.to_owned(), (vec![step], vec![value]));
+                self.series
+                    .insert(entity.to_owned(), (vec![step], vec![value]));
             }
         }
     }
 
     /// Sends and forgets the numbers; keeps the entities.
-    pub(crate) fn send(&mut self, recording: &RecordingStream, clock: Clock) -> Result<(), VizError> {
+    pub(crate) fn send(
+        &mut self,
+        recording: &RecordingStream,
+        clock: Clock,
+    ) -> Result<(), VizError> {
         for (entity, (steps, values)) in &mut self.series {
             let columns = Scalars::new(values.drain(..)).columns_of_unit_batches()?;
             send_rows(recording, entity.as_str(), clock.columns(steps), columns)?;

@@ -22,13 +22,20 @@ const UNGROUPED: &str = "training";
 ///
 /// # Errors
 /// [`VizError::Open`], [`VizError::Metrics`] with the line, and failures of the target.
-pub fn record_training(metrics_csv: &Utf8Path, target: RecordingTarget) -> Result<Recorded, VizError> {
-    let text = std::fs::read_to_string(metrics_csv)
-        .map_err(|source| VizError::Open { path: metrics_csv.to_owned(), source })?;
+pub fn record_training(
+    metrics_csv: &Utf8Path,
+    target: RecordingTarget,
+) -> Result<Recorded, VizError> {
+    let text = std::fs::read_to_string(metrics_csv).map_err(|source| VizError::Open {
+        path: metrics_csv.to_owned(),
+        source,
+    })?;
     let curves = parse(metrics_csv, &text)?;
     let mut sink = Sink::open(target)?;
-    let (recording, storage) =
-        RecordingStreamBuilder::new(APPLICATION).recording_name("training").enabled(true).memory()?;
+    let (recording, storage) = RecordingStreamBuilder::new(APPLICATION)
+        .recording_name("training")
+        .enabled(true)
+        .memory()?;
 
     let mut groups = BTreeSet::new();
     let mut lines_in_group: BTreeMap<&str, usize> = BTreeMap::new();
@@ -39,7 +46,10 @@ pub fn record_training(metrics_csv: &Utf8Path, target: RecordingTarget) -> Resul
         let line = lines_in_group.entry(group).or_default();
         style_series(&recording, &entity, metric, palette::category(*line), 1.8)?;
         *line += 1;
-        let times = vec![TimeColumn::new_sequence(TRAINING_STEP, curve.iter().map(|point| point.0))];
+        let times = vec![TimeColumn::new_sequence(
+            TRAINING_STEP,
+            curve.iter().map(|point| point.0),
+        )];
         let columns = Scalars::new(curve.iter().map(|point| point.1)).columns_of_unit_batches()?;
         send_rows(&recording, entity, times, columns)?;
     }
@@ -57,10 +67,18 @@ pub fn record_training(metrics_csv: &Utf8Path, target: RecordingTarget) -> Resul
 type Curves = BTreeMap<String, Vec<(i64, f64)>>;
 
 fn parse(path: &Utf8Path, text: &str) -> Result<Curves, VizError> {
-    let error = |line: usize, reason: String| VizError::Metrics { path: path.to_owned(), line, reason };
-    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let (_, header) =
-        lines.next().ok_or_else(|| error(1, "no header: expected `step` and metric names".to_owned()))?;
+    let error = |line: usize, reason: String| VizError::Metrics {
+        path: path.to_owned(),
+        line,
+        reason,
+    };
+    let mut lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
+    let (_, header) = lines
+        .next()
+        .ok_or_else(|| error(1, "no header: expected `step` and metric names".to_owned()))?;
     let names: Vec<_> = header.split(',').map(str::trim).collect();
     let step_column = names
         .iter()
@@ -74,16 +92,25 @@ fn parse(path: &Utf8Path, text: &str) -> Result<Curves, VizError> {
             return Err(error(index + 1, reason));
         }
         let step = cells[step_column].parse::<i64>().map_err(|_| {
-            error(index + 1, format!("step `{}` is not a whole number", cells[step_column]))
+            error(
+                index + 1,
+                format!("step `{}` is not a whole number", cells[step_column]),
+            )
         })?;
         for (column, (name, cell)) in names.iter().zip(&cells).enumerate() {
             if column == step_column || cell.is_empty() {
                 continue;
             }
             let value = cell.parse::<f64>().map_err(|_| {
-                error(index + 1, format!("`{name}` is `{cell}`, expected a number"))
+                error(
+                    index + 1,
+                    format!("`{name}` is `{cell}`, expected a number"),
+                )
             })?;
-            curves.entry((*name).to_owned()).or_default().push((step, value));
+            curves
+                .entry((*name).to_owned())
+                .or_default()
+                .push((step, value));
         }
     }
     Ok(curves)
@@ -101,7 +128,10 @@ mod tests {
         assert_eq!(curves["evaluation/success"], [(2, 0.25)]);
 
         let error = parse(path, "step,loss\n1,x\n").unwrap_err().to_string();
-        assert_eq!(error, "`loss` is `x`, expected a number\nin run/metrics.csv, line 2");
+        assert_eq!(
+            error,
+            "`loss` is `x`, expected a number\nin run/metrics.csv, line 2"
+        );
         let error = parse(path, "loss\n1\n").unwrap_err().to_string();
         assert!(error.contains("no column `step`"), "{error}");
         let error = parse(path, "step,loss\n1\n").unwrap_err().to_string();

@@ -21,13 +21,23 @@ pub fn open_viewer(path: &Utf8Path) -> Result<Child, VizError> {
 }
 
 fn open_with(program: OsString, path: &Utf8Path) -> Result<Child, VizError> {
-    std::fs::metadata(path).map_err(|source| VizError::Open { path: path.to_owned(), source })?;
-    Command::new(&program).arg(path).stdin(Stdio::null()).spawn().map_err(|source| {
-        match source.kind() {
-            ErrorKind::NotFound => VizError::NoViewer { version: VIEWER_VERSION },
-            _ => VizError::Viewer { path: program.into(), source },
-        }
-    })
+    std::fs::metadata(path).map_err(|source| VizError::Open {
+        path: path.to_owned(),
+        source,
+    })?;
+    Command::new(&program)
+        .arg(path)
+        .stdin(Stdio::null())
+        .spawn()
+        .map_err(|source| match source.kind() {
+            ErrorKind::NotFound => VizError::NoViewer {
+                version: VIEWER_VERSION,
+            },
+            _ => VizError::Viewer {
+                path: program.into(),
+                source,
+            },
+        })
 }
 
 #[cfg(test)]
@@ -41,7 +51,10 @@ mod tests {
         std::fs::write(&path, b"").unwrap();
         let program = directory.path().join("no-such-viewer").into_os_string();
         let error = open_with(program, &path).unwrap_err();
-        assert!(error.to_string().contains("pip install rerun-sdk==0.36.3"), "{error}");
+        assert!(
+            error.to_string().contains("pip install rerun-sdk==0.36.3"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use rerun::{MemoryLimit, PlaybackBehavior, ServerOptions};
 use crate::{VizError, inspect};
 
 /// How long [`WebServer::serve_file`] waits for the server to take the whole recording.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
+const FLUSH_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Where the web viewer listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,14 +64,22 @@ impl WebServer {
             IpAddr::V4(address) => address.to_string(),
             IpAddr::V6(address) => format!("[{address}]"),
         };
-        let origins = if options.bind.is_loopback() { Vec::new() } else { vec!["*".to_owned()] };
+        let origins = if options.bind.is_loopback() {
+            Vec::new()
+        } else {
+            vec!["*".to_owned()]
+        };
         let server_options = ServerOptions {
             playback_behavior: PlaybackBehavior::OldestFirst,
             memory_limit: MemoryLimit::from_bytes(options.memory_bytes),
             cors_allowed_origins: origins,
         };
         let bind = SocketAddr::new(options.bind, 0).ip().to_string();
-        let grpc_bind = if options.bind.is_ipv6() { format!("[{bind}]") } else { bind.clone() };
+        let grpc_bind = if options.bind.is_ipv6() {
+            format!("[{bind}]")
+        } else {
+            bind.clone()
+        };
         let grpc = GrpcServerSink::new(&grpc_bind, grpc_port, server_options)
             .map_err(|error| serve_error(options.bind, grpc_port, &error))?;
 
@@ -86,7 +94,11 @@ impl WebServer {
         .host_web_viewer()
         .map_err(|error| serve_error(options.bind, options.web_port, &error))?;
         let url = format!("{}/?url={}", page.server_url(), source.replace('+', "%2B"));
-        Ok(Self { url, grpc, _page: Box::new(page) })
+        Ok(Self {
+            url,
+            grpc,
+            _page: Box::new(page),
+        })
     }
 
     /// Starts a viewer that shows a recording.
@@ -99,10 +111,13 @@ impl WebServer {
         for message in messages {
             server.send(message);
         }
-        server.grpc.flush_blocking(FLUSH_TIMEOUT).map_err(|error| VizError::Serve {
-            address: server.url.clone(),
-            reason: error.to_string(),
-        })?;
+        server
+            .grpc
+            .flush_blocking(FLUSH_TIMEOUT)
+            .map_err(|error| VizError::Serve {
+                address: server.url.clone(),
+                reason: error.to_string(),
+            })?;
         Ok(server)
     }
 
@@ -118,7 +133,10 @@ impl WebServer {
 
 impl std::fmt::Debug for WebServer {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("WebServer").field("url", &self.url).finish_non_exhaustive()
+        formatter
+            .debug_struct("WebServer")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
     }
 }
 

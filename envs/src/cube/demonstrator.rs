@@ -5,7 +5,8 @@ use telic_seed::{Rng, Seed};
 
 use super::oracle::{Markov, Oracle, Plan, Target, View};
 use super::targets::{play_target, task_target};
-use super::{CubeEnv, TOLERANCE, Variant, cube_offset, distance, observed_cube, observed_cube_yaw};
+use super::variants::Variant;
+use super::{CubeEnv, TOLERANCE, cube_offset, distance, observed_cube, observed_cube_yaw};
 use crate::arm::{ACTION_DIM, scaled_position};
 use crate::{Demonstrator, EnvError, GoalEnv, ResetOptions, Start, Step};
 
@@ -52,33 +53,34 @@ pub(super) struct Tally {
 
 impl Expert {
     pub(super) fn new(variant: &'static Variant, kind: Kind, noise: f32) -> Result<Self, EnvError> {
-        Self::with_env(CubeEnv::new(variant)?, kind, noise)
+        Ok(Self::with_env(CubeEnv::new(variant)?, kind, noise))
     }
 
-    pub(super) fn with_env(env: CubeEnv, kind: Kind, noise: f32) -> Result<Self, EnvError> {
+    pub(super) fn with_env(env: CubeEnv, kind: Kind, noise: f32) -> Self {
         let mut rng = Seed::new(0).rng();
-        Ok(Self {
+        Self {
             env,
             kind,
             noise: f64::from(noise),
             sigma: 0.0,
             p_stack: 0.0,
             oracle: Oracle::Markov(Markov::new(0.0, &mut rng)),
-            target: Target { cube: 0, position: [0.0; 3], yaw: 0.0 },
+            target: Target {
+                cube: 0,
+                position: [0.0; 3],
+                yaw: 0.0,
+            },
             rng,
             solving: false,
             finished: true,
             tally: Tally::default(),
-        })
+        }
     }
 
-    #[cfg(test)]
-    pub(super) fn target(&self) -> Target { self.target }
-    #[cfg(test)]
-    pub(super) fn cubes_len(&self) -> usize { self.env.cubes.len() }
-
     fn cubes(&self) -> Vec<[f64; 3]> {
-        (0..self.env.cubes.len()).map(|cube| observed_cube(self.env.observation(), cube)).collect()
+        (0..self.env.cubes.len())
+            .map(|cube| observed_cube(self.env.observation(), cube))
+            .collect()
     }
 
     fn view(&self) -> View {
@@ -97,8 +99,9 @@ impl Expert {
     fn retarget(&mut self) -> Result<(), EnvError> {
         let cubes = self.cubes();
         if self.solving {
-            let goals: Vec<[f64; 3]> =
-                (0..cubes.len()).map(|cube| observed_cube(self.env.goal_observation(), cube)).collect();
+            let goals: Vec<[f64; 3]> = (0..cubes.len())
+                .map(|cube| observed_cube(self.env.goal_observation(), cube))
+                .collect();
             if let Some(target) = task_target(&cubes, &goals, &mut self.rng) {
                 self.target = target;
             }

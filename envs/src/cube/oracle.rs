@@ -113,7 +113,11 @@ pub(super) struct Markov {
 impl Markov {
     /// An oracle whose noise level was drawn by [`Markov::noise_level`].
     pub(super) fn new(sigma: f64, rng: &mut Rng) -> Self {
-        Self { rest: TabletopArm::random_tool_pose(&ARM_START, rng), sigma, steps: 0 }
+        Self {
+            rest: TabletopArm::random_tool_pose(&ARM_START, rng),
+            sigma,
+            steps: 0,
+        }
     }
 
     /// Noise level of an episode.
@@ -205,15 +209,20 @@ impl Plan {
     /// Plans from the present state.
     pub(super) fn new(view: &View, target: &Target, noise: f64, rng: &mut Rng) -> Self {
         let start = view.tool;
-        let raised = |[x, y, z]: [f64; 3], rng: &mut Rng| [x, y, z + 0.1 + rng.random_range(0.0..0.1)];
-        let frame = |position, yaw, closed| Sample { position, yaw, closed };
+        let raised =
+            |[x, y, z]: [f64; 3], rng: &mut Rng| [x, y, z + 0.1 + rng.random_range(0.0..0.1)];
+        let frame = |position, yaw, closed| Sample {
+            position,
+            yaw,
+            closed,
+        };
         let pick_yaw = start.yaw + grasp_turn(view.cube_yaw, start.yaw, view.wrist);
         let place_yaw = pick_yaw + quarter_turn(target.yaw, view.cube_yaw);
         let above_cube = raised(view.cube, rng);
         let above_target = raised(target.position, rng);
         let clearance = [
-            (above_cube[0] + above_target[0]) / 2.0 + rng.random_range(-0.1..0.1),
-            (above_cube[1] + above_target[1]) / 2.0 + rng.random_range(-0.1..0.1),
+            f64::midpoint(above_cube[0], above_target[0]) + rng.random_range(-0.1..0.1),
+            f64::midpoint(above_cube[1], above_target[1]) + rng.random_range(-0.1..0.1),
             start.position[2] + rng.random_range(0.0..0.2),
         ];
         let rest = TabletopArm::random_tool_pose(&ARM_START, rng);
@@ -225,7 +234,10 @@ impl Plan {
             (1.0, frame(view.cube, pick_yaw, 0.0)),
             (1.4, frame(view.cube, pick_yaw, 1.0)),
             (1.8, frame(above_cube, pick_yaw, 1.0)),
-            (2.2, frame(clearance, (pick_yaw + place_yaw) / 2.0, 1.0)),
+            (
+                2.2,
+                frame(clearance, f64::midpoint(pick_yaw, place_yaw), 1.0),
+            ),
             (2.6, frame(above_target, place_yaw, 1.0)),
             (3.2, frame(target.position, place_yaw, 1.0)),
             (3.6, frame(target.position, place_yaw, 0.0)),
@@ -237,8 +249,9 @@ impl Plan {
         }
         let end = frames[frames.len() - 1].0;
         let count = libm::ceil(end / PLAN_STEP) as usize;
-        let mut samples: Vec<Sample> =
-            (0..count).map(|index| interpolate(&frames, index as f64 * PLAN_STEP)).collect();
+        let mut samples: Vec<Sample> = (0..count)
+            .map(|index| interpolate(&frames, index as f64 * PLAN_STEP))
+            .collect();
         perturb(&mut samples, noise, rng);
         Self { samples, next: 0 }
     }
@@ -248,14 +261,24 @@ impl Plan {
         self.next += 1;
         let tool = &view.tool;
         let [x, y, z] = std::array::from_fn(|axis| sample.position[axis] - tool.position[axis]);
-        let errors = [x, y, z, wrapped(sample.yaw - tool.yaw), sample.closed - view.opening];
+        let errors = [
+            x,
+            y,
+            z,
+            wrapped(sample.yaw - tool.yaw),
+            sample.closed - view.opening,
+        ];
         std::array::from_fn(|index| errors[index] / ACTION_SCALE[index])
     }
 }
 
 /// The plan at a time between its first and last key frame.
 fn interpolate(frames: &[(f64, Sample)], time: f64) -> Sample {
-    let after = frames.iter().position(|(t, _)| *t > time).unwrap_or(frames.len() - 1).max(1);
+    let after = frames
+        .iter()
+        .position(|(t, _)| *t > time)
+        .unwrap_or(frames.len() - 1)
+        .max(1);
     let ((t0, a), (t1, b)) = (frames[after - 1], frames[after]);
     let weight = ((time - t0) / (t1 - t0)).clamp(0.0, 1.0);
     let mix = |a: f64, b: f64| a + weight * (b - a);
@@ -291,10 +314,11 @@ fn perturb(samples: &mut [Sample], noise: f64, rng: &mut Rng) {
                 })
                 .sum()
         });
-        for axis in 0..3 {
-            sample.position[axis] += smooth[axis];
+        let [x, y, z, yaw, closed] = smooth;
+        for (position, noise) in sample.position.iter_mut().zip([x, y, z]) {
+            *position += noise;
         }
-        sample.yaw += smooth[3];
-        sample.closed += smooth[4];
+        sample.yaw += yaw;
+        sample.closed += closed;
     }
 }

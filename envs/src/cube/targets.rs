@@ -24,12 +24,19 @@ fn is_free(cubes: &[[f64; 3]], cube: usize) -> bool {
 
 /// Everything but one entry.
 fn without(cubes: &[[f64; 3]], cube: usize) -> Vec<[f64; 3]> {
-    cubes.iter().enumerate().filter(|(other, _)| *other != cube).map(|(_, position)| *position).collect()
+    cubes
+        .iter()
+        .enumerate()
+        .filter(|(other, _)| *other != cube)
+        .map(|(_, position)| *position)
+        .collect()
 }
 
 /// A target for play: a random free cube onto another free cube with probability `p_stack`, else to a random place.
 pub(super) fn play_target(cubes: &[[f64; 3]], p_stack: f64, rng: &mut Rng) -> Target {
-    let free: Vec<usize> = (0..cubes.len()).filter(|&cube| is_free(cubes, cube)).collect();
+    let free: Vec<usize> = (0..cubes.len())
+        .filter(|&cube| is_free(cubes, cube))
+        .collect();
     let cube = free[rng.random_range(0..free.len())];
     let stack = rng.random::<f64>() < p_stack;
     let bases: Vec<usize> = free.into_iter().filter(|&other| other != cube).collect();
@@ -39,14 +46,19 @@ pub(super) fn play_target(cubes: &[[f64; 3]], p_stack: f64, rng: &mut Rng) -> Ta
     } else {
         free_place(&without(cubes, cube), rng)
     };
-    Target { cube, position, yaw: rng.random_range(0.0..TAU) }
+    Target {
+        cube,
+        position,
+        yaw: rng.random_range(0.0..TAU),
+    }
 }
 
 /// The next target on the way from `cubes` to `goals`: a cube whose place is free and supported, lowest place first;
 /// where every place is taken, as in a swap, a cube that is in the way goes to a free place. `None` when all is done.
 pub(super) fn task_target(cubes: &[[f64; 3]], goals: &[[f64; 3]], rng: &mut Rng) -> Option<Target> {
-    let mut misplaced: Vec<usize> =
-        (0..cubes.len()).filter(|&cube| distance(&cubes[cube], &goals[cube]) > PLACED).collect();
+    let mut misplaced: Vec<usize> = (0..cubes.len())
+        .filter(|&cube| distance(&cubes[cube], &goals[cube]) > PLACED)
+        .collect();
     misplaced.sort_by(|&a, &b| goals[a][2].total_cmp(&goals[b][2]));
     let blockers = |cube: usize| {
         (0..cubes.len()).filter(move |&other| {
@@ -63,9 +75,14 @@ pub(super) fn task_target(cubes: &[[f64; 3]], goals: &[[f64; 3]], rng: &mut Rng)
                     && (goals[cube][2] - cubes[other][2] - 2.0 * HALF_EXTENT).abs() < HALF_EXTENT
             })
     };
-    let ready = |cube: usize| is_free(cubes, cube) && blockers(cube).next().is_none() && supported(cube);
+    let ready =
+        |cube: usize| is_free(cubes, cube) && blockers(cube).next().is_none() && supported(cube);
     if let Some(&cube) = misplaced.iter().find(|&&cube| ready(cube)) {
-        return Some(Target { cube, position: goals[cube], yaw: 0.0 });
+        return Some(Target {
+            cube,
+            position: goals[cube],
+            yaw: 0.0,
+        });
     }
     // Nothing can go straight to its place: make room.
     let cube = misplaced
@@ -76,7 +93,11 @@ pub(super) fn task_target(cubes: &[[f64; 3]], goals: &[[f64; 3]], rng: &mut Rng)
         .next()?;
     let mut taken = without(cubes, cube);
     taken.extend_from_slice(goals);
-    Some(Target { cube, position: free_place(&taken, rng), yaw: 0.0 })
+    Some(Target {
+        cube,
+        position: free_place(&taken, rng),
+        yaw: 0.0,
+    })
 }
 
 /// The highest cube in the column of `cube`.
@@ -106,7 +127,9 @@ mod tests {
     fn play_stacks_as_often_as_asked() {
         let cubes = [[0.4, 0.0, 0.02], [0.5, 0.2, 0.02]];
         let mut rng = Seed::new(2).rng();
-        let stacked = (0..1000).filter(|_| play_target(&cubes, 0.25, &mut rng).position[2] > 0.05).count();
+        let stacked = (0..1000)
+            .filter(|_| play_target(&cubes, 0.25, &mut rng).position[2] > 0.05)
+            .count();
         assert!((200..300).contains(&stacked), "{stacked} of 1000");
     }
 
@@ -129,7 +152,11 @@ mod tests {
         let mut now = cubes;
         let mut moves = 0;
         while let Some(target) = task_target(&now, &goals, &mut rng) {
-            assert!(without(&now, target.cube).iter().all(|other| planar_distance(other, &target.position) >= CLEARANCE));
+            assert!(
+                without(&now, target.cube)
+                    .iter()
+                    .all(|other| planar_distance(other, &target.position) >= CLEARANCE)
+            );
             now[target.cube] = target.position;
             moves += 1;
             assert!(moves <= 3);

@@ -6,7 +6,9 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
-use telic_datasets::{ClipBounds, FeatureView, Normalizer, WindowBatch, WindowConfig, WindowSampler};
+use telic_datasets::{
+    ClipBounds, FeatureView, Normalizer, WindowBatch, WindowConfig, WindowSampler,
+};
 use telic_seed::Rng;
 
 use super::config::BesoConfig;
@@ -51,7 +53,11 @@ pub struct BesoAgent<B: AutodiffBackend> {
 const LIVES: &str = "the networks are only away during an update";
 
 impl<B: AutodiffBackend> BesoAgent<B> {
-    pub(super) fn new(config: &BesoConfig, task: &TrainingTask, device: &B::Device) -> Result<Self, PolicyError> {
+    pub(super) fn new(
+        config: &BesoConfig,
+        task: &TrainingTask,
+        device: &B::Device,
+    ) -> Result<Self, PolicyError> {
         let DataPart { dataset, episodes } = &task.data;
         let data = DataSpec::of(dataset);
         let columns = config.observation_columns.as_deref();
@@ -59,8 +65,13 @@ impl<B: AutodiffBackend> BesoAgent<B> {
             .goal_columns
             .clone()
             .or_else(|| Some(data.goal_indices.clone()).filter(|indices| !indices.is_empty()));
-        let normalizer = dataset.fit_observations(config.observation_normalizer, episodes, columns)?;
-        let features = FeatureView { columns: config.observation_columns.clone(), goal_columns, normalizer };
+        let normalizer =
+            dataset.fit_observations(config.observation_normalizer, episodes, columns)?;
+        let features = FeatureView {
+            columns: config.observation_columns.clone(),
+            goal_columns,
+            normalizer,
+        };
         features.check(data.observation_dim)?;
         let actions = dataset.fit_actions(config.action_normalizer, episodes)?;
         let bounds = dataset.action_bounds(&actions, config.action_clip_factor, episodes)?;
@@ -78,7 +89,12 @@ impl<B: AutodiffBackend> BesoAgent<B> {
             actions,
             bounds,
             layout,
-            density: NoiseDensity::new(&config.noise, config.sigma_data, config.sigma_min, config.sigma_max),
+            density: NoiseDensity::new(
+                &config.noise,
+                config.sigma_data,
+                config.sigma_min,
+                config.sigma_max,
+            ),
             total_updates: task.steps,
             updates: 0,
             average: Some(network.valid()),
@@ -90,15 +106,29 @@ impl<B: AutodiffBackend> BesoAgent<B> {
     }
 
     fn draw(&self, batch: &WindowBatch, goal_mask: &GoalMaskConfig, rng: &mut Rng) -> Noised {
-        let preconditioning = Preconditioning { sigma_data: self.config.sigma_data };
-        Noised::draw(batch, self.layout, preconditioning, &self.density, self.config.history_training, goal_mask, rng)
+        let preconditioning = Preconditioning {
+            sigma_data: self.config.sigma_data,
+        };
+        Noised::draw(
+            batch,
+            self.layout,
+            preconditioning,
+            &self.density,
+            self.config.history_training,
+            goal_mask,
+            rng,
+        )
     }
 }
 
 impl<B: AutodiffBackend> Agent for BesoAgent<B> {
     type Batch = WindowBatch;
 
-    fn sampler(&self, data: &DataPart, batch_size: usize) -> Result<Box<dyn BatchSampler<WindowBatch>>, PolicyError> {
+    fn sampler(
+        &self,
+        data: &DataPart,
+        batch_size: usize,
+    ) -> Result<Box<dyn BatchSampler<WindowBatch>>, PolicyError> {
         let config = WindowConfig {
             window: self.config.window,
             goal_length: self.config.goal_length,
@@ -108,7 +138,10 @@ impl<B: AutodiffBackend> Agent for BesoAgent<B> {
         };
         let sampler = WindowSampler::over(data.dataset.clone(), &data.episodes, config)?
             .with_normalizers(self.features.normalizer.clone(), self.actions.clone())?;
-        Ok(Box::new(SizedSampler { sampler, batch_size }))
+        Ok(Box::new(SizedSampler {
+            sampler,
+            batch_size,
+        }))
     }
 
     fn update(&mut self, batch: &WindowBatch, rng: &mut Rng) -> Metrics {
@@ -118,11 +151,19 @@ impl<B: AutodiffBackend> Agent for BesoAgent<B> {
         let loss = noised.loss(&network, &self.device, Some(rng));
         let value = tensor_values(loss.clone().inner())[0];
         let gradients = GradientsParams::from_grads(loss.backward(), &network);
-        let lr = self.config.optimizer.lr * self.config.lr_schedule.factor(self.updates, self.total_updates);
+        let lr = self.config.optimizer.lr
+            * self
+                .config
+                .lr_schedule
+                .factor(self.updates, self.total_updates);
         let (network, gradient_norm) = self.adam.step(lr, network, gradients);
         self.updates += 1;
         let average = self.average.take().expect(LIVES);
-        self.average = Some(average_into(average, &network, self.config.ema.weight(self.updates)));
+        self.average = Some(average_into(
+            average,
+            &network,
+            self.config.ema.weight(self.updates),
+        ));
         self.network = Some(network);
         Metrics::new()
             .with("actor/loss", value)
@@ -133,7 +174,10 @@ impl<B: AutodiffBackend> Agent for BesoAgent<B> {
 
     fn evaluate(&mut self, batch: &WindowBatch, rng: &mut Rng) -> Metrics {
         let network = self.average.as_ref().expect(LIVES);
-        let no_mask = GoalMaskConfig { probability: 0.0, ..self.config.goal_mask };
+        let no_mask = GoalMaskConfig {
+            probability: 0.0,
+            ..self.config.goal_mask
+        };
         let noised = self.draw(batch, &no_mask, rng);
         let loss = tensor_values(noised.loss(network, &self.device, None))[0];
         let metrics = Metrics::new().with("actor/loss", loss);
@@ -145,11 +189,19 @@ impl<B: AutodiffBackend> Agent for BesoAgent<B> {
             context: window,
             goals: batch.goals.clone(),
             states: batch.observations.clone(),
-            history: windows.clone().flat_map(|w| w[..(window - 1) * dim].iter().map(|&a| f64::from(a))).collect(),
+            history: windows
+                .clone()
+                .flat_map(|w| w[..(window - 1) * dim].iter().map(|&a| f64::from(a)))
+                .collect(),
         };
         let settings = &self.config.sampler;
-        let sigmas = settings.schedule().sigmas(settings.steps).expect("the configuration was validated");
-        let mut streams: Vec<Rng> = (0..batch.size).map(|_| Rng::seed_from_u64(rng.random())).collect();
+        let sigmas = settings
+            .schedule()
+            .sigmas(settings.steps)
+            .expect("the configuration was validated");
+        let mut streams: Vec<Rng> = (0..batch.size)
+            .map(|_| Rng::seed_from_u64(rng.random()))
+            .collect();
         let mut rngs: Vec<&mut Rng> = streams.iter_mut().collect();
         let denoiser = Denoiser::new(network.clone(), self.config.sigma_data);
         let Ok(sampled) = denoiser.sample(settings, &sigmas, &conditions, &mut rngs, None) else {
@@ -158,7 +210,11 @@ impl<B: AutodiffBackend> Agent for BesoAgent<B> {
         let mut sampled: Vec<f32> = sampled.into_iter().map(|action| action as f32).collect();
         self.bounds.clip(&mut sampled);
         let recorded = windows.flat_map(|window| &window[window.len() - dim..]);
-        let squares = sampled.iter().zip(recorded).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
+        let squares = sampled
+            .iter()
+            .zip(recorded)
+            .map(|(a, b)| f64::from(a - b).powi(2))
+            .sum::<f64>();
         metrics.with("actor/action_error", squares / sampled.len() as f64)
     }
 
@@ -166,7 +222,10 @@ impl<B: AutodiffBackend> Agent for BesoAgent<B> {
         let mut weights = TensorMap::new();
         insert_module(&mut weights, NETWORK, self.average.as_ref().expect(LIVES));
         let mut settings = toml::Table::new();
-        settings.insert("sampler".into(), crate::config_table::to_table(&self.config.sampler).into());
+        settings.insert(
+            "sampler".into(),
+            crate::config_table::to_table(&self.config.sampler).into(),
+        );
         Model {
             data: self.data.clone(),
             features: self.features.clone(),
@@ -190,7 +249,8 @@ impl<B: AutodiffBackend> Agent for BesoAgent<B> {
         let network = load_module(state, NETWORK, self.network.clone().expect(LIVES))?;
         let average = load_module(state, "average", self.average.clone().expect(LIVES))?;
         let updates = state.get_u64("updates")?;
-        self.adam.load_state(&state.sub_map("adam"), &network, &self.device)?;
+        self.adam
+            .load_state(&state.sub_map("adam"), &network, &self.device)?;
         self.network = Some(network);
         self.average = Some(average);
         self.updates = updates;
@@ -230,7 +290,11 @@ impl Noised {
             let sigma = density.sample(rng);
             let scalings = preconditioning.scalings(sigma);
             // The position whose action is noised; beyond the window for all of them.
-            let only = if counted.is_some() { rng.random_range(0..window) } else { window };
+            let only = if counted.is_some() {
+                rng.random_range(0..window)
+            } else {
+                window
+            };
             let rows = &mut features[i * stride..(i + 1) * stride];
             let part = |values: &[f32], len: usize| values[i * len..(i + 1) * len].to_vec();
             let goal = part(&goals, layout.goal_length * layout.observation_dim);
@@ -243,7 +307,11 @@ impl Noised {
                 let mut inputs = Vec::with_capacity(dim);
                 for entry in first..first + dim {
                     let action = f64::from(batch.actions[entry]);
-                    let noise: f64 = if clean { 0.0 } else { StandardNormal.sample(rng) };
+                    let noise: f64 = if clean {
+                        0.0
+                    } else {
+                        StandardNormal.sample(rng)
+                    };
                     let (noisy, target) = preconditioning.noised(action, noise, sigma);
                     inputs.push((scalings.input * noisy) as f32);
                     targets[entry] = target as f32;
@@ -254,12 +322,21 @@ impl Noised {
                 layout.write_action(rows, step, inputs.into_iter());
             }
         }
-        Self { sequences: [batch.size, window], features, targets, counted }
+        Self {
+            sequences: [batch.size, window],
+            features,
+            targets,
+            counted,
+        }
     }
 
     /// The mean of T² over the targets that count.
     fn target_square(&self) -> f64 {
-        let weight = |i: usize| self.counted.as_ref().map_or(1.0, |counted| f64::from(counted[i]));
+        let weight = |i: usize| {
+            self.counted
+                .as_ref()
+                .map_or(1.0, |counted| f64::from(counted[i]))
+        };
         let sum = |f: &dyn Fn(usize) -> f64| (0..self.targets.len()).map(f).sum::<f64>();
         let squares = sum(&|i| weight(i) * f64::from(self.targets[i]).powi(2));
         squares / sum(&weight)
@@ -272,9 +349,16 @@ impl Noised {
         device: &B::Device,
         dropout: Option<&mut Rng>,
     ) -> Tensor<B, 1> {
-        let found = network.forward(network.embedding(), self.features, self.sequences, Outputs::Actions, dropout);
+        let found = network.forward(
+            network.embedding(),
+            self.features,
+            self.sequences,
+            Outputs::Actions,
+            dropout,
+        );
         let shape = found.dims();
-        let table = |values: Vec<f32>| Tensor::<B, 2>::from_data(TensorData::new(values, shape), device);
+        let table =
+            |values: Vec<f32>| Tensor::<B, 2>::from_data(TensorData::new(values, shape), device);
         let difference = found - table(self.targets);
         let squares = difference.clone() * difference;
         match self.counted {

@@ -80,9 +80,20 @@ impl Default for BesoConfig {
             noise: NoiseDensityConfig::default(),
             network: NetworkConfig::default(),
             goal_mask: GoalMaskConfig::default(),
-            optimizer: AdamConfig { lr: 1e-4, ..AdamConfig::default() },
-            lr_schedule: LrSchedule { kind: LrScheduleKind::Step, factor: 0.99, every: 100, ..LrSchedule::default() },
-            ema: EmaConfig { decay: 0.999, warm_up: true },
+            optimizer: AdamConfig {
+                lr: 1e-4,
+                ..AdamConfig::default()
+            },
+            lr_schedule: LrSchedule {
+                kind: LrScheduleKind::Step,
+                factor: 0.99,
+                every: 100,
+                ..LrSchedule::default()
+            },
+            ema: EmaConfig {
+                decay: 0.999,
+                warm_up: true,
+            },
             sampler: SamplerConfig::default(),
         }
     }
@@ -91,11 +102,21 @@ impl Default for BesoConfig {
 impl PolicyConfig for BesoConfig {
     fn validate(&self, problems: &mut Problems) {
         problems.check(self.window >= 1, "window", self.window, "at least 1");
-        problems.check(self.goal_length >= 1, "goal_length", self.goal_length, "at least 1");
+        problems.check(
+            self.goal_length >= 1,
+            "goal_length",
+            self.goal_length,
+            "at least 1",
+        );
         let clip = self.action_clip_factor;
         problems.check(clip > 0.0, "action_clip_factor", clip, "a positive number");
         let data = self.sigma_data;
-        problems.check(data > 0.0 && data.is_finite(), "sigma_data", data, "a positive number");
+        problems.check(
+            data > 0.0 && data.is_finite(),
+            "sigma_data",
+            data,
+            "a positive number",
+        );
         check_range(problems, self.sigma_min, self.sigma_max);
         problems.nested("noise", |problems| {
             let noise = &self.noise;
@@ -105,14 +126,21 @@ impl PolicyConfig for BesoConfig {
                 ("scale_below", noise.scale_below),
                 ("scale_above", noise.scale_above),
             ] {
-                problems.check(value > 0.0 && value.is_finite(), key, value, "a positive number");
+                problems.check(
+                    value > 0.0 && value.is_finite(),
+                    key,
+                    value,
+                    "a positive number",
+                );
             }
             problems.check(noise.levels >= 1, "levels", noise.levels, "at least 1");
         });
         problems.nested("network", |problems| self.network.validate(problems));
         problems.nested("goal_mask", |problems| self.goal_mask.validate(problems));
         problems.nested("optimizer", |problems| self.optimizer.validate(problems));
-        problems.nested("lr_schedule", |problems| self.lr_schedule.validate(problems));
+        problems.nested("lr_schedule", |problems| {
+            self.lr_schedule.validate(problems)
+        });
         problems.nested("ema", |problems| self.ema.validate(problems));
         problems.nested("sampler", |problems| self.sampler.validate(problems));
     }
@@ -121,7 +149,12 @@ impl PolicyConfig for BesoConfig {
 fn check_range(problems: &mut Problems, sigma_min: f64, sigma_max: f64) {
     problems.check(sigma_min > 0.0, "sigma_min", sigma_min, "a positive number");
     let holds = sigma_max >= sigma_min && sigma_max.is_finite();
-    problems.check(holds, "sigma_max", sigma_max, &format!("at least `sigma_min` ({sigma_min})"));
+    problems.check(
+        holds,
+        "sigma_max",
+        sigma_max,
+        &format!("at least `sigma_min` ({sigma_min})"),
+    );
 }
 
 /// Settings of inference.
@@ -168,17 +201,32 @@ impl Default for SamplerConfig {
 impl SamplerConfig {
     /// The schedule of noise levels.
     pub fn schedule(&self) -> Schedule {
-        Schedule { kind: self.schedule, rho: self.rho, sigma_min: self.sigma_min, sigma_max: self.sigma_max }
+        Schedule {
+            kind: self.schedule,
+            rho: self.rho,
+            sigma_min: self.sigma_min,
+            sigma_max: self.sigma_max,
+        }
     }
 
     /// Adds every value out of range.
     pub fn validate(&self, problems: &mut Problems) {
         const MOST_STEPS: usize = 1000;
         let before = problems.list().len();
-        problems.check((1..=MOST_STEPS).contains(&self.steps), "steps", self.steps, "a number in 1..=1000");
+        problems.check(
+            (1..=MOST_STEPS).contains(&self.steps),
+            "steps",
+            self.steps,
+            "a number in 1..=1000",
+        );
         check_range(problems, self.sigma_min, self.sigma_max);
         problems.check(self.rho > 0.0, "rho", self.rho, "a positive number");
-        problems.check(self.guidance.is_finite(), "guidance", self.guidance, "a finite number");
+        problems.check(
+            self.guidance.is_finite(),
+            "guidance",
+            self.guidance,
+            "a finite number",
+        );
         if problems.list().len() == before
             && let Err(error) = self.schedule().sigmas(self.steps)
         {
@@ -195,9 +243,19 @@ impl SamplerConfig {
             ] {
                 problems.check(value >= 0.0, key, value, "0 or a positive number");
             }
-            problems.check((1..=4).contains(&options.lms_order), "lms_order", options.lms_order, "a number in 1..=4");
+            problems.check(
+                (1..=4).contains(&options.lms_order),
+                "lms_order",
+                options.lms_order,
+                "a number in 1..=4",
+            );
             for (key, value) in [("rtol", options.rtol), ("atol", options.atol)] {
-                problems.check(value > 0.0 && value.is_finite(), key, value, "a positive number");
+                problems.check(
+                    value > 0.0 && value.is_finite(),
+                    key,
+                    value,
+                    "a positive number",
+                );
             }
         });
     }
@@ -210,7 +268,11 @@ mod tests {
     fn problems(config: &BesoConfig) -> Vec<String> {
         let mut problems = Problems::new();
         config.validate(&mut problems);
-        problems.list().iter().map(|problem| problem.key.clone()).collect()
+        problems
+            .list()
+            .iter()
+            .map(|problem| problem.key.clone())
+            .collect()
     }
 
     #[test]
@@ -225,14 +287,25 @@ mod tests {
 
     #[test]
     fn every_mistake_is_reported() {
-        let mut config = BesoConfig { window: 0, sigma_min: 2.0, ..Default::default() };
+        let mut config = BesoConfig {
+            window: 0,
+            sigma_min: 2.0,
+            ..Default::default()
+        };
         config.network.embed_dim = 50;
         config.sampler.steps = 0;
         config.sampler.options.rtol = -1.0;
         config.optimizer.beta_1 = 1.0;
         assert_eq!(
             problems(&config),
-            ["window", "sigma_max", "network.embed_dim", "optimizer.beta_1", "sampler.steps", "sampler.options.rtol"]
+            [
+                "window",
+                "sigma_max",
+                "network.embed_dim",
+                "optimizer.beta_1",
+                "sampler.steps",
+                "sampler.options.rtol"
+            ]
         );
         let mut config = BesoConfig::default();
         config.sampler.schedule = ScheduleKind::Iddpm;

@@ -42,7 +42,11 @@ pub(super) type Level = (f64, Vec<f64>);
 impl<B: Backend> Denoiser<B> {
     pub(super) fn new(network: ScoreTransformer<B>, sigma_data: f64) -> Self {
         let embedding = network.embedding();
-        Self { network, embedding, preconditioning: Preconditioning { sigma_data } }
+        Self {
+            network,
+            embedding,
+            preconditioning: Preconditioning { sigma_data },
+        }
     }
 
     /// Draws the newest action of every row, `[rows, action_dim]`, from noise of the row's own stream. `levels` collects the
@@ -69,7 +73,11 @@ impl<B: Backend> Denoiser<B> {
                 &no_goal
             };
             let states = context * layout.observation_dim;
-            layout.write_conditions(features, goal, &conditions.states[row * states..(row + 1) * states]);
+            layout.write_conditions(
+                features,
+                goal,
+                &conditions.states[row * states..(row + 1) * states],
+            );
         }
 
         // Every row first draws the noise of its own state, then that of its past actions.
@@ -106,7 +114,9 @@ impl<B: Backend> Denoiser<B> {
 
 /// The last `dim` entries of every row of `width`.
 fn newest(x: &[f64], width: usize, dim: usize) -> Vec<f64> {
-    x.chunks_exact(width).flat_map(|row| row[width - dim..].iter().copied()).collect()
+    x.chunks_exact(width)
+        .flat_map(|row| row[width - dim..].iter().copied())
+        .collect()
 }
 
 /// One run of a sampler over the rows.
@@ -131,7 +141,11 @@ impl<B: Backend> Process for Run<'_, '_, B> {
         let network = &self.denoiser.network;
         let layout = network.layout();
         let scalings = self.denoiser.preconditioning.scalings(sigma);
-        let (rows, context, dim) = (self.conditions.rows, self.conditions.context, layout.action_dim);
+        let (rows, context, dim) = (
+            self.conditions.rows,
+            self.conditions.context,
+            layout.action_dim,
+        );
         let stride = layout.tokens(context) * layout.features();
         let past = (context - 1) * dim;
         for (i, features) in self.features.chunks_exact_mut(stride).enumerate() {
@@ -145,7 +159,9 @@ impl<B: Backend> Process for Run<'_, '_, B> {
                     let value = match self.mode {
                         HistoryMode::Reference => state[entry],
                         _ if entry >= past => state[entry - past],
-                        HistoryMode::Renoise => history[entry] + sigma * self.history_noise[row * past + entry],
+                        HistoryMode::Renoise => {
+                            history[entry] + sigma * self.history_noise[row * past + entry]
+                        }
                         HistoryMode::Clamp => history[entry],
                     };
                     (scalings.input * value) as f32
@@ -153,10 +169,20 @@ impl<B: Backend> Process for Run<'_, '_, B> {
                 layout.write_action(features, step, entries.map(action));
             }
         }
-        let outputs = if self.mode == HistoryMode::Reference { Outputs::Actions } else { Outputs::Newest };
+        let outputs = if self.mode == HistoryMode::Reference {
+            Outputs::Actions
+        } else {
+            Outputs::Newest
+        };
         let sequences = [self.guidance.copies() * rows, context];
         let embedding = self.denoiser.embedding.clone();
-        let raw = tensor_values(network.forward(embedding, self.features.clone(), sequences, outputs, None));
+        let raw = tensor_values(network.forward(
+            embedding,
+            self.features.clone(),
+            sequences,
+            outputs,
+            None,
+        ));
         let precondition = |raw: &[f32], out: &mut [f64]| {
             for ((out, x), raw) in out.iter_mut().zip(x).zip(raw) {
                 *out = scalings.skip * x + scalings.out * f64::from(*raw);
@@ -172,13 +198,17 @@ impl<B: Backend> Process for Run<'_, '_, B> {
 
     fn noise(&mut self, out: &mut [f64]) {
         for (row, rng) in out.chunks_exact_mut(self.width).zip(self.rngs.iter_mut()) {
-            row.iter_mut().for_each(|entry| *entry = StandardNormal.sample(&mut **rng));
+            row.iter_mut()
+                .for_each(|entry| *entry = StandardNormal.sample(&mut **rng));
         }
     }
 
     fn observe(&mut self, sigma: f64, x: &[f64]) {
         if let Some(levels) = &mut self.levels {
-            levels.push((sigma, newest(x, self.width, self.denoiser.network.layout().action_dim)));
+            levels.push((
+                sigma,
+                newest(x, self.width, self.denoiser.network.layout().action_dim),
+            ));
         }
     }
 }

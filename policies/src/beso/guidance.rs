@@ -49,7 +49,10 @@ impl Guidance {
     /// `D_λ` in place of `denoised`, which holds `D(g)` unless this is [`Self::Unconditional`]; `unconditional` is `D(∅)`.
     pub fn combine(self, denoised: &mut [f64], unconditional: &[f64]) {
         if let Self::Both(lambda) = self {
-            denoised.iter_mut().zip(unconditional).for_each(|(d, zero)| *d = zero + lambda * (*d - zero));
+            denoised
+                .iter_mut()
+                .zip(unconditional)
+                .for_each(|(d, zero)| *d = zero + lambda * (*d - zero));
         }
     }
 }
@@ -80,7 +83,10 @@ pub struct GoalMaskConfig {
 impl Default for GoalMaskConfig {
     fn default() -> Self {
         // C-BESO is the better variant for reaching goals on both published tasks.
-        Self { kind: GoalMaskKind::Element, probability: 0.0 }
+        Self {
+            kind: GoalMaskKind::Element,
+            probability: 0.0,
+        }
     }
 }
 
@@ -92,7 +98,13 @@ impl GoalMaskConfig {
     }
 
     /// Masks the goals of a batch in place, `[batch, goal_length, observation_dim]`. Draws nothing for probability 0.
-    pub fn apply(&self, goals: &mut [f32], goal_length: usize, observation_dim: usize, rng: &mut Rng) {
+    pub fn apply(
+        &self,
+        goals: &mut [f32],
+        goal_length: usize,
+        observation_dim: usize,
+        rng: &mut Rng,
+    ) {
         if self.probability == 0.0 {
             return;
         }
@@ -118,10 +130,18 @@ mod tests {
     /// G11.
     #[test]
     fn guidance_extrapolates_between_two_denoisers() {
-        for (lambda, expected, evaluations) in [(0.0, 1.0, 1), (1.0, 2.0, 1), (1.5, 2.5, 2), (2.0, 3.0, 2)] {
+        for (lambda, expected, evaluations) in
+            [(0.0, 1.0, 1), (1.0, 2.0, 1), (1.5, 2.5, 2), (2.0, 3.0, 2)]
+        {
             let guidance = Guidance::new(lambda);
             let x = 0.37;
-            let stub = |copy: usize| if guidance.sees_goal(copy) { x + 2.0 } else { x + 1.0 };
+            let stub = |copy: usize| {
+                if guidance.sees_goal(copy) {
+                    x + 2.0
+                } else {
+                    x + 1.0
+                }
+            };
             let copies: Vec<f64> = (0..guidance.copies()).map(stub).collect();
             assert_eq!(copies.len(), evaluations);
             let mut denoised = [copies[0]];
@@ -136,9 +156,16 @@ mod tests {
     #[test]
     fn masks_hide_elements_frames_or_whole_goals() {
         let (batch, length, dim) = (2000, 2, 5);
-        for (kind, together) in [(GoalMaskKind::Element, 1), (GoalMaskKind::Token, 5), (GoalMaskKind::Sample, 10)] {
+        for (kind, together) in [
+            (GoalMaskKind::Element, 1),
+            (GoalMaskKind::Token, 5),
+            (GoalMaskKind::Sample, 10),
+        ] {
             let mut goals = vec![1.0_f32; batch * length * dim];
-            let mask = GoalMaskConfig { kind, probability: 0.3 };
+            let mask = GoalMaskConfig {
+                kind,
+                probability: 0.3,
+            };
             mask.apply(&mut goals, length, dim, &mut Seed::new(4).rng());
             for part in goals.chunks(together) {
                 assert!(part.iter().all(|x| *x == part[0]), "{kind:?}");
@@ -150,6 +177,10 @@ mod tests {
         let mut rng = Seed::new(1).rng();
         GoalMaskConfig::default().apply(&mut goals, 2, 5, &mut rng);
         assert_eq!(goals, [1.0; 10]);
-        assert_eq!(rng, Seed::new(1).rng(), "nothing is drawn for probability 0");
+        assert_eq!(
+            rng,
+            Seed::new(1).rng(),
+            "nothing is drawn for probability 0"
+        );
     }
 }

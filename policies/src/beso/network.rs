@@ -74,7 +74,8 @@ impl NetworkConfig {
     pub fn validate(&self, problems: &mut Problems) {
         problems.check(self.layers >= 1, "layers", self.layers, "at least 1");
         problems.check(self.heads >= 1, "heads", self.heads, "at least 1");
-        let divides = self.heads >= 1 && self.embed_dim >= 1 && self.embed_dim.is_multiple_of(self.heads);
+        let divides =
+            self.heads >= 1 && self.embed_dim >= 1 && self.embed_dim.is_multiple_of(self.heads);
         let expectation = format!("a positive multiple of `heads` ({})", self.heads);
         problems.check(divides, "embed_dim", self.embed_dim, &expectation);
         for (key, value) in [
@@ -163,7 +164,10 @@ impl TokenLayout {
     pub fn write_action(&self, rows: &mut [f32], index: usize, action: impl Iterator<Item = f32>) {
         let token = 2 + self.goal_length + 2 * index;
         let first = token * self.features() + self.action_column();
-        rows[first..first + self.action_dim].iter_mut().zip(action).for_each(|(entry, value)| *entry = value);
+        rows[first..first + self.action_dim]
+            .iter_mut()
+            .zip(action)
+            .for_each(|(entry, value)| *entry = value);
     }
 }
 
@@ -212,13 +216,30 @@ const NORM_EPSILON: f32 = 1e-5;
 
 impl<B: Backend> ScoreTransformer<B> {
     /// A network with weights `N(0, 0.02²)`, biases 0.
-    pub fn new(config: &NetworkConfig, layout: TokenLayout, rng: &mut Rng, device: &B::Device) -> Self {
-        Self::build(config, layout, Initializer::Normal { std: INITIAL_STD }, rng, device)
+    pub fn new(
+        config: &NetworkConfig,
+        layout: TokenLayout,
+        rng: &mut Rng,
+        device: &B::Device,
+    ) -> Self {
+        Self::build(
+            config,
+            layout,
+            Initializer::Normal { std: INITIAL_STD },
+            rng,
+            device,
+        )
     }
 
     /// A network of zeros, to load weights into.
     pub fn zeroed(config: &NetworkConfig, layout: TokenLayout, device: &B::Device) -> Self {
-        Self::build(config, layout, Initializer::Zeros, &mut Seed::new(0).rng(), device)
+        Self::build(
+            config,
+            layout,
+            Initializer::Zeros,
+            &mut Seed::new(0).rng(),
+            device,
+        )
     }
 
     fn build(
@@ -269,10 +290,20 @@ impl<B: Backend> ScoreTransformer<B> {
 
     /// The matrix of all embeddings, `[features, embed_dim]`. Inference computes it once.
     pub fn embedding(&self) -> Tensor<B, 2> {
-        let parts = [&self.noise_embedding, &self.state_embedding, &self.action_embedding];
+        let parts = [
+            &self.noise_embedding,
+            &self.state_embedding,
+            &self.action_embedding,
+        ];
         let weights = parts.iter().map(|part| part.weight.val());
         let biases = parts.iter().map(|part| part.bias.val().unsqueeze());
-        Tensor::cat(weights.chain(biases).chain([self.positions.val()]).collect(), 0)
+        Tensor::cat(
+            weights
+                .chain(biases)
+                .chain([self.positions.val()])
+                .collect(),
+            0,
+        )
     }
 
     /// F for `batch` sequences of `context` states.
@@ -291,11 +322,15 @@ impl<B: Backend> ScoreTransformer<B> {
     ) -> Tensor<B, 2> {
         let device = embedding.device();
         let tokens = self.layout.tokens(context);
-        let mut draw = |probability: f32| dropout.as_deref_mut().and_then(|rng| Dropout::draw(probability, rng));
+        let mut draw = |probability: f32| {
+            dropout
+                .as_deref_mut()
+                .and_then(|rng| Dropout::draw(probability, rng))
+        };
         let config = &self.config;
 
         let features = TensorData::new(features, [batch * tokens, self.layout.features()]);
-        let mut x = Tensor::<B, 2>::from_data(features, &device).matmul(embedding);
+        let mut x = fused::product(Tensor::<B, 2>::from_data(features, &device), embedding);
         if let Some(dropout) = draw(config.embed_dropout) {
             x = x * embedding_mask(dropout, tokens, [batch * tokens, config.embed_dim], &device);
         }
@@ -307,35 +342,69 @@ impl<B: Backend> ScoreTransformer<B> {
             Outputs::Newest => (1, 2),
         };
         let alone = batch * count == 1;
-        let (first, step) = if alone { (tokens - 2, 1) } else { (tokens + 1 - 2 * count, step) };
+        let (first, step) = if alone {
+            (tokens - 2, 1)
+        } else {
+            (tokens + 1 - 2 * count, step)
+        };
         let select = |x: Tensor<B, 2>| {
             let width = x.dims()[1];
-            let rows = x.reshape([batch, tokens, width]).slice(s![.., first..tokens;step, ..]);
+            let rows = x
+                .reshape([batch, tokens, width])
+                .slice(s![.., first..tokens;step, ..]);
             let [batch, selected, width] = rows.dims();
             rows.reshape([batch * selected, width])
         };
 
-        let shape = AttentionShape { batch, tokens, heads: config.heads };
+        let shape = AttentionShape {
+            batch,
+            tokens,
+            heads: config.heads,
+        };
         for (i, block) in self.blocks.iter().enumerate() {
-            let projection = block.projection.product(block.attention_norm.forward(x.clone()));
-            let mut attended =
-                fused::causal_attention(projection, block.projection.bias.val(), shape, draw(config.attention_dropout));
+            let projection = block
+                .projection
+                .product(block.attention_norm.forward(x.clone()));
+            let mut attended = fused::causal_attention(
+                projection,
+                block.projection.bias.val(),
+                shape,
+                draw(config.attention_dropout),
+            );
             if i + 1 == self.blocks.len() {
                 x = select(x);
                 attended = select(attended);
             }
             let branch = &block.attention_output;
-            x = fused::bias_residual(x, branch.product(attended), branch.bias.val(), draw(config.residual_dropout));
-            let hidden = block
-                .feed_forward_in
-                .forward_activation(block.feed_forward_norm.forward(x.clone()), config.activation);
+            x = fused::bias_residual(
+                x,
+                branch.product(attended),
+                branch.bias.val(),
+                draw(config.residual_dropout),
+            );
+            let hidden = block.feed_forward_in.forward_activation(
+                block.feed_forward_norm.forward(x.clone()),
+                config.activation,
+            );
             let branch = &block.feed_forward_out;
-            x = fused::bias_residual(x, branch.product(hidden), branch.bias.val(), draw(config.residual_dropout));
+            x = fused::bias_residual(
+                x,
+                branch.product(hidden),
+                branch.bias.val(),
+                draw(config.residual_dropout),
+            );
         }
         let mut x = self.norm.forward(x);
         for (i, layer) in self.head.iter().enumerate() {
             let last = i + 1 == self.head.len();
-            x = layer.forward_activation(x, if last { Activation::Identity } else { Activation::Silu });
+            x = layer.forward_activation(
+                x,
+                if last {
+                    Activation::Identity
+                } else {
+                    Activation::Silu
+                },
+            );
         }
         if alone { x.slice(s![1..2, ..]) } else { x }
     }
@@ -348,8 +417,20 @@ fn embedding_mask<B: Backend>(
     [rows, width]: [usize; 2],
     device: &B::Device,
 ) -> Tensor<B, 2> {
-    let factor = |i: usize| if (i / width).is_multiple_of(tokens) { 1.0 } else { dropout.factor(i) };
-    Tensor::from_data(TensorData::new((0..rows * width).map(factor).collect::<Vec<f32>>(), [rows, width]), device)
+    let factor = |i: usize| {
+        if (i / width).is_multiple_of(tokens) {
+            1.0
+        } else {
+            dropout.factor(i)
+        }
+    };
+    Tensor::from_data(
+        TensorData::new(
+            (0..rows * width).map(factor).collect::<Vec<f32>>(),
+            [rows, width],
+        ),
+        device,
+    )
 }
 
 #[cfg(test)]
@@ -361,16 +442,35 @@ mod tests {
     use super::*;
     use crate::module_state::tensor_values;
 
-    const BLOCK_PUSH: TokenLayout = TokenLayout { observation_dim: 10, action_dim: 2, window: 5, goal_length: 1 };
-    const KITCHEN: TokenLayout = TokenLayout { observation_dim: 30, action_dim: 9, window: 4, goal_length: 2 };
+    const BLOCK_PUSH: TokenLayout = TokenLayout {
+        observation_dim: 10,
+        action_dim: 2,
+        window: 5,
+        goal_length: 1,
+    };
+    const KITCHEN: TokenLayout = TokenLayout {
+        observation_dim: 30,
+        action_dim: 9,
+        window: 4,
+        goal_length: 2,
+    };
 
     fn network(layout: TokenLayout) -> ScoreTransformer<Flex> {
-        let config = NetworkConfig { embed_dim: 48, layers: 3, heads: 4, ..Default::default() };
+        let config = NetworkConfig {
+            embed_dim: 48,
+            layers: 3,
+            heads: 4,
+            ..Default::default()
+        };
         let mut rng = Seed::new(2).rng();
         let mut network = ScoreTransformer::new(&config, layout, &mut rng, &Default::default());
         // Weights of a trained size, so that every path shows in the output.
         for block in &mut network.blocks {
-            for layer in [&mut block.projection, &mut block.feed_forward_in, &mut block.feed_forward_out] {
+            for layer in [
+                &mut block.projection,
+                &mut block.feed_forward_in,
+                &mut block.feed_forward_out,
+            ] {
                 layer.weight = layer.weight.clone().map(|weight| weight * 10.0);
             }
         }
@@ -382,31 +482,58 @@ mod tests {
         let mut rng = Seed::new(seed).rng();
         let mut draw = |len: usize| (0..len).map(|_| rng.random_range(-1.0..1.0)).collect();
         let (dim, actions) = (layout.observation_dim, layout.action_dim);
-        (0..batch).map(|_| [draw(layout.goal_length * dim), draw(context * dim), draw(context * actions)]).collect()
+        (0..batch)
+            .map(|_| {
+                [
+                    draw(layout.goal_length * dim),
+                    draw(context * dim),
+                    draw(context * actions),
+                ]
+            })
+            .collect()
     }
 
-    fn run(network: &ScoreTransformer<Flex>, rows: &[[Vec<f32>; 3]], sigma: f32, outputs: Outputs) -> Vec<f32> {
+    fn run(
+        network: &ScoreTransformer<Flex>,
+        rows: &[[Vec<f32>; 3]],
+        sigma: f32,
+        outputs: Outputs,
+    ) -> Vec<f32> {
         let layout = network.layout;
         let context = rows[0][1].len() / layout.observation_dim;
         let stride = layout.tokens(context) * layout.features();
         let mut features = vec![0.0; rows.len() * stride];
-        for ([goals, states, actions], features) in rows.iter().zip(features.chunks_exact_mut(stride)) {
+        for ([goals, states, actions], features) in
+            rows.iter().zip(features.chunks_exact_mut(stride))
+        {
             layout.write_conditions(features, goals, states);
             layout.write_noise(features, sigma.ln() / 4.0);
             for (i, action) in actions.chunks_exact(layout.action_dim).enumerate() {
                 layout.write_action(features, i, action.iter().copied());
             }
         }
-        tensor_values(network.forward(network.embedding(), features, [rows.len(), context], outputs, None))
+        tensor_values(network.forward(
+            network.embedding(),
+            features,
+            [rows.len(), context],
+            outputs,
+            None,
+        ))
     }
 
     #[test]
     fn parameter_counts_are_the_published_ones() {
         let device = Default::default();
         let mut rng = Seed::new(1).rng();
-        let block_push = ScoreTransformer::<Flex>::new(&NetworkConfig::default(), BLOCK_PUSH, &mut rng, &device);
+        let block_push =
+            ScoreTransformer::<Flex>::new(&NetworkConfig::default(), BLOCK_PUSH, &mut rng, &device);
         assert_eq!(block_push.num_params(), 2_783_762);
-        let config = NetworkConfig { embed_dim: 360, layers: 6, heads: 6, ..Default::default() };
+        let config = NetworkConfig {
+            embed_dim: 360,
+            layers: 6,
+            heads: 6,
+            ..Default::default()
+        };
         let kitchen = ScoreTransformer::<Flex>::new(&config, KITCHEN, &mut rng, &device);
         assert_eq!(kitchen.num_params(), 9_381_249);
     }
@@ -424,17 +551,32 @@ mod tests {
                 changed[0][1][(position + 1) * o..].fill(0.7);
                 changed[0][2][(position + 1) * a..].fill(-0.7);
                 let found = run(&network, &changed, 0.4, Outputs::Actions);
-                assert_eq!(found[..(position + 1) * a], outputs[..(position + 1) * a], "position {position}");
-                assert_ne!(found[(position + 1) * a..], outputs[(position + 1) * a..], "position {position}");
+                assert_eq!(
+                    found[..(position + 1) * a],
+                    outputs[..(position + 1) * a],
+                    "position {position}"
+                );
+                assert_ne!(
+                    found[(position + 1) * a..],
+                    outputs[(position + 1) * a..],
+                    "position {position}"
+                );
             }
             // The newest state and action, the goal and the noise level are seen.
             for part in 0..3 {
                 let mut changed = rows.clone();
                 *changed[0][part].last_mut().unwrap() += 0.3;
-                assert_ne!(run(&network, &changed, 0.4, Outputs::Newest), outputs[(w - 1) * a..], "part {part}");
+                assert_ne!(
+                    run(&network, &changed, 0.4, Outputs::Newest),
+                    outputs[(w - 1) * a..],
+                    "part {part}"
+                );
             }
             let noisier = run(&network, &rows, 0.5, Outputs::Actions);
-            assert!((0..w).all(|i| noisier[i * a] != outputs[i * a]), "every position sees the noise level");
+            assert!(
+                (0..w).all(|i| noisier[i * a] != outputs[i * a]),
+                "every position sees the noise level"
+            );
         }
     }
 
@@ -446,13 +588,21 @@ mod tests {
             let rows = tokens(layout, 2, layout.window, 4);
             let outputs = run(&network, &rows, 0.2, Outputs::Actions);
             for context in 1..=layout.window {
-                let (o, a) = (context * layout.observation_dim, context * layout.action_dim);
-                let short: Vec<_> =
-                    rows.iter().map(|[g, s, x]| [g.clone(), s[..o].to_vec(), x[..a].to_vec()]).collect();
+                let (o, a) = (
+                    context * layout.observation_dim,
+                    context * layout.action_dim,
+                );
+                let short: Vec<_> = rows
+                    .iter()
+                    .map(|[g, s, x]| [g.clone(), s[..o].to_vec(), x[..a].to_vec()])
+                    .collect();
                 let found = run(&network, &short, 0.2, Outputs::Actions);
                 for row in 0..2 {
                     let stride = layout.window * layout.action_dim;
-                    assert_eq!(found[row * a..(row + 1) * a], outputs[row * stride..row * stride + a]);
+                    assert_eq!(
+                        found[row * a..(row + 1) * a],
+                        outputs[row * stride..row * stride + a]
+                    );
                 }
             }
         }
@@ -463,10 +613,22 @@ mod tests {
     fn a_row_is_the_same_alone_and_among_others() {
         for (layout, config) in [
             (BLOCK_PUSH, NetworkConfig::default()),
-            (KITCHEN, NetworkConfig { embed_dim: 360, heads: 6, layers: 2, ..Default::default() }),
+            (
+                KITCHEN,
+                NetworkConfig {
+                    embed_dim: 360,
+                    heads: 6,
+                    layers: 2,
+                    ..Default::default()
+                },
+            ),
         ] {
-            let network =
-                ScoreTransformer::<Flex>::new(&config, layout, &mut Seed::new(1).rng(), &Default::default());
+            let network = ScoreTransformer::<Flex>::new(
+                &config,
+                layout,
+                &mut Seed::new(1).rng(),
+                &Default::default(),
+            );
             for context in 1..=layout.window {
                 let rows = tokens(layout, 9, context, 5);
                 let together = run(&network, &rows, 0.3, Outputs::Actions);
@@ -474,10 +636,22 @@ mod tests {
                 let (stride, a) = (context * layout.action_dim, layout.action_dim);
                 for (i, row) in rows.iter().enumerate() {
                     let alone = run(&network, std::slice::from_ref(row), 0.3, Outputs::Actions);
-                    assert_eq!(alone, together[i * stride..(i + 1) * stride], "context {context} row {i}");
+                    assert_eq!(
+                        alone,
+                        together[i * stride..(i + 1) * stride],
+                        "context {context} row {i}"
+                    );
                     let alone = run(&network, std::slice::from_ref(row), 0.3, Outputs::Newest);
-                    assert_eq!(alone, newest[i * a..(i + 1) * a], "context {context} row {i}");
-                    assert_eq!(alone, together[(i + 1) * stride - a..(i + 1) * stride], "context {context} row {i}");
+                    assert_eq!(
+                        alone,
+                        newest[i * a..(i + 1) * a],
+                        "context {context} row {i}"
+                    );
+                    assert_eq!(
+                        alone,
+                        together[(i + 1) * stride - a..(i + 1) * stride],
+                        "context {context} row {i}"
+                    );
                 }
             }
         }
@@ -486,13 +660,27 @@ mod tests {
     #[test]
     fn dropout_masks_come_from_the_stream() {
         let layout = BLOCK_PUSH;
-        let config = NetworkConfig { embed_dropout: 0.2, ..NetworkConfig::default() };
-        let network = ScoreTransformer::<Flex>::new(&config, layout, &mut Seed::new(1).rng(), &Default::default());
+        let config = NetworkConfig {
+            embed_dropout: 0.2,
+            ..NetworkConfig::default()
+        };
+        let network = ScoreTransformer::<Flex>::new(
+            &config,
+            layout,
+            &mut Seed::new(1).rng(),
+            &Default::default(),
+        );
         let run = |seed: Option<u64>| {
             let mut features = vec![0.1; 3 * layout.tokens(5) * layout.features()];
             features[0] = -0.3;
             let mut rng = seed.map(|seed| Seed::new(seed).rng());
-            tensor_values(network.forward(network.embedding(), features, [3, 5], Outputs::Actions, rng.as_mut()))
+            tensor_values(network.forward(
+                network.embedding(),
+                features,
+                [3, 5],
+                Outputs::Actions,
+                rng.as_mut(),
+            ))
         };
         assert_eq!(run(Some(1)), run(Some(1)));
         assert_ne!(run(Some(1)), run(Some(2)));
@@ -501,10 +689,29 @@ mod tests {
 
     #[test]
     fn the_output_layer_may_have_a_hidden_one() {
-        let config = NetworkConfig { embed_dim: 16, heads: 2, layers: 1, head_hidden: 100, ..Default::default() };
-        let network =
-            ScoreTransformer::<Flex>::new(&config, BLOCK_PUSH, &mut Seed::new(1).rng(), &Default::default());
-        assert_eq!(run(&network, &tokens(BLOCK_PUSH, 2, 3, 1), 0.5, Outputs::Actions).len(), 2 * 3 * 2);
+        let config = NetworkConfig {
+            embed_dim: 16,
+            heads: 2,
+            layers: 1,
+            head_hidden: 100,
+            ..Default::default()
+        };
+        let network = ScoreTransformer::<Flex>::new(
+            &config,
+            BLOCK_PUSH,
+            &mut Seed::new(1).rng(),
+            &Default::default(),
+        );
+        assert_eq!(
+            run(
+                &network,
+                &tokens(BLOCK_PUSH, 2, 3, 1),
+                0.5,
+                Outputs::Actions
+            )
+            .len(),
+            2 * 3 * 2
+        );
         assert_eq!(network.head.len(), 2);
     }
 }

@@ -96,9 +96,19 @@ pub struct NoiseDensity {
 
 impl NoiseDensity {
     /// The density on `[sigma_min, sigma_max]`; `0 < sigma_min <= sigma_max`.
-    pub fn new(config: &NoiseDensityConfig, sigma_data: f64, sigma_min: f64, sigma_max: f64) -> Self {
+    pub fn new(
+        config: &NoiseDensityConfig,
+        sigma_data: f64,
+        sigma_min: f64,
+        sigma_max: f64,
+    ) -> Self {
         let levels = if config.kind == NoiseDensityKind::Discrete {
-            let schedule = Schedule { kind: ScheduleKind::Exponential, rho: 1.0, sigma_min, sigma_max };
+            let schedule = Schedule {
+                kind: ScheduleKind::Exponential,
+                rho: 1.0,
+                sigma_min,
+                sigma_max,
+            };
             let mut sigmas = schedule.sigmas(config.levels.max(1)).unwrap_or_default();
             // The schedule ends at 0, where ln σ has no value.
             sigmas.pop();
@@ -184,12 +194,18 @@ mod tests {
     use super::*;
 
     fn density(kind: NoiseDensityKind, sigma_min: f64) -> NoiseDensity {
-        let config = NoiseDensityConfig { kind, ..Default::default() };
+        let config = NoiseDensityConfig {
+            kind,
+            ..Default::default()
+        };
         NoiseDensity::new(&config, 0.5, sigma_min, 1.0)
     }
 
     fn close(found: f64, expected: f64) {
-        assert!((found / expected - 1.0).abs() < 1e-6, "found {found}, expected {expected}");
+        assert!(
+            (found / expected - 1.0).abs() < 1e-6,
+            "found {found}, expected {expected}"
+        );
     }
 
     /// G4.
@@ -212,11 +228,21 @@ mod tests {
         close(narrow.quantile(0.5), 0.412_471_95);
 
         let v_diffusion = density(NoiseDensityKind::VDiffusion, 0.005);
-        for (u, sigma) in [(0.25, 0.146_100_74), (0.5, 0.312_482_53), (0.75, 0.549_867_63)] {
+        for (u, sigma) in [
+            (0.25, 0.146_100_74),
+            (0.5, 0.312_482_53),
+            (0.75, 0.549_867_63),
+        ] {
             close(v_diffusion.quantile(u), sigma);
         }
-        close(density(NoiseDensityKind::Loguniform, 0.005).quantile(0.5), 0.070_710_68);
-        close(density(NoiseDensityKind::Uniform, 0.005).quantile(0.5), 0.5025);
+        close(
+            density(NoiseDensityKind::Loguniform, 0.005).quantile(0.5),
+            0.070_710_68,
+        );
+        close(
+            density(NoiseDensityKind::Uniform, 0.005).quantile(0.5),
+            0.5025,
+        );
         let lognormal = density(NoiseDensityKind::Lognormal, 0.005);
         for (z, sigma) in [(-1.0, 0.110_803), (0.0, 0.548_812), (1.0, 2.718_282)] {
             assert!((lognormal.from_normal(z, 0.0) - sigma).abs() < 1e-6);
@@ -251,7 +277,10 @@ mod tests {
         ] {
             let density = density(kind, 0.005);
             let mut rng = Seed::new(1).rng();
-            let truncated = !matches!(kind, NoiseDensityKind::Lognormal | NoiseDensityKind::SplitLognormal);
+            let truncated = !matches!(
+                kind,
+                NoiseDensityKind::Lognormal | NoiseDensityKind::SplitLognormal
+            );
             for _ in 0..2000 {
                 let sigma = density.sample(&mut rng);
                 assert!(sigma > 0.0 && sigma.is_finite(), "{kind:?} gave {sigma}");
@@ -274,7 +303,10 @@ mod tests {
         let density = NoiseDensity::new(&config, 0.5, 0.005, 1.0);
         let mut rng = Seed::new(3).rng();
         let below = (0..4000).filter(|_| density.sample(&mut rng) < 0.5).count();
-        assert!((2850..3150).contains(&below), "{below} of 4000 below the centre");
+        assert!(
+            (2850..3150).contains(&below),
+            "{below} of 4000 below the centre"
+        );
         assert!((density.from_normal(-1.0, 0.0) - 0.5 * (-3.0f64).exp()).abs() < 1e-12);
         assert!((density.from_normal(-1.0, 0.99) - 0.5 * 1.0f64.exp()).abs() < 1e-12);
     }

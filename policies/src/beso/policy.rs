@@ -43,7 +43,11 @@ impl<B: Backend> BesoPolicy<B> {
     ///
     /// # Errors
     /// [`PolicyError::MissingTensor`], [`PolicyError::TensorShape`], [`PolicyError::Settings`].
-    pub fn load(config: &BesoConfig, model: &Model, device: &B::Device) -> Result<Self, PolicyError> {
+    pub fn load(
+        config: &BesoConfig,
+        model: &Model,
+        device: &B::Device,
+    ) -> Result<Self, PolicyError> {
         let layout = TokenLayout {
             observation_dim: model.features.dim(model.data.observation_dim),
             action_dim: model.data.action_dim,
@@ -69,7 +73,11 @@ impl<B: Backend> BesoPolicy<B> {
     }
 
     fn shape_error(what: &'static str, found: &[usize], expected: [usize; 2]) -> PolicyError {
-        PolicyError::Shape { what, found: found.to_vec(), expected: expected.to_vec() }
+        PolicyError::Shape {
+            what,
+            found: found.to_vec(),
+            expected: expected.to_vec(),
+        }
     }
 
     /// What the network sees of a row's goal, appended to `goals`.
@@ -78,7 +86,8 @@ impl<B: Backend> BesoPolicy<B> {
         let mut seen = vec![0.0; self.layout.observation_dim];
         for i in 0..self.layout.goal_length {
             let frame = i * self.observation_dim % goal.len();
-            self.features.observe_goal(&goal[frame..frame + self.observation_dim], &mut seen);
+            self.features
+                .observe_goal(&goal[frame..frame + self.observation_dim], &mut seen);
             goals.extend_from_slice(&seen);
         }
     }
@@ -96,7 +105,8 @@ impl<B: Backend> BesoPolicy<B> {
             bounds.clip(rows);
         }
         self.actions.invert(rows);
-        rows.iter_mut().for_each(|action| *action = action.clamp(-1.0, 1.0));
+        rows.iter_mut()
+            .for_each(|action| *action = action.clamp(-1.0, 1.0));
     }
 
     fn conditions_of<'a>(
@@ -114,8 +124,16 @@ impl<B: Backend> BesoPolicy<B> {
         conditions
     }
 
-    fn check_goal_width(&self, what: &'static str, rows: usize, found: &[usize]) -> Result<(), PolicyError> {
-        let widths = [self.observation_dim, self.layout.goal_length * self.observation_dim];
+    fn check_goal_width(
+        &self,
+        what: &'static str,
+        rows: usize,
+        found: &[usize],
+    ) -> Result<(), PolicyError> {
+        let widths = [
+            self.observation_dim,
+            self.layout.goal_length * self.observation_dim,
+        ];
         if found.len() == 2 && found[0] == rows && widths.contains(&found[1]) {
             Ok(())
         } else {
@@ -154,27 +172,53 @@ impl<B: Backend> Policy for BesoPolicy<B> {
         let rows = self.contexts.len();
         let expected = [rows, self.observation_dim];
         if observations.shape() != expected {
-            return Err(Self::shape_error("observations", observations.shape(), expected));
+            return Err(Self::shape_error(
+                "observations",
+                observations.shape(),
+                expected,
+            ));
         }
         self.check_goal_width("goals", rows, goals.shape())?;
         if rngs.len() != rows {
-            return Err(PolicyError::Shape { what: "rngs", found: vec![rngs.len()], expected: vec![rows] });
+            return Err(PolicyError::Shape {
+                what: "rngs",
+                found: vec![rngs.len()],
+                expected: vec![rows],
+            });
         }
         if actions.shape() != [rows, self.action_dim] {
-            return Err(Self::shape_error("actions", actions.shape(), [rows, self.action_dim]));
+            return Err(Self::shape_error(
+                "actions",
+                actions.shape(),
+                [rows, self.action_dim],
+            ));
         }
 
-        let seen: Vec<Vec<f32>> = observations.rows().into_iter().map(|row| self.observe(row)).collect();
+        let seen: Vec<Vec<f32>> = observations
+            .rows()
+            .into_iter()
+            .map(|row| self.observe(row))
+            .collect();
         // Rows whose contexts have one length are one batch. Step-size control looks at the whole batch: then each row is one.
         let mut groups: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
         for (row, context) in self.contexts.iter().enumerate() {
-            let alone = if self.settings.kind.adapts_steps() { row } else { 0 };
-            groups.entry((context.len(self.action_dim), alone)).or_default().push(row);
+            let alone = if self.settings.kind.adapts_steps() {
+                row
+            } else {
+                0
+            };
+            groups
+                .entry((context.len(self.action_dim), alone))
+                .or_default()
+                .push(row);
         }
         let mut sampled = vec![0.0_f32; rows * self.action_dim];
         for members in groups.values() {
-            let conditions =
-                self.conditions_of(members.iter().map(|&row| (&self.contexts[row], &seen[row][..], goals.row(row))));
+            let conditions = self.conditions_of(
+                members
+                    .iter()
+                    .map(|&row| (&self.contexts[row], &seen[row][..], goals.row(row))),
+            );
             let mut wanted = members.iter().peekable();
             let mut rngs: Vec<&mut Rng> = rngs
                 .iter_mut()
@@ -182,10 +226,14 @@ impl<B: Backend> Policy for BesoPolicy<B> {
                 .filter(|(row, _)| wanted.next_if(|&member| member == row).is_some())
                 .map(|(_, rng)| rng)
                 .collect();
-            let drawn = self.denoiser.sample(&self.settings, &self.sigmas, &conditions, &mut rngs, None)?;
+            let drawn =
+                self.denoiser
+                    .sample(&self.settings, &self.sigmas, &conditions, &mut rngs, None)?;
             for (&row, drawn) in members.iter().zip(drawn.chunks_exact(self.action_dim)) {
                 let out = &mut sampled[row * self.action_dim..(row + 1) * self.action_dim];
-                out.iter_mut().zip(drawn).for_each(|(out, &drawn)| *out = drawn as f32);
+                out.iter_mut()
+                    .zip(drawn)
+                    .for_each(|(out, &drawn)| *out = drawn as f32);
             }
         }
         self.finish(&mut sampled);
@@ -195,7 +243,9 @@ impl<B: Backend> Policy for BesoPolicy<B> {
             .zip(sampled.chunks_exact_mut(self.action_dim))
             .zip(self.contexts.iter_mut().zip(&seen))
         {
-            out.iter_mut().zip(&*action).for_each(|(out, action)| *out = *action);
+            out.iter_mut()
+                .zip(&*action)
+                .for_each(|(out, action)| *out = *action);
             // The history holds what is executed.
             self.actions.apply(action);
             context.push(observation, action, self.layout.window);
@@ -205,7 +255,10 @@ impl<B: Backend> Policy for BesoPolicy<B> {
 
     fn settings(&self) -> toml::Table {
         let mut table = toml::Table::new();
-        table.insert("sampler".into(), config_table::to_table(&self.settings).into());
+        table.insert(
+            "sampler".into(),
+            config_table::to_table(&self.settings).into(),
+        );
         table
     }
 
@@ -238,7 +291,11 @@ impl<B: Backend> Policy for BesoPolicy<B> {
     ) -> Result<Option<DenoisingTrace>, PolicyError> {
         if observation.len() != self.observation_dim {
             let (found, expected) = (vec![observation.len()], vec![self.observation_dim]);
-            return Err(PolicyError::Shape { what: "observation", found, expected });
+            return Err(PolicyError::Shape {
+                what: "observation",
+                found,
+                expected,
+            });
         }
         self.check_goal_width("goal", 1, &[1, goal.len()])?;
         if candidates == 0 {
@@ -248,10 +305,18 @@ impl<B: Backend> Policy for BesoPolicy<B> {
         let context = self.contexts.get(row).unwrap_or(&empty);
         let seen = self.observe(observation);
         let conditions = self.conditions_of((0..candidates).map(|_| (context, &seen[..], goal)));
-        let mut streams: Vec<Rng> = (0..candidates).map(|_| Rng::seed_from_u64(rng.random())).collect();
+        let mut streams: Vec<Rng> = (0..candidates)
+            .map(|_| Rng::seed_from_u64(rng.random()))
+            .collect();
         let mut rngs: Vec<&mut Rng> = streams.iter_mut().collect();
         let mut levels = Vec::new();
-        self.denoiser.sample(&self.settings, &self.sigmas, &conditions, &mut rngs, Some(&mut levels))?;
+        self.denoiser.sample(
+            &self.settings,
+            &self.sigmas,
+            &conditions,
+            &mut rngs,
+            Some(&mut levels),
+        )?;
         let level = |(sigma, x): &Level| {
             let mut values: Vec<f32> = x.iter().map(|&x| x as f32).collect();
             if *sigma == 0.0 {
@@ -261,8 +326,13 @@ impl<B: Backend> Policy for BesoPolicy<B> {
             }
             let candidates = Array2::from_shape_vec((candidates, self.action_dim), values)
                 .expect("a level holds one action per candidate");
-            DenoisingLevel { sigma: *sigma as f32, candidates }
+            DenoisingLevel {
+                sigma: *sigma as f32,
+                candidates,
+            }
         };
-        Ok(Some(DenoisingTrace { levels: levels.iter().map(level).collect() }))
+        Ok(Some(DenoisingTrace {
+            levels: levels.iter().map(level).collect(),
+        }))
     }
 }

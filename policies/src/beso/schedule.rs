@@ -69,7 +69,9 @@ pub enum ScheduleError {
     #[error("a schedule needs at least 1 step, found 0")]
     NoSteps,
     /// The range is empty or not positive.
-    #[error("the noise range must satisfy 0 < sigma_min <= sigma_max < inf, found [{sigma_min}, {sigma_max}]")]
+    #[error(
+        "the noise range must satisfy 0 < sigma_min <= sigma_max < inf, found [{sigma_min}, {sigma_max}]"
+    )]
     Range {
         /// Lower end.
         sigma_min: f64,
@@ -101,13 +103,24 @@ impl Schedule {
             return Err(ScheduleError::NoSteps);
         }
         if !(low > 0.0 && low <= high && high.is_finite()) {
-            return Err(ScheduleError::Range { sigma_min: low, sigma_max: high });
+            return Err(ScheduleError::Range {
+                sigma_min: low,
+                sigma_max: high,
+            });
         }
         if self.rho.is_nan() || self.rho <= 0.0 {
             return Err(ScheduleError::Rho(self.rho));
         }
         // With one step the only level is the first.
-        let grid = || (0..steps).map(move |i| if steps == 1 { 0.0 } else { i as f64 / (steps - 1) as f64 });
+        let grid = || {
+            (0..steps).map(move |i| {
+                if steps == 1 {
+                    0.0
+                } else {
+                    i as f64 / (steps - 1) as f64
+                }
+            })
+        };
         let between = |a: f64, b: f64| grid().map(move |r| a + r * (b - a));
         let mut sigmas: Vec<f64> = match self.kind {
             ScheduleKind::Karras => between(high.powf(1.0 / self.rho), low.powf(1.0 / self.rho))
@@ -137,13 +150,18 @@ impl Schedule {
             ScheduleKind::Iddpm => {
                 let chain = iddpm_chain(low, high);
                 if chain.is_empty() {
-                    return Err(ScheduleError::EmptyChain { sigma_min: low, sigma_max: high });
+                    return Err(ScheduleError::EmptyChain {
+                        sigma_min: low,
+                        sigma_max: high,
+                    });
                 }
-                grid().map(|r| chain[(r * (chain.len() - 1) as f64).round() as usize]).collect()
+                grid()
+                    .map(|r| chain[(r * (chain.len() - 1) as f64).round() as usize])
+                    .collect()
             }
-            ScheduleKind::CosineBeta => {
-                between(cosine_time(high), cosine_time(low)).map(cosine_sigma).collect()
-            }
+            ScheduleKind::CosineBeta => between(cosine_time(high), cosine_time(low))
+                .map(cosine_sigma)
+                .collect(),
             ScheduleKind::CosineBetaReference => cosine_betas(steps),
         };
         sigmas.push(0.0);
@@ -179,9 +197,14 @@ fn cosine_time(sigma: f64) -> f64 {
 fn cosine_betas(steps: usize) -> Vec<f64> {
     let alpha_bar = |k: usize| {
         let x = k as f64 / steps as f64;
-        ((x + COSINE_OFFSET) / (1.0 + COSINE_OFFSET) * std::f64::consts::FRAC_PI_2).cos().powi(2)
+        ((x + COSINE_OFFSET) / (1.0 + COSINE_OFFSET) * std::f64::consts::FRAC_PI_2)
+            .cos()
+            .powi(2)
     };
-    (1..=steps).rev().map(|k| (1.0 - alpha_bar(k) / alpha_bar(k - 1)).clamp(0.0, 0.999)).collect()
+    (1..=steps)
+        .rev()
+        .map(|k| (1.0 - alpha_bar(k) / alpha_bar(k - 1)).clamp(0.0, 0.999))
+        .collect()
 }
 
 /// Levels of the improved-DDPM chain inside the range, largest first (Karras et al. 2022, Table 1).
@@ -190,7 +213,9 @@ fn iddpm_chain(low: f64, high: f64) -> Vec<f64> {
     const C1: f64 = 0.001;
     const C2: f64 = 0.008;
     let alpha_bar = |j: usize| {
-        (std::f64::consts::FRAC_PI_2 * j as f64 / (LEVELS as f64 * (C2 + 1.0))).sin().powi(2)
+        (std::f64::consts::FRAC_PI_2 * j as f64 / (LEVELS as f64 * (C2 + 1.0)))
+            .sin()
+            .powi(2)
     };
     let mut level = 0.0_f64;
     let mut chain = Vec::new();
@@ -209,11 +234,21 @@ mod tests {
     use super::*;
 
     fn sigmas(kind: ScheduleKind, rho: f64, steps: usize) -> Vec<f64> {
-        Schedule { kind, rho, sigma_min: 0.005, sigma_max: 1.0 }.sigmas(steps).unwrap()
+        Schedule {
+            kind,
+            rho,
+            sigma_min: 0.005,
+            sigma_max: 1.0,
+        }
+        .sigmas(steps)
+        .unwrap()
     }
 
     fn close(found: f64, expected: f64, place: &str) {
-        assert!((found - expected).abs() <= 4e-6 * expected.abs(), "{place}: found {found}, expected {expected}");
+        assert!(
+            (found - expected).abs() <= 4e-6 * expected.abs(),
+            "{place}: found {found}, expected {expected}"
+        );
     }
 
     /// G3.
@@ -253,14 +288,28 @@ mod tests {
                 5.0,
                 [1.0, 0.005, 2.5e-5],
                 [1.0, 0.137_124, 0.018_803, 0.002_578_35, 0.000_353_553],
-                [1.0, 0.486_984, 0.237_153, 0.115_490, 0.056_241_6, 0.001_540_39],
+                [
+                    1.0,
+                    0.486_984,
+                    0.237_153,
+                    0.115_490,
+                    0.056_241_6,
+                    0.001_540_39,
+                ],
             ),
             (
                 ScheduleKind::Iddpm,
                 5.0,
                 [0.999_845, 0.421_318, 0.006_425_41],
                 [0.999_845, 0.672_528, 0.421_318, 0.209_891, 0.006_425_41],
-                [0.999_845, 0.841_601, 0.704_697, 0.583_422, 0.473_718, 0.006_425_41],
+                [
+                    0.999_845,
+                    0.841_601,
+                    0.704_697,
+                    0.583_422,
+                    0.473_718,
+                    0.006_425_41,
+                ],
             ),
             (
                 ScheduleKind::VpReference,
@@ -274,7 +323,14 @@ mod tests {
                 5.0,
                 [0.999, 0.668_255, 0.257_116],
                 [0.999, 0.724_052, 0.473_635, 0.279_544, 0.101_294],
-                [0.999, 0.743_829, 0.536_998, 0.404_003, 0.309_883, 0.027_907_3],
+                [
+                    0.999,
+                    0.743_829,
+                    0.536_998,
+                    0.404_003,
+                    0.309_883,
+                    0.027_907_3,
+                ],
             ),
         ];
         for (kind, rho, three, five, ten) in table {
@@ -292,9 +348,26 @@ mod tests {
             close(found[9], ten[5], &format!("{kind:?} n=10 last"));
         }
         assert_eq!(iddpm_chain(0.005, 1.0).len(), 496);
-        let block_push = |kind, sigma_min| Schedule { kind, rho: 5.0, sigma_min, sigma_max: 1.0 }.sigmas(3).unwrap();
-        close(block_push(ScheduleKind::Exponential, 0.05)[1], 0.223_607, "block-push exponential");
-        close(block_push(ScheduleKind::Linear, 0.1)[1], 0.55, "block-push linear");
+        let block_push = |kind, sigma_min| {
+            Schedule {
+                kind,
+                rho: 5.0,
+                sigma_min,
+                sigma_max: 1.0,
+            }
+            .sigmas(3)
+            .unwrap()
+        };
+        close(
+            block_push(ScheduleKind::Exponential, 0.05)[1],
+            0.223_607,
+            "block-push exponential",
+        );
+        close(
+            block_push(ScheduleKind::Linear, 0.1)[1],
+            0.55,
+            "block-push linear",
+        );
     }
 
     const RANGED: [ScheduleKind; 8] = [
@@ -313,7 +386,10 @@ mod tests {
         for kind in RANGED {
             for steps in [2, 3, 7, 50] {
                 let found = sigmas(kind, 5.0, steps);
-                assert!(found.windows(2).all(|pair| pair[0] > pair[1]), "{kind:?} {found:?}");
+                assert!(
+                    found.windows(2).all(|pair| pair[0] > pair[1]),
+                    "{kind:?} {found:?}"
+                );
                 if kind != ScheduleKind::Iddpm {
                     close(found[0], 1.0, "first");
                     close(found[steps - 1], 0.005, "last");
@@ -322,25 +398,57 @@ mod tests {
             assert_eq!(sigmas(kind, 5.0, 1).len(), 2, "{kind:?} with one step");
             assert!((sigmas(kind, 5.0, 1)[0] - 1.0).abs() < 1e-3);
         }
-        for (a, b) in sigmas(ScheduleKind::Ve, 5.0, 6).iter().zip(sigmas(ScheduleKind::Exponential, 5.0, 6)) {
+        for (a, b) in
+            sigmas(ScheduleKind::Ve, 5.0, 6)
+                .iter()
+                .zip(sigmas(ScheduleKind::Exponential, 5.0, 6))
+        {
             assert_eq!(*a, b);
         }
     }
 
     #[test]
     fn bad_requests_are_errors() {
-        let schedule = Schedule { kind: ScheduleKind::Linear, rho: 5.0, sigma_min: 0.005, sigma_max: 1.0 };
+        let schedule = Schedule {
+            kind: ScheduleKind::Linear,
+            rho: 5.0,
+            sigma_min: 0.005,
+            sigma_max: 1.0,
+        };
         assert_eq!(schedule.sigmas(0), Err(ScheduleError::NoSteps));
         assert!(matches!(
-            Schedule { sigma_min: 0.0, ..schedule }.sigmas(3),
+            Schedule {
+                sigma_min: 0.0,
+                ..schedule
+            }
+            .sigmas(3),
             Err(ScheduleError::Range { .. })
         ));
         assert!(matches!(
-            Schedule { sigma_min: 2.0, ..schedule }.sigmas(3),
+            Schedule {
+                sigma_min: 2.0,
+                ..schedule
+            }
+            .sigmas(3),
             Err(ScheduleError::Range { .. })
         ));
-        assert_eq!(Schedule { rho: 0.0, ..schedule }.sigmas(3), Err(ScheduleError::Rho(0.0)));
-        let narrow = Schedule { kind: ScheduleKind::Iddpm, sigma_min: 1e-9, sigma_max: 2e-9, rho: 5.0 };
-        assert!(matches!(narrow.sigmas(3), Err(ScheduleError::EmptyChain { .. })));
+        assert_eq!(
+            Schedule {
+                rho: 0.0,
+                ..schedule
+            }
+            .sigmas(3),
+            Err(ScheduleError::Rho(0.0))
+        );
+        let narrow = Schedule {
+            kind: ScheduleKind::Iddpm,
+            sigma_min: 1e-9,
+            sigma_max: 2e-9,
+            rho: 5.0,
+        };
+        assert!(matches!(
+            narrow.sigmas(3),
+            Err(ScheduleError::EmptyChain { .. })
+        ));
     }
 }

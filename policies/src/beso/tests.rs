@@ -29,15 +29,27 @@ fn dataset() -> Arc<Dataset> {
                 i => direction[i] * t as f32,
             });
             let actions = Array2::from_shape_fn((15, 2), |(_, i)| direction[i]);
-            Episode { observations, actions, ..Episode::default() }
+            Episode {
+                observations,
+                actions,
+                ..Episode::default()
+            }
         })
         .collect();
-    let metadata = Metadata { env: "points".into(), goal_indices: vec![0, 1], ..Metadata::default() };
+    let metadata = Metadata {
+        env: "points".into(),
+        goal_indices: vec![0, 1],
+        ..Metadata::default()
+    };
     Arc::new(Dataset::from_episodes(&episodes, metadata).unwrap())
 }
 
 fn small() -> BesoConfig {
-    let mut config = BesoConfig { window: 3, goal_length: 2, ..Default::default() };
+    let mut config = BesoConfig {
+        window: 3,
+        goal_length: 2,
+        ..Default::default()
+    };
     config.network.embed_dim = 32;
     config.network.heads = 4;
     config.network.layers = 2;
@@ -48,7 +60,12 @@ fn small() -> BesoConfig {
 fn task() -> TrainingTask {
     let dataset = dataset();
     let episodes = (0..dataset.num_episodes()).collect();
-    TrainingTask { data: DataPart { dataset, episodes }, seed: Seed::new(3), steps: 1000, batch_size: 64 }
+    TrainingTask {
+        data: DataPart { dataset, episodes },
+        seed: Seed::new(3),
+        steps: 1000,
+        batch_size: 64,
+    }
 }
 
 fn agent(config: &BesoConfig) -> BesoAgent<A> {
@@ -62,32 +79,63 @@ fn batch(agent: &BesoAgent<A>, seed: u64) -> WindowBatch {
     batch
 }
 
-fn train(agent: &mut BesoAgent<A>, updates: std::ops::Range<u64>, batch_of: impl Fn(u64) -> WindowBatch) -> Vec<Metrics> {
-    updates.map(|k| agent.update(&batch_of(k), &mut Seed::new(11).index(k).rng())).collect()
+fn train(
+    agent: &mut BesoAgent<A>,
+    updates: std::ops::Range<u64>,
+    batch_of: impl Fn(u64) -> WindowBatch,
+) -> Vec<Metrics> {
+    updates
+        .map(|k| agent.update(&batch_of(k), &mut Seed::new(11).index(k).rng()))
+        .collect()
 }
 
 fn mean(metrics: &[Metrics], name: &str) -> f64 {
-    metrics.iter().map(|metrics| metrics.get(name).unwrap()).sum::<f64>() / metrics.len() as f64
+    metrics
+        .iter()
+        .map(|metrics| metrics.get(name).unwrap())
+        .sum::<f64>()
+        / metrics.len() as f64
 }
 
 #[test]
 fn sixty_four_windows_are_learned_by_heart() {
     for training in [HistoryTraining::Noised, HistoryTraining::Clean] {
-        let mut config = BesoConfig { history_training: training, ..small() };
+        let mut config = BesoConfig {
+            history_training: training,
+            ..small()
+        };
         config.network.attention_dropout = 0.0;
         config.network.residual_dropout = 0.0;
-        config.sampler.history =
-            if training == HistoryTraining::Clean { HistoryMode::Clamp } else { HistoryMode::Renoise };
+        config.sampler.history = if training == HistoryTraining::Clean {
+            HistoryMode::Clamp
+        } else {
+            HistoryMode::Renoise
+        };
         let mut agent = agent(&config);
         let windows = batch(&agent, 1);
         let before = agent.evaluate(&windows, &mut Seed::new(2).rng());
         let metrics = train(&mut agent, 0..600, |_| windows.clone());
-        let (first, last) = (mean(&metrics[..10], "actor/loss"), mean(&metrics[550..], "actor/loss"));
-        assert!(last < 0.2 * first, "{training:?}: the loss falls from {first} to {last}");
+        let (first, last) = (
+            mean(&metrics[..10], "actor/loss"),
+            mean(&metrics[550..], "actor/loss"),
+        );
+        assert!(
+            last < 0.2 * first,
+            "{training:?}: the loss falls from {first} to {last}"
+        );
         let after = agent.evaluate(&windows, &mut Seed::new(2).rng());
         let error = |metrics: &Metrics| metrics.get("actor/action_error").unwrap();
-        assert!(error(&after) < 0.1 * error(&before), "{training:?}: {} to {}", error(&before), error(&after));
-        assert!(metrics.iter().all(|m| m.get("optimizer/gradient_norm").unwrap() > 0.0));
+        assert!(
+            error(&after) < 0.1 * error(&before),
+            "{training:?}: {} to {}",
+            error(&before),
+            error(&after)
+        );
+        assert!(
+            metrics
+                .iter()
+                .all(|m| m.get("optimizer/gradient_norm").unwrap() > 0.0)
+        );
     }
 }
 
@@ -137,7 +185,10 @@ fn an_update_gives_the_same_bits_on_any_number_of_threads() {
     let mut config = small();
     config.network.embed_dim = 128;
     let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         pool.install(|| {
             let mut agent = agent(&config);
             let windows = batch(&agent, 1);
@@ -177,7 +228,9 @@ fn draw(rows: usize, cols: usize, seed: u64) -> Array2<f32> {
 }
 
 fn streams(rows: usize) -> Vec<Rng> {
-    (0..rows as u64).map(|row| Seed::new(9).index(row).rng()).collect()
+    (0..rows as u64)
+        .map(|row| Seed::new(9).index(row).rng())
+        .collect()
 }
 
 const SETTINGS: [&str; 8] = [
@@ -203,10 +256,14 @@ fn a_row_acts_the_same_alone_and_among_others() {
         policy.reset(rows);
         let mut rngs = streams(rows);
         for step in 0..6 {
-            (0..rows).filter(|&row| restart(row, step)).for_each(|row| policy.reset_row(row));
+            (0..rows)
+                .filter(|&row| restart(row, step))
+                .for_each(|row| policy.reset_row(row));
             let (observations, goals) = (draw(rows, 3, step as u64), draw(rows, 3, 100));
             let mut actions = Array2::zeros((rows, 2));
-            policy.act(observations.view(), goals.view(), &mut rngs, &mut actions).unwrap();
+            policy
+                .act(observations.view(), goals.view(), &mut rngs, &mut actions)
+                .unwrap();
             together.push(actions);
         }
         for row in 0..rows {
@@ -219,8 +276,19 @@ fn a_row_acts_the_same_alone_and_among_others() {
                 let (observations, goals) = (draw(rows, 3, step as u64), draw(rows, 3, 100));
                 let mut actions = Array2::zeros((1, 2));
                 let part = s![row..=row, ..];
-                policy.act(observations.slice(part), goals.slice(part), &mut rngs, &mut actions).unwrap();
-                assert_eq!(actions.row(0), together.row(row), "{settings}, row {row}, step {step}");
+                policy
+                    .act(
+                        observations.slice(part),
+                        goals.slice(part),
+                        &mut rngs,
+                        &mut actions,
+                    )
+                    .unwrap();
+                assert_eq!(
+                    actions.row(0),
+                    together.row(row),
+                    "{settings}, row {row}, step {step}"
+                );
             }
         }
     }
@@ -232,23 +300,35 @@ fn a_trained_policy_moves_towards_its_goal() {
     let mut agent = agent(&config);
     let windows: Vec<_> = (0..20).map(|k| batch(&agent, k)).collect();
     train(&mut agent, 0..600, |k| windows[k as usize % 20].clone());
-    let mut policy = BesoPolicy::<Flex>::load(&config, &agent.model(), &Default::default()).unwrap();
+    let mut policy =
+        BesoPolicy::<Flex>::load(&config, &agent.model(), &Default::default()).unwrap();
     let dataset = dataset();
     let episodes = dataset.num_episodes();
     let first = |episode: usize| dataset.episodes().start(episode);
-    let goals = Array2::from_shape_fn((episodes, 3), |(row, i)| dataset.observations()[[first(row) + 14, i]]);
+    let goals = Array2::from_shape_fn((episodes, 3), |(row, i)| {
+        dataset.observations()[[first(row) + 14, i]]
+    });
     policy.reset(episodes);
     let mut position = Array2::<f32>::zeros((episodes, 3));
     let mut rngs = streams(episodes);
     for _ in 0..10 {
         let mut actions = Array2::zeros((episodes, 2));
-        policy.act(position.view(), goals.view(), &mut rngs, &mut actions).unwrap();
+        policy
+            .act(position.view(), goals.view(), &mut rngs, &mut actions)
+            .unwrap();
         position.slice_mut(s![.., ..2]).scaled_add(1.0, &actions);
     }
     for row in 0..episodes {
         // After 10 of 14 steps a demonstration has come to 4/14 of the distance.
-        let distance = (&position.row(row) - &goals.row(row)).slice(s![..2]).mapv(|x| x * x).sum().sqrt();
-        assert!(distance < 0.8, "row {row} is {distance} from its goal, of 1.4 at the start");
+        let distance = (&position.row(row) - &goals.row(row))
+            .slice(s![..2])
+            .mapv(|x| x * x)
+            .sum()
+            .sqrt();
+        assert!(
+            distance < 0.8,
+            "row {row} is {distance} from its goal, of 1.4 at the start"
+        );
     }
 }
 
@@ -257,30 +337,60 @@ fn a_trained_policy_moves_towards_its_goal() {
 fn the_zero_network_scales_its_noise() {
     let config = small();
     let mut model = agent(&config).model();
-    let names: Vec<String> = model.weights.iter().map(|(name, _)| name.to_owned()).collect();
+    let names: Vec<String> = model
+        .weights
+        .iter()
+        .map(|(name, _)| name.to_owned())
+        .collect();
     for name in names {
-        let tensor = model.weights.iter().find(|(other, _)| *other == name).unwrap().1;
+        let tensor = model
+            .weights
+            .iter()
+            .find(|(other, _)| *other == name)
+            .unwrap()
+            .1;
         let shape = tensor.shape().to_vec();
-        model.weights.insert_f32(name, &shape, vec![0.0; shape.iter().product()]);
+        model
+            .weights
+            .insert_f32(name, &shape, vec![0.0; shape.iter().product()]);
     }
     model.actions = telic_datasets::Normalizer::Identity;
     model.action_bounds = None;
     let mut policy = BesoPolicy::<Flex>::load(&config, &model, &Default::default()).unwrap();
     for (settings, gain) in [
-        ("schedule = 'exponential'\nsigma_min = 0.005\nsteps = 3", 0.251_868_33),
-        ("schedule = 'linear'\nsigma_min = 0.1\nsteps = 3", 0.339_714_58),
-        ("schedule = 'exponential'\nsigma_min = 0.005\nsteps = 100", 0.442_430_63),
+        (
+            "schedule = 'exponential'\nsigma_min = 0.005\nsteps = 3",
+            0.251_868_33,
+        ),
+        (
+            "schedule = 'linear'\nsigma_min = 0.1\nsteps = 3",
+            0.339_714_58,
+        ),
+        (
+            "schedule = 'exponential'\nsigma_min = 0.005\nsteps = 100",
+            0.442_430_63,
+        ),
     ] {
         set(&mut policy, &format!("[sampler]\n{settings}"));
         policy.reset(1);
         let mut actions = Array2::zeros((1, 2));
         let mut rngs = streams(1);
-        policy.act(draw(1, 3, 1).view(), draw(1, 3, 2).view(), &mut rngs, &mut actions).unwrap();
+        policy
+            .act(
+                draw(1, 3, 1).view(),
+                draw(1, 3, 2).view(),
+                &mut rngs,
+                &mut actions,
+            )
+            .unwrap();
         let mut rng = streams(1).remove(0);
         for action in &actions {
             let noise: f64 = StandardNormal.sample(&mut rng);
             let expected = (gain * noise).clamp(-1.0, 1.0);
-            assert!((f64::from(*action) - expected).abs() < 1e-6, "{settings}: {action} and {expected}");
+            assert!(
+                (f64::from(*action) - expected).abs() < 1e-6,
+                "{settings}: {action} and {expected}"
+            );
         }
     }
 }
@@ -288,7 +398,14 @@ fn the_zero_network_scales_its_noise() {
 fn first_action(policy: &mut BesoPolicy<Flex>, goal: u64) -> Array2<f32> {
     policy.reset(1);
     let mut actions = Array2::zeros((1, 2));
-    policy.act(draw(1, 3, 1).view(), draw(1, 3, goal).view(), &mut streams(1), &mut actions).unwrap();
+    policy
+        .act(
+            draw(1, 3, 1).view(),
+            draw(1, 3, goal).view(),
+            &mut streams(1),
+            &mut actions,
+        )
+        .unwrap();
     actions
 }
 
@@ -304,7 +421,11 @@ fn guidance_of_zero_ignores_the_goal_and_of_one_is_plain() {
     // Just off 1, where both evaluations are made.
     set(&mut policy, "[sampler]\nguidance = 1.0000001");
     let near = first_action(&mut policy, 2);
-    assert!((&near - &plain).iter().all(|difference| difference.abs() < 1e-4));
+    assert!(
+        (&near - &plain)
+            .iter()
+            .all(|difference| difference.abs() < 1e-4)
+    );
     set(&mut policy, "[sampler]\nguidance = 1.0");
     assert_eq!(first_action(&mut policy, 2), plain);
 }
@@ -316,7 +437,14 @@ fn only_the_goal_entries_of_a_goal_are_seen() {
     let act = |policy: &mut BesoPolicy<Flex>, goal: &Array2<f32>| {
         policy.reset(1);
         let mut actions = Array2::zeros((1, 2));
-        policy.act(draw(1, 3, 1).view(), goal.view(), &mut streams(1), &mut actions).unwrap();
+        policy
+            .act(
+                draw(1, 3, 1).view(),
+                goal.view(),
+                &mut streams(1),
+                &mut actions,
+            )
+            .unwrap();
         actions
     };
     let plain = act(&mut policy, &goal);
@@ -339,7 +467,14 @@ fn ways_to_treat_the_history_differ_once_there_is_one() {
         let mut rngs = streams(1);
         let act = |step| {
             let mut actions = Array2::zeros((1, 2));
-            policy.act(draw(1, 3, step).view(), draw(1, 3, 50).view(), &mut rngs, &mut actions).unwrap();
+            policy
+                .act(
+                    draw(1, 3, step).view(),
+                    draw(1, 3, 50).view(),
+                    &mut rngs,
+                    &mut actions,
+                )
+                .unwrap();
             actions
         };
         (0..2).map(act).collect::<Vec<_>>()
@@ -359,17 +494,50 @@ fn a_trace_shows_candidates_at_every_level_and_changes_no_context() {
     let (observation, goal) = (draw(1, 3, 1), draw(1, 3, 2));
     let (observation, goal) = (observation.row(0), goal.row(0));
     policy.reset(2);
-    let before = policy.trace(1, observation, goal, 6, &mut Seed::new(1).rng()).unwrap().unwrap();
+    let before = policy
+        .trace(1, observation, goal, 6, &mut Seed::new(1).rng())
+        .unwrap()
+        .unwrap();
     assert_eq!(before.levels.len(), 5);
     let sigmas: Vec<f32> = before.levels.iter().map(|level| level.sigma).collect();
     assert_eq!((sigmas[0], sigmas[3], sigmas[4]), (1.0, 0.1, 0.0));
-    assert!(before.levels.iter().all(|level| level.candidates.dim() == (6, 2)));
-    assert!(before.levels[4].candidates.iter().all(|action| action.abs() <= 1.0));
-    let spread = |level: usize| before.levels[level].candidates.std_axis(ndarray::Axis(0), 0.0);
+    assert!(
+        before
+            .levels
+            .iter()
+            .all(|level| level.candidates.dim() == (6, 2))
+    );
+    assert!(
+        before.levels[4]
+            .candidates
+            .iter()
+            .all(|action| action.abs() <= 1.0)
+    );
+    let spread = |level: usize| {
+        before.levels[level]
+            .candidates
+            .std_axis(ndarray::Axis(0), 0.0)
+    };
     let narrower = |a: Array1<f32>, b: Array1<f32>| a.iter().zip(&b).all(|(a, b)| a < b);
     assert!(narrower(spread(4), spread(0)));
-    assert_eq!(policy.trace(1, observation, goal, 6, &mut Seed::new(1).rng()).unwrap().unwrap(), before);
-    assert!(policy.trace(1, observation.slice(s![..2]), goal, 6, &mut Seed::new(1).rng()).is_err());
+    assert_eq!(
+        policy
+            .trace(1, observation, goal, 6, &mut Seed::new(1).rng())
+            .unwrap()
+            .unwrap(),
+        before
+    );
+    assert!(
+        policy
+            .trace(
+                1,
+                observation.slice(s![..2]),
+                goal,
+                6,
+                &mut Seed::new(1).rng()
+            )
+            .is_err()
+    );
 }
 
 #[test]
@@ -378,7 +546,10 @@ fn bad_settings_change_nothing() {
     set(&mut policy, "[sampler]\nsteps = 7");
     let before = policy.settings();
     let bad = "[sampler]\nsteps = 0\nguidance = 3.0\nkind = 'ddpm'\n[network]\nlayers = 2";
-    let error = policy.configure(&toml::from_str(bad).unwrap()).unwrap_err().to_string();
+    let error = policy
+        .configure(&toml::from_str(bad).unwrap())
+        .unwrap_err()
+        .to_string();
     for key in ["sampler.steps", "sampler.kind", "network"] {
         assert!(error.contains(key), "{key} is not in: {error}");
     }
@@ -409,14 +580,44 @@ fn wrong_shapes_are_errors_and_leave_contexts_alone() {
     let mut actions = Array2::zeros((1, 2));
     let mut act = |observations: (usize, usize), goals: (usize, usize), rngs: usize| {
         let (observations, goals) = (Array2::zeros(observations), Array2::zeros(goals));
-        policy.act(observations.view(), goals.view(), &mut streams(rngs), &mut actions).map_err(|e| e.to_string())
+        policy
+            .act(
+                observations.view(),
+                goals.view(),
+                &mut streams(rngs),
+                &mut actions,
+            )
+            .map_err(|e| e.to_string())
     };
-    assert!(act((1, 4), (1, 3), 1).unwrap_err().contains("`observations` has shape [1, 4]"));
-    assert!(act((2, 3), (1, 3), 1).unwrap_err().contains("`observations` has shape [2, 3]"));
-    assert!(act((1, 3), (1, 5), 1).unwrap_err().contains("`goals` has shape [1, 5]"));
-    assert!(act((1, 3), (1, 3), 2).unwrap_err().contains("`rngs` has shape [2]"));
+    assert!(
+        act((1, 4), (1, 3), 1)
+            .unwrap_err()
+            .contains("`observations` has shape [1, 4]")
+    );
+    assert!(
+        act((2, 3), (1, 3), 1)
+            .unwrap_err()
+            .contains("`observations` has shape [2, 3]")
+    );
+    assert!(
+        act((1, 3), (1, 5), 1)
+            .unwrap_err()
+            .contains("`goals` has shape [1, 5]")
+    );
+    assert!(
+        act((1, 3), (1, 3), 2)
+            .unwrap_err()
+            .contains("`rngs` has shape [2]")
+    );
     let mut actions = Array2::zeros((1, 2));
-    policy.act(draw(1, 3, 1).view(), draw(1, 3, 2).view(), &mut streams(1), &mut actions).unwrap();
+    policy
+        .act(
+            draw(1, 3, 1).view(),
+            draw(1, 3, 2).view(),
+            &mut streams(1),
+            &mut actions,
+        )
+        .unwrap();
     assert_eq!(actions, plain);
 }
 
@@ -429,19 +630,30 @@ fn observation_columns_select_what_is_seen() {
     };
     let agent = agent(&config);
     assert_eq!(batch(&agent, 1).observation_dim, 2);
-    let mut policy = BesoPolicy::<Flex>::load(&config, &agent.model(), &Default::default()).unwrap();
+    let mut policy =
+        BesoPolicy::<Flex>::load(&config, &agent.model(), &Default::default()).unwrap();
     assert_eq!(crate::Policy::observation_dim(&policy), 3);
     let act = |policy: &mut BesoPolicy<Flex>, column: usize| {
         let mut observations = draw(1, 3, 1);
         observations[[0, column]] += 0.5;
         policy.reset(1);
         let mut actions = Array2::zeros((1, 2));
-        policy.act(observations.view(), draw(1, 3, 2).view(), &mut streams(1), &mut actions).unwrap();
+        policy
+            .act(
+                observations.view(),
+                draw(1, 3, 2).view(),
+                &mut streams(1),
+                &mut actions,
+            )
+            .unwrap();
         actions
     };
     let hidden = act(&mut policy, 1);
     assert_ne!(act(&mut policy, 0), hidden);
     assert_ne!(act(&mut policy, 2), hidden);
-    let bad = BesoConfig { observation_columns: Some(vec![5]), ..small() };
+    let bad = BesoConfig {
+        observation_columns: Some(vec![5]),
+        ..small()
+    };
     assert!(Beso::new_agent::<A>(&bad, &task(), &Default::default()).is_err());
 }

@@ -4,7 +4,6 @@ use proptest::prelude::*;
 use telic_seed::Seed;
 
 use super::*;
-use crate::config::KeepBest;
 use crate::{Threads, TrainConfig, test_policy};
 
 fn temporary() -> (tempfile::TempDir, Utf8PathBuf) {
@@ -15,9 +14,20 @@ fn temporary() -> (tempfile::TempDir, Utf8PathBuf) {
 
 /// Saves an agent after a few updates.
 fn save_at(folder: &Utf8Path, step: u64, metric: f64) -> (Utf8PathBuf, Box<dyn crate::Learner>) {
-    let config = TrainConfig::parse("", "test", &["dataset=points", "policy.id=test", "policy.noise=0.1", "batch_size=8"]).unwrap();
+    let config = TrainConfig::parse(
+        "",
+        "test",
+        &[
+            "dataset=points",
+            "policy.id=test",
+            "policy.noise=0.1",
+            "batch_size=8",
+        ],
+    )
+    .unwrap();
     let train = crate::DataPart::all(test_policy::dataset());
-    let mut learner = crate::trainer::new_learner_for(&config, &train, &Threads::new(0).unwrap()).unwrap();
+    let mut learner =
+        crate::trainer::new_learner_for(&config, &train, &Threads::new(0).unwrap()).unwrap();
     for index in 0..step {
         learner.update(index).unwrap();
     }
@@ -27,6 +37,7 @@ fn save_at(folder: &Utf8Path, step: u64, metric: f64) -> (Utf8PathBuf, Box<dyn c
         model: &learner.model(),
         state: &learner.state(),
         step,
+        seed: config.seed,
         config_hash: "0123abcd",
         dataset: &DatasetFingerprint::default(),
         metrics: &BTreeMap::from([("evaluation/success_rate".to_owned(), metric)]),
@@ -40,7 +51,9 @@ fn act(policy: &mut dyn Policy) -> Vec<f32> {
     let mut rngs = [Seed::new(1).rng(), Seed::new(2).rng()];
     let mut actions = ndarray::Array2::zeros((2, 2));
     policy.reset(2);
-    policy.act(observations.view(), goals.view(), &mut rngs, &mut actions).unwrap();
+    policy
+        .act(observations.view(), goals.view(), &mut rngs, &mut actions)
+        .unwrap();
     actions.into_raw_vec_and_offset().0
 }
 
@@ -56,14 +69,32 @@ fn a_checkpoint_loads_as_the_policy_that_was_saved() {
     let loaded = checkpoint.model().unwrap();
     assert_eq!(loaded.weights.first_difference(&model.weights), None);
     assert_eq!(loaded, model);
-    assert_eq!(checkpoint.state().unwrap().first_difference(&learner.state()), None);
+    assert_eq!(
+        checkpoint
+            .state()
+            .unwrap()
+            .first_difference(&learner.state()),
+        None
+    );
     let expected = act(learner.policy().unwrap().as_mut());
     for place in [run.clone(), run.join("checkpoints"), path] {
-        assert_eq!(act(load_policy(&place, Device::Cpu).unwrap().as_mut()), expected);
+        assert_eq!(
+            act(load_policy(&place, Device::Cpu).unwrap().as_mut()),
+            expected
+        );
     }
     // It can be moved, and other files do not matter.
-    fs::rename(run.join("checkpoints/step_00000003"), folder.join("best policy")).unwrap();
-    assert_eq!(act(load_policy(&folder.join("best policy"), Device::Cpu).unwrap().as_mut()), expected);
+    fs::rename(
+        run.join("checkpoints/step_00000003"),
+        folder.join("best policy"),
+    )
+    .unwrap();
+    assert_eq!(
+        act(load_policy(&folder.join("best policy"), Device::Cpu)
+            .unwrap()
+            .as_mut()),
+        expected
+    );
 }
 
 #[test]
@@ -72,7 +103,11 @@ fn equal_agents_give_equal_bytes() {
     let (a, _) = save_at(&folder.join("a"), 2, 0.5);
     let (b, _) = save_at(&folder.join("b"), 2, 0.5);
     for name in [MANIFEST_FILE, MODEL_FILE, STATE_FILE] {
-        assert_eq!(fs::read(a.join(name)).unwrap(), fs::read(b.join(name)).unwrap(), "{name}");
+        assert_eq!(
+            fs::read(a.join(name)).unwrap(),
+            fs::read(b.join(name)).unwrap(),
+            "{name}"
+        );
     }
 }
 
@@ -82,9 +117,18 @@ fn inspection_tells_what_is_inside() {
     save_at(&folder, 2, 0.5);
     let summary = inspect_checkpoint(&folder).unwrap();
     let manifest = &summary.checkpoint.manifest;
-    assert_eq!((manifest.policy.as_str(), manifest.step, manifest.parameters), ("test", 2, 6 * 16 + 16 * 2));
+    assert_eq!(
+        (manifest.policy.as_str(), manifest.step, manifest.parameters),
+        ("test", 2, 6 * 16 + 16 * 2)
+    );
     assert_eq!(manifest.data.env, "points");
-    assert_eq!(summary.tensors, [("net.0".into(), "f32 [6, 16]".into()), ("net.1".into(), "f32 [16, 2]".into())]);
+    assert_eq!(
+        summary.tensors,
+        [
+            ("net.0".into(), "f32 [6, 16]".into()),
+            ("net.1".into(), "f32 [16, 2]".into())
+        ]
+    );
     assert_eq!(summary.state_values, 4 * 128 + 1);
 }
 
@@ -98,10 +142,16 @@ fn saving_again_replaces_and_unfinished_folders_are_ignored_and_cleaned() {
     fs::write(torn.join(MANIFEST_FILE), "{").unwrap();
     fs::write(folder.join(".tmp-file"), "").unwrap();
     fs::create_dir(folder.join("step_latest")).unwrap();
-    assert_eq!(Checkpoint::open(&folder).unwrap().manifest.metrics["evaluation/success_rate"], 0.75);
+    assert_eq!(
+        Checkpoint::open(&folder).unwrap().manifest.metrics["evaluation/success_rate"],
+        0.75
+    );
     clean(&folder).unwrap();
-    let mut names: Vec<String> =
-        folder.read_dir_utf8().unwrap().map(|entry| entry.unwrap().file_name().to_owned()).collect();
+    let mut names: Vec<String> = folder
+        .read_dir_utf8()
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_owned())
+        .collect();
     names.sort();
     assert_eq!(names, ["step_00000002", "step_latest"]);
     clean(&folder.join("absent")).unwrap();
@@ -109,8 +159,14 @@ fn saving_again_replaces_and_unfinished_folders_are_ignored_and_cleaned() {
 
 #[test]
 fn the_newest_and_the_best_are_kept() {
-    let best = |maximize| KeepBest { metric: "evaluation/success_rate".into(), maximize };
-    let unknown = KeepBest { metric: "evaluation/other".into(), maximize: true };
+    let best = |maximize| KeepBest {
+        metric: "evaluation/success_rate".into(),
+        maximize,
+    };
+    let unknown = KeepBest {
+        metric: "evaluation/other".into(),
+        maximize: true,
+    };
     for (keep, best, expected) in [
         (0, None, vec![1, 2, 3, 4]),
         (2, None, vec![3, 4]),
@@ -124,7 +180,11 @@ fn the_newest_and_the_best_are_kept() {
             save_at(&folder, step, value);
         }
         prune(&folder, keep, best.as_ref()).unwrap();
-        let kept: Vec<u64> = list(&folder).unwrap().into_iter().map(|(step, _)| step).collect();
+        let kept: Vec<u64> = list(&folder)
+            .unwrap()
+            .into_iter()
+            .map(|(step, _)| step)
+            .collect();
         assert_eq!(kept, expected, "{keep} {best:?}");
     }
 }
@@ -147,12 +207,18 @@ fn failure(change: impl Fn(&mut serde_json::Value)) -> String {
 fn every_wrong_checkpoint_has_its_own_message() {
     let (_keep, folder) = temporary();
     let missing = load_policy(&folder, Device::Cpu).err().unwrap().to_string();
-    assert!(missing.starts_with("no checkpoint here; expected a run folder"), "{missing}");
+    assert!(
+        missing.starts_with("no checkpoint here; expected a run folder"),
+        "{missing}"
+    );
     assert_eq!(
         failure(|manifest| manifest["format_version"] = 7.into()),
         "the checkpoint has format version 7 (telic 0.1.0); this program reads versions 1 to 1"
     );
-    assert!(failure(|manifest| manifest["policy"] = "tets".into()).starts_with("no policy is called `tets`; did you mean `test`?"));
+    assert!(
+        failure(|manifest| manifest["policy"] = "tets".into())
+            .starts_with("no policy is called `tets`; did you mean `test`?")
+    );
     assert_eq!(
         failure(|manifest| manifest["data"]["observation_dim"] = 4.into()),
         "tensor `net.0` is f32 [6, 16] but f32 [8, 16] is expected"
@@ -162,14 +228,18 @@ fn every_wrong_checkpoint_has_its_own_message() {
         "`hidden` is -3; expected usize"
     );
     assert_eq!(
-        failure(|manifest| manifest["step"] = "one".into()).split(" at line").next(),
+        failure(|manifest| manifest["step"] = "one".into())
+            .split(" at line")
+            .next(),
         Some("cannot read the manifest: invalid type: string \"one\", expected u64")
     );
     assert_eq!(
         failure(|manifest| manifest["files"] = serde_json::json!({})),
         "cannot read the manifest: `files` has no `model.safetensors`"
     );
-    assert!(failure(|manifest| *manifest = "text".into()).starts_with("cannot read the manifest: "));
+    assert!(
+        failure(|manifest| *manifest = "text".into()).starts_with("cannot read the manifest: ")
+    );
 }
 
 #[test]
@@ -180,11 +250,21 @@ fn a_truncated_file_is_told_by_its_length() {
     let bytes = fs::read(&file).unwrap();
     fs::write(&file, &bytes[..bytes.len() - 5]).unwrap();
     let message = load_policy(&path, Device::Cpu).err().unwrap().to_string();
-    let expected = format!("the file is damaged: it has {} bytes with CRC-32 ", bytes.len() - 5);
-    assert!(message.starts_with(&expected) && message.ends_with(&format!("\nin {file}")), "{message}");
+    let expected = format!(
+        "the file is damaged: it has {} bytes with CRC-32 ",
+        bytes.len() - 5
+    );
+    assert!(
+        message.starts_with(&expected) && message.ends_with(&format!("\nin {file}")),
+        "{message}"
+    );
     fs::remove_file(&file).unwrap();
     let message = load_policy(&path, Device::Cpu).err().unwrap().to_string();
-    assert!(message.starts_with("cannot read the checkpoint: ") && message.ends_with(&format!("\nin {file}")), "{message}");
+    assert!(
+        message.starts_with("cannot read the checkpoint: ")
+            && message.ends_with(&format!("\nin {file}")),
+        "{message}"
+    );
 }
 
 proptest! {

@@ -59,11 +59,21 @@ fn optional_keys_read_back() {
 
 #[test]
 fn overrides_reach_nested_keys_of_the_policy() {
-    let config = parse(MINIMAL, &["policy.optimizer.lr=1e-4", "steps=7", "policy.hidden=3"]).unwrap();
+    let config = parse(
+        MINIMAL,
+        &["policy.optimizer.lr=1e-4", "steps=7", "policy.hidden=3"],
+    )
+    .unwrap();
     assert_eq!(config.steps, 7);
     assert_eq!(config.policy.settings["hidden"].as_integer(), Some(3));
-    assert_eq!(config.policy.settings["optimizer"]["lr"].as_float(), Some(1e-4));
-    assert_eq!(config.policy.settings["optimizer"]["beta"].as_float(), Some(0.9));
+    assert_eq!(
+        config.policy.settings["optimizer"]["lr"].as_float(),
+        Some(1e-4)
+    );
+    assert_eq!(
+        config.policy.settings["optimizer"]["beta"].as_float(),
+        Some(0.9)
+    );
 }
 
 #[test]
@@ -96,23 +106,47 @@ fn all_problems_of_file_policy_and_overrides_are_in_one_report() {
 #[test]
 fn an_unknown_policy_is_named_with_the_nearest_one() {
     let report = parse(MINIMAL, &["policy.id=tset"]).unwrap_err();
-    assert!(report.starts_with("`policy.id`: no policy is called `tset`; did you mean `test`? Known: "), "{report}");
+    assert!(
+        report.starts_with("`policy.id`: no policy is called `tset`; did you mean `test`? Known: "),
+        "{report}"
+    );
 }
 
 #[test]
 fn a_text_that_is_no_toml_is_shown_with_its_place() {
     let report = parse("steps = = 3", &[]).unwrap_err();
-    assert!(report.contains("line 1, column 9") && report.ends_with("in run.toml"), "{report}");
-    let missing = TrainConfig::load::<&str>(Utf8Path::new("no/such.toml"), &[]).unwrap_err().to_string();
-    assert!(missing.starts_with("cannot read the configuration: ") && missing.ends_with("in no/such.toml"), "{missing}");
+    assert!(
+        report.contains("line 1, column 9") && report.ends_with("in run.toml"),
+        "{report}"
+    );
+    let missing = TrainConfig::load::<&str>(Utf8Path::new("no/such.toml"), &[])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        missing.starts_with("cannot read the configuration: ")
+            && missing.ends_with("in no/such.toml"),
+        "{missing}"
+    );
 }
 
 #[test]
 fn only_what_fixes_the_bits_conflicts() {
     let config = parse(MINIMAL, &[]).unwrap();
-    let longer = parse(MINIMAL, &["steps=7", "threads=1", "log_every=3", "prefetch=0", "env=a"]).unwrap();
+    let longer = parse(
+        MINIMAL,
+        &["steps=7", "threads=1", "log_every=3", "prefetch=0", "env=a"],
+    )
+    .unwrap();
     assert_eq!(config.conflicts_with(&longer), [""; 0]);
-    let other = parse(MINIMAL, &["seed=3", "policy.optimizer.lr=1.0", "validation_dataset=v.npz"]).unwrap();
+    let other = parse(
+        MINIMAL,
+        &[
+            "seed=3",
+            "policy.optimizer.lr=1.0",
+            "validation_dataset=v.npz",
+        ],
+    )
+    .unwrap();
     assert_eq!(
         config.conflicts_with(&other),
         [

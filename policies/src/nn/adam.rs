@@ -44,19 +44,40 @@ pub struct AdamConfig {
 impl Default for AdamConfig {
     fn default() -> Self {
         // Adam of OGBench; betas and epsilon are the defaults of PyTorch and optax.
-        Self { lr: 3e-4, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }
+        Self {
+            lr: 3e-4,
+            beta_1: 0.9,
+            beta_2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+        }
     }
 }
 
 impl AdamConfig {
     /// Adds every value out of range.
     pub fn validate(&self, problems: &mut Problems) {
-        problems.check(self.lr > 0.0 && self.lr.is_finite(), "lr", self.lr, "a positive number");
+        problems.check(
+            self.lr > 0.0 && self.lr.is_finite(),
+            "lr",
+            self.lr,
+            "a positive number",
+        );
         for (key, beta) in [("beta_1", self.beta_1), ("beta_2", self.beta_2)] {
             problems.check((0.0..1.0).contains(&beta), key, beta, "a number in 0..1");
         }
-        problems.check(self.epsilon > 0.0, "epsilon", self.epsilon, "a positive number");
-        problems.check(self.weight_decay >= 0.0, "weight_decay", self.weight_decay, "0 or a positive number");
+        problems.check(
+            self.epsilon > 0.0,
+            "epsilon",
+            self.epsilon,
+            "a positive number",
+        );
+        problems.check(
+            self.weight_decay >= 0.0,
+            "weight_decay",
+            self.weight_decay,
+            "0 or a positive number",
+        );
     }
 }
 
@@ -78,7 +99,11 @@ struct Moments<B: Backend> {
 impl<B: Backend> Adam<B> {
     /// An optimiser that has made no step.
     pub fn new(config: AdamConfig) -> Self {
-        Self { config, steps: 0, moments: BTreeMap::new() }
+        Self {
+            config,
+            steps: 0,
+            moments: BTreeMap::new(),
+        }
     }
 
     /// Steps made.
@@ -105,7 +130,13 @@ impl<B: Backend> Adam<B> {
             root: 1.0 / (1.0 - self.config.beta_2.powi(power)).sqrt(),
             keep: 1.0 - lr * self.config.weight_decay,
         };
-        let mut stepper = Stepper { adam: self, correction, gradients, path: Vec::new(), squares: 0.0 };
+        let mut stepper = Stepper {
+            adam: self,
+            correction,
+            gradients,
+            path: Vec::new(),
+            squares: 0.0,
+        };
         let module = module.map(&mut stepper);
         let norm = stepper.squares.sqrt();
         (module, norm)
@@ -117,7 +148,11 @@ impl<B: Backend> Adam<B> {
         state.insert_u64("steps", self.steps);
         for (name, moments) in &self.moments {
             for (part, tensor) in [("first", &moments.first), ("second", &moments.second)] {
-                state.insert_f32(format!("{part}.{name}"), &tensor.dims(), tensor_values(tensor.clone()));
+                state.insert_f32(
+                    format!("{part}.{name}"),
+                    &tensor.dims(),
+                    tensor_values(tensor.clone()),
+                );
             }
         }
         state
@@ -127,7 +162,12 @@ impl<B: Backend> Adam<B> {
     ///
     /// # Errors
     /// [`PolicyError::MissingTensor`], [`PolicyError::TensorShape`].
-    pub fn load_state<A, M>(&mut self, state: &TensorMap, module: &M, device: &B::Device) -> Result<(), PolicyError>
+    pub fn load_state<A, M>(
+        &mut self,
+        state: &TensorMap,
+        module: &M,
+        device: &B::Device,
+    ) -> Result<(), PolicyError>
     where
         A: AutodiffBackend<InnerBackend = B>,
         M: AutodiffModule<A>,
@@ -138,15 +178,26 @@ impl<B: Backend> Adam<B> {
         let mut moments = BTreeMap::new();
         for (name, parameter) in parameters.sub_map("module").iter() {
             // A parameter that never had a gradient has no moments.
-            if !state.contains(&format!("first.{name}")) && !state.contains(&format!("second.{name}")) {
+            if !state.contains(&format!("first.{name}"))
+                && !state.contains(&format!("second.{name}"))
+            {
                 continue;
             }
             let shape = [parameter.values().len()];
             let part = |part: &str| {
                 let values = state.get_f32(&format!("{part}.{name}"), &shape)?;
-                Ok::<_, PolicyError>(Tensor::from_data(TensorData::new(values.to_vec(), shape), device))
+                Ok::<_, PolicyError>(Tensor::from_data(
+                    TensorData::new(values.to_vec(), shape),
+                    device,
+                ))
             };
-            moments.insert(name.to_owned(), Moments { first: part("first")?, second: part("second")? });
+            moments.insert(
+                name.to_owned(),
+                Moments {
+                    first: part("first")?,
+                    second: part("second")?,
+                },
+            );
         }
         self.steps = steps;
         self.moments = moments;
@@ -180,13 +231,25 @@ impl<A: AutodiffBackend> ModuleMapper<A> for Stepper<'_, A::InnerBackend> {
         let name = self.path.join(".");
         let moments = self.adam.moments.remove(&name).unwrap_or_else(|| {
             let zeros = || Tensor::zeros([gradient.shape().num_elements()], &gradient.device());
-            Moments { first: zeros(), second: zeros() }
+            Moments {
+                first: zeros(),
+                second: zeros(),
+            }
         });
-        let (tensor, moments, squares) =
-            update(&self.adam.config, self.correction, tensor.inner(), gradient, moments);
+        let (tensor, moments, squares) = update(
+            &self.adam.config,
+            self.correction,
+            tensor.inner(),
+            gradient,
+            moments,
+        );
         self.squares += squares;
         self.adam.moments.insert(name, moments);
-        Param::from_mapped_value(id, Tensor::from_inner(tensor).set_require_grad(require_grad), mapper)
+        Param::from_mapped_value(
+            id,
+            Tensor::from_inner(tensor).set_require_grad(require_grad),
+            mapper,
+        )
     }
 
     fn enter_module(&mut self, name: &str, _container_type: &str) {
@@ -210,13 +273,26 @@ fn update<B: Backend, const D: usize>(
     let (parameter, gradient) = match (into_flex(parameter), into_flex(gradient)) {
         (Ok(mut parameter), Ok(gradient)) => {
             let parts = into_flex(first).ok().zip(into_flex(second).ok());
-            let (mut first, mut second) = parts.expect("moments are on the backend of their parameter");
-            let squares = update_flex(config, correction, &mut parameter, &gradient, &mut first, &mut second);
-            let moments = Moments { first: from_flex(first), second: from_flex(second) };
+            let (mut first, mut second) =
+                parts.expect("moments are on the backend of their parameter");
+            let squares = update_flex(
+                config,
+                correction,
+                &mut parameter,
+                &gradient,
+                &mut first,
+                &mut second,
+            );
+            let moments = Moments {
+                first: from_flex(first),
+                second: from_flex(second),
+            };
             return (from_flex(parameter), moments, squares);
         }
         (parameter, gradient) => {
-            let give_back = |tensor: Result<FlexTensor, Tensor<B, D>>| tensor.map_or_else(|tensor| tensor, from_flex);
+            let give_back = |tensor: Result<FlexTensor, Tensor<B, D>>| {
+                tensor.map_or_else(|tensor| tensor, from_flex)
+            };
             (give_back(parameter), give_back(gradient))
         }
     };
@@ -224,9 +300,12 @@ fn update<B: Backend, const D: usize>(
     let flat: Tensor<B, 1> = gradient.flatten(0, D - 1);
     let first = first * config.beta_1 + flat.clone() * (1.0 - config.beta_1);
     let squared = flat.clone() * flat;
-    let squares = tensor_values(squared.clone().sum()).first().map_or(0.0, |&sum| f64::from(sum));
+    let squares = tensor_values(squared.clone().sum())
+        .first()
+        .map_or(0.0, |&sum| f64::from(sum));
     let second = second * config.beta_2 + squared * (1.0 - config.beta_2);
-    let step = first.clone() * correction.rate / (second.clone().sqrt() * correction.root + config.epsilon);
+    let step = first.clone() * correction.rate
+        / (second.clone().sqrt() * correction.root + config.epsilon);
     let parameter = parameter * correction.keep - step.reshape(shape);
     (parameter, Moments { first, second }, squares)
 }
@@ -243,21 +322,33 @@ fn update_flex(
     const BLOCK: usize = 16 * 1024;
     let (beta_1, beta_2) = (config.beta_1 as f32, config.beta_2 as f32);
     let (rest_1, rest_2) = ((1.0 - config.beta_1) as f32, (1.0 - config.beta_2) as f32);
-    let (rate, root, keep) = (correction.rate as f32, correction.root as f32, correction.keep as f32);
+    let (rate, root, keep) = (
+        correction.rate as f32,
+        correction.root as f32,
+        correction.keep as f32,
+    );
     let epsilon = config.epsilon as f32;
-    let gradient = gradient.as_slice::<f32>().expect("flex gradients are made contiguous");
+    let gradient = gradient
+        .as_slice::<f32>()
+        .expect("flex gradients are made contiguous");
     let parameter = parameter.storage_mut::<f32>();
     let first = first.storage_mut::<f32>();
     let second = second.storage_mut::<f32>();
-    let block = |((parameter, gradient), (first, second)): ((&mut [f32], &[f32]), (&mut [f32], &mut [f32]))| {
-        simd(#[inline(always)] || {
-            for (((p, g), m), v) in parameter.iter_mut().zip(gradient).zip(first).zip(second) {
-                *m = beta_1 * *m + rest_1 * g;
-                *v = beta_2 * *v + rest_2 * (g * g);
-                *p = keep * *p - rate * *m / (root * v.sqrt() + epsilon);
-            }
-            f64::from(sum_squares(gradient))
-        })
+    let block = |((parameter, gradient), (first, second)): (
+        (&mut [f32], &[f32]),
+        (&mut [f32], &mut [f32]),
+    )| {
+        simd(
+            #[inline(always)]
+            || {
+                for (((p, g), m), v) in parameter.iter_mut().zip(gradient).zip(first).zip(second) {
+                    *m = beta_1 * *m + rest_1 * g;
+                    *v = beta_2 * *v + rest_2 * (g * g);
+                    *p = keep * *p - rate * *m / (root * v.sqrt() + epsilon);
+                }
+                f64::from(sum_squares(gradient))
+            },
+        )
     };
     if parameter.len() <= BLOCK {
         return block(((parameter, gradient), (first, second)));
@@ -265,7 +356,11 @@ fn update_flex(
     let sums: Vec<f64> = parameter
         .par_chunks_mut(BLOCK)
         .zip(gradient.par_chunks(BLOCK))
-        .zip(first.par_chunks_mut(BLOCK).zip(second.par_chunks_mut(BLOCK)))
+        .zip(
+            first
+                .par_chunks_mut(BLOCK)
+                .zip(second.par_chunks_mut(BLOCK)),
+        )
         .map(block)
         .collect();
     sums.iter().sum()
@@ -282,7 +377,13 @@ mod tests {
     type A = Autodiff<Flex>;
 
     fn layer() -> Linear<A> {
-        Linear::new(2, 1, Initializer::Normal { std: 1.0 }, &mut Seed::new(1).rng(), &Default::default())
+        Linear::new(
+            2,
+            1,
+            Initializer::Normal { std: 1.0 },
+            &mut Seed::new(1).rng(),
+            &Default::default(),
+        )
     }
 
     fn gradients(layer: &Linear<A>, x: [f32; 2]) -> GradientsParams {
@@ -291,18 +392,29 @@ mod tests {
     }
 
     fn weights(layer: &Linear<A>) -> Vec<f64> {
-        tensor_values(layer.weight.val()).into_iter().map(f64::from).collect()
+        tensor_values(layer.weight.val())
+            .into_iter()
+            .map(f64::from)
+            .collect()
     }
 
     /// Three steps by hand, in double precision.
     #[test]
     fn steps_match_the_equations() {
-        let config = AdamConfig { lr: 0.1, weight_decay: 0.01, epsilon: 1e-3, ..Default::default() };
+        let config = AdamConfig {
+            lr: 0.1,
+            weight_decay: 0.01,
+            epsilon: 1e-3,
+            ..Default::default()
+        };
         let mut adam = Adam::<Flex>::new(config);
         let mut layer = layer();
         let mut expected = weights(&layer);
         let (mut m, mut v) = ([0.0_f64; 2], [0.0_f64; 2]);
-        for (k, x) in [[0.5_f32, -2.0], [0.1, 0.3], [-1.0, 0.0]].into_iter().enumerate() {
+        for (k, x) in [[0.5_f32, -2.0], [0.1, 0.3], [-1.0, 0.0]]
+            .into_iter()
+            .enumerate()
+        {
             let gradients = gradients(&layer, x);
             let (stepped, norm) = adam.step(0.1, layer, gradients);
             layer = stepped;
@@ -313,8 +425,12 @@ mod tests {
                 let power = k as i32 + 1;
                 let m_hat = m[i] / (1.0 - 0.9_f64.powi(power));
                 let v_hat = v[i] / (1.0 - 0.999_f64.powi(power));
-                expected[i] = (1.0 - 0.1 * 0.01) * expected[i] - 0.1 * m_hat / (v_hat.sqrt() + 1e-3);
-                assert!((weights(&layer)[i] - expected[i]).abs() < 1e-5, "step {k}, weight {i}");
+                expected[i] =
+                    (1.0 - 0.1 * 0.01) * expected[i] - 0.1 * m_hat / (v_hat.sqrt() + 1e-3);
+                assert!(
+                    (weights(&layer)[i] - expected[i]).abs() < 1e-5,
+                    "step {k}, weight {i}"
+                );
             }
             // The bias has gradient 1.
             let squares = 1.0 + x.iter().map(|x| f64::from(x * x)).sum::<f64>();
@@ -326,7 +442,10 @@ mod tests {
 
     #[test]
     fn a_loaded_state_goes_on_to_the_same_bits() {
-        let config = AdamConfig { lr: 0.1, ..Default::default() };
+        let config = AdamConfig {
+            lr: 0.1,
+            ..Default::default()
+        };
         let inputs = [[0.5_f32, -2.0], [0.1, 0.3], [-1.0, 0.0], [0.7, 0.2]];
         let run = |restart: Option<usize>| {
             let (mut adam, mut layer) = (Adam::<Flex>::new(config), layer());
@@ -334,7 +453,8 @@ mod tests {
                 if restart == Some(k) {
                     let state = adam.state();
                     adam = Adam::new(config);
-                    adam.load_state(&state, &layer, &Default::default()).unwrap();
+                    adam.load_state(&state, &layer, &Default::default())
+                        .unwrap();
                 }
                 let gradients = gradients(&layer, x);
                 layer = adam.step(0.1, layer, gradients).0;
@@ -351,14 +471,29 @@ mod tests {
         let mut rng = Seed::new(9).rng();
         let device = Default::default();
         let n = 40_000;
-        let draw = |rng: &mut telic_seed::Rng| Linear::<Flex>::new(n, 1, Initializer::Normal { std: 1.0 }, rng, &device);
+        let draw = |rng: &mut telic_seed::Rng| {
+            Linear::<Flex>::new(n, 1, Initializer::Normal { std: 1.0 }, rng, &device)
+        };
         let [p, g, m, v] = std::array::from_fn(|_| tensor_values(draw(&mut rng).weight.val()));
         let v: Vec<f32> = v.iter().map(|v| v.abs()).collect();
-        let config = AdamConfig { weight_decay: 0.1, ..Default::default() };
-        let correction = Correction { rate: 0.01, root: 1.7, keep: 0.999 };
-        let tensor = |values: &[f32]| Tensor::<Flex, 1>::from_data(TensorData::new(values.to_vec(), [n]), &device);
-        let moments = Moments { first: tensor(&m), second: tensor(&v) };
-        let (found, moments, squares) = update(&config, correction, tensor(&p), tensor(&g), moments);
+        let config = AdamConfig {
+            weight_decay: 0.1,
+            ..Default::default()
+        };
+        let correction = Correction {
+            rate: 0.01,
+            root: 1.7,
+            keep: 0.999,
+        };
+        let tensor = |values: &[f32]| {
+            Tensor::<Flex, 1>::from_data(TensorData::new(values.to_vec(), [n]), &device)
+        };
+        let moments = Moments {
+            first: tensor(&m),
+            second: tensor(&v),
+        };
+        let (found, moments, squares) =
+            update(&config, correction, tensor(&p), tensor(&g), moments);
         let expected: Vec<f32> = (0..n)
             .map(|i| {
                 let (m, v) = (0.9 * m[i] + 0.1 * g[i], 0.999 * v[i] + 0.001 * g[i] * g[i]);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use telic_seed::Rng;
 
 use super::fused::{self, Activation};
+use crate::Problems;
 
 /// How the weights of a linear layer are drawn; biases start at 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,9 +32,9 @@ impl Initializer {
     fn draw(self, inputs: usize, outputs: usize, rng: &mut Rng) -> Vec<f32> {
         let len = inputs * outputs;
         match self {
-            Self::Normal { std } => {
-                (0..len).map(|_| std * Distribution::<f32>::sample(&StandardNormal, rng)).collect()
-            }
+            Self::Normal { std } => (0..len)
+                .map(|_| std * Distribution::<f32>::sample(&StandardNormal, rng))
+                .collect(),
             Self::Glorot { scale } => {
                 let limit = glorot_limit(scale, inputs, outputs);
                 (0..len).map(|_| rng.random_range(-limit..limit)).collect()
@@ -67,9 +68,19 @@ pub struct Linear<B: Backend> {
 
 impl<B: Backend> Linear<B> {
     /// A layer with weights from `rng`.
-    pub fn new(inputs: usize, outputs: usize, initializer: Initializer, rng: &mut Rng, device: &B::Device) -> Self {
+    pub fn new(
+        inputs: usize,
+        outputs: usize,
+        initializer: Initializer,
+        rng: &mut Rng,
+        device: &B::Device,
+    ) -> Self {
         Self {
-            weight: parameter(initializer.draw(inputs, outputs, rng), [inputs, outputs], device),
+            weight: parameter(
+                initializer.draw(inputs, outputs, rng),
+                [inputs, outputs],
+                device,
+            ),
             bias: parameter(vec![0.0; outputs], [outputs], device),
         }
     }
@@ -86,7 +97,7 @@ impl<B: Backend> Linear<B> {
 
     /// `x W`, `[rows, inputs]` → `[rows, outputs]`.
     pub fn product(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        x.matmul(self.weight.val())
+        fused::product(x, self.weight.val())
     }
 }
 
@@ -131,7 +142,19 @@ pub struct MlpConfig {
 impl Default for MlpConfig {
     fn default() -> Self {
         // Networks of OGBench: three layers of 512, the tanh form of GELU.
-        Self { hidden: vec![512; 3], activation: Activation::GeluTanh, layer_norm: false }
+        Self {
+            hidden: vec![512; 3],
+            activation: Activation::GeluTanh,
+            layer_norm: false,
+        }
+    }
+}
+
+impl MlpConfig {
+    /// Adds every value out of range.
+    pub fn validate(&self, problems: &mut Problems) {
+        let holds = self.hidden.iter().all(|&width| width >= 1);
+        problems.check(holds, "hidden", &self.hidden, "widths of at least 1");
     }
 }
 
@@ -162,14 +185,33 @@ impl<B: Backend> Mlp<B> {
         let mut norms = Vec::new();
         let mut width = inputs;
         for &hidden in &config.hidden {
-            layers.push(Linear::new(width, hidden, Initializer::Glorot { scale: 1.0 }, rng, device));
+            layers.push(Linear::new(
+                width,
+                hidden,
+                Initializer::Glorot { scale: 1.0 },
+                rng,
+                device,
+            ));
             if config.layer_norm {
                 norms.push(LayerNorm::new(hidden, MLP_NORM_EPSILON, device));
             }
             width = hidden;
         }
-        let output = Linear::new(width, outputs, Initializer::Glorot { scale: output_scale }, rng, device);
-        Self { layers, norms, output, activation: config.activation }
+        let output = Linear::new(
+            width,
+            outputs,
+            Initializer::Glorot {
+                scale: output_scale,
+            },
+            rng,
+            device,
+        );
+        Self {
+            layers,
+            norms,
+            output,
+            activation: config.activation,
+        }
     }
 
     /// `[rows, inputs]` → `[rows, outputs]`.
@@ -214,7 +256,8 @@ mod tests {
         let device = Default::default();
         let weights = |seed| {
             let mut rng = Seed::new(seed).rng();
-            let layer = Linear::<Flex>::new(20, 30, Initializer::Normal { std: 0.02 }, &mut rng, &device);
+            let layer =
+                Linear::<Flex>::new(20, 30, Initializer::Normal { std: 0.02 }, &mut rng, &device);
             layer.weight.val().into_data().into_vec::<f32>().unwrap()
         };
         assert_eq!(weights(1), weights(1));
@@ -226,9 +269,16 @@ mod tests {
     #[test]
     fn hidden_layers_are_linear_activation_norm() {
         let device = Default::default();
-        let config = MlpConfig { hidden: vec![4, 3], activation: Activation::Relu, layer_norm: true };
+        let config = MlpConfig {
+            hidden: vec![4, 3],
+            activation: Activation::Relu,
+            layer_norm: true,
+        };
         let mlp = Mlp::<Flex>::new(&config, 2, 1, 1.0, &mut Seed::new(3).rng(), &device);
-        assert_eq!(mlp.num_params(), (2 * 4 + 4 + 8) + (4 * 3 + 3 + 6) + (3 + 1));
+        assert_eq!(
+            mlp.num_params(),
+            (2 * 4 + 4 + 8) + (4 * 3 + 3 + 6) + (3 + 1)
+        );
         let x = Tensor::from_floats([[0.3, -0.2]], &device);
         let mut hidden: Tensor<Flex, 2> = x.clone();
         for (layer, norm) in mlp.layers.iter().zip(&mlp.norms) {

@@ -42,16 +42,32 @@ pub struct LrSchedule {
 
 impl Default for LrSchedule {
     fn default() -> Self {
-        Self { kind: LrScheduleKind::Constant, factor: 0.99, every: 100, floor: 0.0, warm_up: 0 }
+        Self {
+            kind: LrScheduleKind::Constant,
+            factor: 0.99,
+            every: 100,
+            floor: 0.0,
+            warm_up: 0,
+        }
     }
 }
 
 impl LrSchedule {
     /// Adds every value out of range.
     pub fn validate(&self, problems: &mut Problems) {
-        problems.check(self.factor > 0.0 && self.factor <= 1.0, "factor", self.factor, "a number above 0 and up to 1");
+        problems.check(
+            self.factor > 0.0 && self.factor <= 1.0,
+            "factor",
+            self.factor,
+            "a number above 0 and up to 1",
+        );
         problems.check(self.every >= 1, "every", self.every, "at least 1");
-        problems.check((0.0..=1.0).contains(&self.floor), "floor", self.floor, "a number in 0..=1");
+        problems.check(
+            (0.0..=1.0).contains(&self.floor),
+            "floor",
+            self.floor,
+            "a number in 0..=1",
+        );
     }
 
     /// The factor at update `update`, counted from 0, of a run of `updates`.
@@ -63,7 +79,8 @@ impl LrSchedule {
                 LrScheduleKind::Step => self.factor.powf((update / self.every.max(1)) as f64),
                 LrScheduleKind::Cosine => {
                     let progress = (update as f64 / updates.max(1) as f64).min(1.0);
-                    self.floor + (1.0 - self.floor) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+                    self.floor
+                        + (1.0 - self.floor) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
                 }
             }
     }
@@ -76,7 +93,10 @@ mod tests {
     /// G14.
     #[test]
     fn step_rates_match_the_table() {
-        let schedule = LrSchedule { kind: LrScheduleKind::Step, ..Default::default() };
+        let schedule = LrSchedule {
+            kind: LrScheduleKind::Step,
+            ..Default::default()
+        };
         for (update, rate) in [
             (0, 1e-4),
             (99, 1e-4),
@@ -87,13 +107,21 @@ mod tests {
             (60_000, 2.405_01e-7),
         ] {
             let found = 1e-4 * schedule.factor(update, 60_000);
-            assert!((found / rate - 1.0).abs() < 5e-6, "update {update}: {found:e}");
+            assert!(
+                (found / rate - 1.0).abs() < 5e-6,
+                "update {update}: {found:e}"
+            );
         }
     }
 
     #[test]
     fn cosine_ends_at_its_floor_and_warm_up_rises_to_one() {
-        let schedule = LrSchedule { kind: LrScheduleKind::Cosine, floor: 0.1, warm_up: 10, ..Default::default() };
+        let schedule = LrSchedule {
+            kind: LrScheduleKind::Cosine,
+            floor: 0.1,
+            warm_up: 10,
+            ..Default::default()
+        };
         assert!((schedule.factor(0, 1000) - 0.1).abs() < 1e-9);
         assert!((schedule.factor(9, 1000) - 1.0).abs() < 1e-3);
         assert!((schedule.factor(500, 1000) - 0.55).abs() < 1e-9);

@@ -1,7 +1,8 @@
+use std::error::Error;
 use std::fs;
 
 use super::*;
-use crate::test_policy;
+use crate::{Metrics, test_policy};
 
 struct Folder(tempfile::TempDir);
 
@@ -76,7 +77,12 @@ impl TrainObserver for Watcher {
         policy.reset(1);
         let observations = ndarray::array![[0.1, 0.2, 1.0]];
         let mut actions = ndarray::Array2::zeros((1, 2));
-        policy.act(observations.view(), observations.view(), &mut [Seed::new(1).rng()], &mut actions)?;
+        policy.act(
+            observations.view(),
+            observations.view(),
+            &mut [Seed::new(1).rng()],
+            &mut actions,
+        )?;
         Ok(vec![("action".into(), f64::from(actions[[0, 0]]))])
     }
 
@@ -90,7 +96,10 @@ impl TrainObserver for Watcher {
 }
 
 fn train(trainer: &mut Trainer, stop_after: Option<u64>) -> (TrainOutcome, Vec<String>) {
-    let mut watcher = Watcher { stop_after, ..Watcher::default() };
+    let mut watcher = Watcher {
+        stop_after,
+        ..Watcher::default()
+    };
     let outcome = trainer.run(&mut watcher, &AtomicBool::new(false)).unwrap();
     (outcome, watcher.events)
 }
@@ -104,7 +113,10 @@ fn results(run: &Utf8Path) -> BTreeMap<String, Vec<u8>> {
     for (step, path) in checkpoint::list(&run.join("checkpoints")).unwrap() {
         for entry in path.read_dir_utf8().unwrap() {
             let entry = entry.unwrap();
-            files.insert(format!("{step}/{}", entry.file_name()), fs::read(entry.path()).unwrap());
+            files.insert(
+                format!("{step}/{}", entry.file_name()),
+                fs::read(entry.path()).unwrap(),
+            );
         }
     }
     files
@@ -114,7 +126,12 @@ fn assert_same(a: &BTreeMap<String, Vec<u8>>, b: &BTreeMap<String, Vec<u8>>) {
     assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
     for (name, bytes) in a {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap_or_default();
-        assert!(*bytes == b[name], "{name} differs:\n{}\n{}", text(bytes), text(&b[name]));
+        assert!(
+            *bytes == b[name],
+            "{name} differs:\n{}\n{}",
+            text(bytes),
+            text(&b[name])
+        );
     }
 }
 
@@ -124,25 +141,71 @@ fn a_run_tells_and_leaves_what_it_should() {
     let path = folder.run("a");
     let mut trainer = create(&[], &path).unwrap();
     let (outcome, events) = train(&mut trainer, None);
-    assert_eq!(outcome, TrainOutcome { step: 40, finished: true, checkpoint: path.join("checkpoints/step_00000040") });
+    assert_eq!(
+        outcome,
+        TrainOutcome {
+            step: 40,
+            finished: true,
+            checkpoint: path.join("checkpoints/step_00000040")
+        }
+    );
     assert_eq!(
         events,
         [
-            "start 0", "log 7", "checkpoint 9", "evaluate 10", "validate 12", "log 14", "checkpoint 18", "evaluate 20",
-            "log 21", "validate 24", "checkpoint 27", "log 28", "evaluate 30", "log 35", "validate 36", "checkpoint 36",
-            "log 40", "validate 40", "evaluate 40", "checkpoint 40"
+            "start 0",
+            "log 7",
+            "checkpoint 9",
+            "evaluate 10",
+            "validate 12",
+            "log 14",
+            "checkpoint 18",
+            "evaluate 20",
+            "log 21",
+            "validate 24",
+            "checkpoint 27",
+            "log 28",
+            "evaluate 30",
+            "log 35",
+            "validate 36",
+            "checkpoint 36",
+            "log 40",
+            "validate 40",
+            "evaluate 40",
+            "checkpoint 40"
         ]
     );
     let table = fs::read_to_string(path.join("metrics.csv")).unwrap();
     let lines: Vec<&str> = table.lines().collect();
-    assert_eq!(lines[0], "step,training/actor/loss,evaluation/action,validation/actor/loss");
-    let steps: Vec<&str> = lines[1..].iter().map(|line| line.split(',').next().unwrap()).collect();
-    assert_eq!(steps, ["7", "10", "12", "14", "20", "21", "24", "28", "30", "35", "36", "40"]);
-    let kept: Vec<u64> = checkpoint::list(&path.join("checkpoints")).unwrap().iter().map(|(step, _)| *step).collect();
+    assert_eq!(
+        lines[0],
+        "step,training/actor/loss,evaluation/action,validation/actor/loss"
+    );
+    let steps: Vec<&str> = lines[1..]
+        .iter()
+        .map(|line| line.split(',').next().unwrap())
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            "7", "10", "12", "14", "20", "21", "24", "28", "30", "35", "36", "40"
+        ]
+    );
+    let kept: Vec<u64> = checkpoint::list(&path.join("checkpoints"))
+        .unwrap()
+        .iter()
+        .map(|(step, _)| *step)
+        .collect();
     assert_eq!(kept, [36, 40]);
-    let names: Vec<String> =
-        path.read_dir_utf8().unwrap().map(|entry| entry.unwrap().file_name().to_owned()).collect();
-    assert!(names.iter().any(|name| name.starts_with("events.out.tfevents.")));
+    let names: Vec<String> = path
+        .read_dir_utf8()
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_owned())
+        .collect();
+    assert!(
+        names
+            .iter()
+            .any(|name| name.starts_with("events.out.tfevents."))
+    );
     assert!(names.iter().all(|name| !name.starts_with('.')), "{names:?}");
     // The loss goes down, so the agent was really trained.
     let loss = |line: &str| line.split(',').nth(1).unwrap().parse::<f64>().unwrap();
@@ -165,22 +228,41 @@ fn the_same_seed_gives_the_same_bits_however_batches_are_read_and_on_however_man
         let mut found = results(&folder.run(name));
         // The keys themselves are in the configuration, and in the manifest as its hash.
         for step in [36, 40] {
-            found.insert(format!("{step}/manifest.json"), expected[&format!("{step}/manifest.json")].clone());
+            found.insert(
+                format!("{step}/manifest.json"),
+                expected[&format!("{step}/manifest.json")].clone(),
+            );
         }
         found.insert("config.toml".into(), expected["config.toml"].clone());
         assert_same(&expected, &found);
     }
-    train(&mut create(&["seed=4"], &folder.run("other")).unwrap(), None);
-    assert!(results(&folder.run("other"))["40/model.safetensors"] != expected["40/model.safetensors"]);
+    train(
+        &mut create(&["seed=4"], &folder.run("other")).unwrap(),
+        None,
+    );
+    assert!(
+        results(&folder.run("other"))["40/model.safetensors"] != expected["40/model.safetensors"]
+    );
 }
 
 #[test]
 fn measuring_and_saving_do_not_change_the_weights() {
     let folder = Folder::new();
     train(&mut create(&[], &folder.run("a")).unwrap(), None);
-    let quiet = ["log_every=40", "validate_every=0", "evaluate_every=0", "checkpoint_every=0"];
+    let quiet = [
+        "log_every=40",
+        "validate_every=0",
+        "evaluate_every=0",
+        "checkpoint_every=0",
+    ];
     train(&mut create(&quiet, &folder.run("b")).unwrap(), None);
-    let agent = |name| Checkpoint::open(&folder.run(name)).unwrap().state().unwrap().sub_map(AGENT);
+    let agent = |name| {
+        Checkpoint::open(&folder.run(name))
+            .unwrap()
+            .state()
+            .unwrap()
+            .sub_map(AGENT)
+    };
     assert_eq!(agent("a").first_difference(&agent("b")), None);
 }
 
@@ -249,14 +331,27 @@ fn the_stop_flag_ends_a_run_with_a_checkpoint() {
     let folder = Folder::new();
     let mut trainer = create(&[], &folder.run("a")).unwrap();
     let outcome = trainer.run(&mut (), &AtomicBool::new(true)).unwrap();
-    assert_eq!(outcome, TrainOutcome { step: 0, finished: false, checkpoint: folder.run("a/checkpoints/step_00000000") });
+    assert_eq!(
+        outcome,
+        TrainOutcome {
+            step: 0,
+            finished: false,
+            checkpoint: folder.run("a/checkpoints/step_00000000")
+        }
+    );
     let outcome = trainer.run(&mut (), &AtomicBool::new(false)).unwrap();
     assert!(outcome.finished);
     // A finished run has nothing to do, and says so.
-    assert_eq!(trainer.run(&mut (), &AtomicBool::new(false)).unwrap(), outcome);
+    assert_eq!(
+        trainer.run(&mut (), &AtomicBool::new(false)).unwrap(),
+        outcome
+    );
     drop(trainer);
     let before = results(&folder.run("a"));
-    assert_eq!(train(&mut resume(&[], &folder.run("a")).unwrap(), None).0, outcome);
+    assert_eq!(
+        train(&mut resume(&[], &folder.run("a")).unwrap(), None).0,
+        outcome
+    );
     assert_same(&before, &results(&folder.run("a")));
 }
 
@@ -268,12 +363,17 @@ fn a_loss_that_is_not_a_number_keeps_the_last_good_checkpoint() {
     let error = trainer.run(&mut (), &AtomicBool::new(false)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("`actor/loss` is NaN after update 20; the last good checkpoint is {path}/checkpoints/step_00000018")
+        format!(
+            "`actor/loss` is NaN after update 20; the last good checkpoint is {path}/checkpoints/step_00000018"
+        )
     );
     assert_eq!(Checkpoint::open(&path).unwrap().manifest.step, 18);
     let mut trainer = create(&["policy.poison=2"], &folder.run("b")).unwrap();
     let error = trainer.run(&mut (), &AtomicBool::new(false)).unwrap_err();
-    assert_eq!(error.to_string(), "`actor/loss` is NaN after update 2; the last good checkpoint is not there yet");
+    assert_eq!(
+        error.to_string(),
+        "`actor/loss` is NaN after update 2; the last good checkpoint is not there yet"
+    );
 }
 
 #[test]
@@ -283,7 +383,10 @@ fn a_run_is_never_overwritten_nor_resumed_as_another() {
     drop(create(&[], &path).unwrap());
     let message = |result: Result<Trainer, TrainError>| result.err().unwrap().to_string();
     let occupied = message(create(&[], &path));
-    assert!(occupied.starts_with("the run folder already holds `"), "{occupied}");
+    assert!(
+        occupied.starts_with("the run folder already holds `"),
+        "{occupied}"
+    );
     assert_eq!(
         message(resume(&["seed=9", "policy.hidden=5"], &path)),
         format!(
@@ -293,16 +396,32 @@ fn a_run_is_never_overwritten_nor_resumed_as_another() {
     );
     assert!(message(resume(&[], &folder.run("b"))).starts_with("there is no run to resume"));
     let held = resume(&[], &path).unwrap();
-    assert_eq!(message(resume(&[], &path)), format!("another process is training in this run folder\nin {path}"));
+    assert_eq!(
+        message(resume(&[], &path)),
+        format!("another process is training in this run folder\nin {path}")
+    );
     drop(held);
 
     train(&mut resume(&[], &path).unwrap(), None);
     let mut other = test_policy::dataset().columns().clone();
     other.actions[[3, 1]] += 0.5;
     let original = test_policy::dataset();
-    let other = Dataset::new(other, original.episodes().clone(), original.metadata().clone()).unwrap();
-    let changed = message(Trainer::resume_with(config(&[]), &path, Arc::new(other), None));
-    assert!(changed.starts_with("the dataset has changed: the run began with "), "{changed}");
+    let other = Dataset::new(
+        other,
+        original.episodes().clone(),
+        original.metadata().clone(),
+    )
+    .unwrap();
+    let changed = message(Trainer::resume_with(
+        config(&[]),
+        &path,
+        Arc::new(other),
+        None,
+    ));
+    assert!(
+        changed.starts_with("the dataset has changed: the run began with "),
+        "{changed}"
+    );
 }
 
 #[test]
@@ -314,15 +433,24 @@ fn a_longer_run_goes_on_from_a_finished_one() {
     assert!(outcome.finished && outcome.step == 40);
     train(&mut create(&[], &folder.run("b")).unwrap(), None);
     let (a, b) = (results(&path), results(&folder.run("b")));
-    assert!(a["40/model.safetensors"] == b["40/model.safetensors"] && a["config.toml"] == b["config.toml"]);
+    assert!(
+        a["40/model.safetensors"] == b["40/model.safetensors"]
+            && a["config.toml"] == b["config.toml"]
+    );
 }
 
 #[test]
 fn data_that_cannot_train_is_refused_before_the_folder_is_made() {
     let folder = Folder::new();
     let path = folder.run("a");
-    let error = create(&["train_fraction=0.01"], &path).err().unwrap().to_string();
-    assert_eq!(error, "`train_fraction` 0.01 leaves none of 12 episode(s) to train on; use 1 to train on all");
+    let error = create(&["train_fraction=0.01"], &path)
+        .err()
+        .unwrap()
+        .to_string();
+    assert_eq!(
+        error,
+        "`train_fraction` 0.01 leaves none of 12 episode(s) to train on; use 1 to train on all"
+    );
     let narrow = Dataset::from_episodes(
         &[telic_datasets::Episode {
             observations: ndarray::Array2::zeros((4, 2)),
@@ -332,7 +460,12 @@ fn data_that_cannot_train_is_refused_before_the_folder_is_made() {
         Default::default(),
     );
     let narrow = Some(Arc::new(narrow.unwrap()));
-    let error = Trainer::create_with(config(&["validation_dataset=v.npz"]), &path, test_policy::dataset(), narrow);
+    let error = Trainer::create_with(
+        config(&["validation_dataset=v.npz"]),
+        &path,
+        test_policy::dataset(),
+        narrow,
+    );
     assert_eq!(
         error.err().unwrap().to_string(),
         "the validation dataset has observation_dim 2, the training dataset 3\nin v.npz"
@@ -354,8 +487,13 @@ fn an_evaluation_that_fails_stops_the_run() {
     }
     let folder = Folder::new();
     let mut trainer = create(&[], &folder.run("a")).unwrap();
-    let error = trainer.run(&mut Failing, &AtomicBool::new(false)).unwrap_err();
-    assert_eq!(error.to_string(), "evaluation after update 10 failed");
+    let error = trainer
+        .run(&mut Failing, &AtomicBool::new(false))
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "evaluation after update 10 failed: no such environment"
+    );
     assert_eq!(error.source().unwrap().to_string(), "no such environment");
 }
 
@@ -371,6 +509,10 @@ fn the_best_checkpoint_is_kept_beside_the_newest() {
         "keep_best={ metric = \"training/actor/loss\" }",
     ];
     train(&mut create(&overrides, &path).unwrap(), None);
-    let kept: Vec<u64> = checkpoint::list(&path.join("checkpoints")).unwrap().iter().map(|(step, _)| *step).collect();
+    let kept: Vec<u64> = checkpoint::list(&path.join("checkpoints"))
+        .unwrap()
+        .iter()
+        .map(|(step, _)| *step)
+        .collect();
     assert_eq!(kept, [10, 40]);
 }

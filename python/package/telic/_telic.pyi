@@ -48,7 +48,7 @@ def train(
     config: str | PathLike[str] | dict[str, Any],
     *,
     out: str | PathLike[str],
-    overrides: list[str] = [],
+    overrides: list[str] | None = None,
     resume: bool = False,
     on_log: Callable[[int, dict[str, float]], object] | None = None,
 ) -> tuple[int, bool]:

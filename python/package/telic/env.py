@@ -13,7 +13,7 @@ from telic.goals import GoalRewards, Observation, Start, action_space, check_see
 from telic.registration import describe
 
 
-class TelicEnv(GoalRewards, gymnasium.Env[Any, NDArray[np.float32]]):
+class TelicEnv(GoalRewards, gymnasium.Env[Any, Any]):
     """One goal environment, in Gymnasium's interface.
 
     Observations are dictionaries with ``observation``, ``achieved_goal`` and ``desired_goal``; with ``flat=True``

@@ -111,10 +111,15 @@ class TelicVectorEnv(GoalRewards, VectorEnv[Any, Any, Any]):
         super().reset(seed=seed if isinstance(seed, int) else None)
         starts = self._starts(start_of(options, self._task))
         goals = self._goals(options.get("goal"))
-        continuing = [row for row in rows if seeds[row] is None and self._seeded[row]]
-        fresh = {row: seeds[row] for row in rows if row not in set(continuing)}
-        for row, row_seed in fresh.items():
-            if row_seed is None:
+        continuing: list[int] = []
+        fresh: dict[int, int] = {}
+        for row in rows:
+            row_seed = seeds[row]
+            if row_seed is not None:
+                fresh[row] = row_seed
+            elif self._seeded[row]:
+                continuing.append(row)
+            else:
                 fresh[row] = int(self.np_random.integers(2**63))
         if fresh:
             selected = list(fresh)

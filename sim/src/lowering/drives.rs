@@ -25,19 +25,27 @@ impl Lowering<'_> {
         };
         let element = element(tag, xml.name.as_ref());
         let fail = |message: String| invalid(self.source, &element, message);
-        let name = xml
-            .joint
-            .as_ref()
-            .ok_or_else(|| fail("`joint` is missing; only joint transmissions are supported".to_owned()))?;
-        let joint = self
-            .joint_index(name)
-            .ok_or_else(|| fail(format!("`joint` is \"{name}\", expected the name of a joint")))?;
-        if !matches!(self.model.joints[joint].kind, JointKind::Hinge | JointKind::Slide) {
-            return Err(fail(format!("`joint` is \"{name}\", expected a hinge or slide joint")));
+        let name = xml.joint.as_ref().ok_or_else(|| {
+            fail("`joint` is missing; only joint transmissions are supported".to_owned())
+        })?;
+        let joint = self.joint_index(name).ok_or_else(|| {
+            fail(format!(
+                "`joint` is \"{name}\", expected the name of a joint"
+            ))
+        })?;
+        if !matches!(
+            self.model.joints[joint].kind,
+            JointKind::Hinge | JointKind::Slide
+        ) {
+            return Err(fail(format!(
+                "`joint` is \"{name}\", expected a hinge or slide joint"
+            )));
         }
         let kp = xml.kp.unwrap_or(1.0) as f32;
         let kv = xml.kv.map(|kv| kv as f32);
-        let entry = |list: &[f64], index: usize, default: f64| list.get(index).copied().unwrap_or(default) as f32;
+        let entry = |list: &[f64], index: usize, default: f64| {
+            list.get(index).copied().unwrap_or(default) as f32
+        };
         let (gain, bias) = match xml.kind {
             ActuatorKind::Motor => (1.0, [0.0; 3]),
             ActuatorKind::Position => (kp, [0.0, -kp, -kv.unwrap_or(0.0)]),
@@ -53,7 +61,11 @@ impl Lowering<'_> {
                 match xml.bias_type.as_deref() {
                     None | Some("none") => (gain, [0.0; 3]),
                     Some("affine") => (gain, [0, 1, 2].map(|i| entry(&xml.biasprm, i, 0.0))),
-                    Some(_) => return Err(fail("`biastype` is neither \"none\" nor \"affine\"".to_owned())),
+                    Some(_) => {
+                        return Err(fail(
+                            "`biastype` is neither \"none\" nor \"affine\"".to_owned(),
+                        ));
+                    }
                 }
             }
             ActuatorKind::Damper | ActuatorKind::IntVelocity | ActuatorKind::Other => {
@@ -92,7 +104,10 @@ impl Lowering<'_> {
                     return Err(invalid(
                         self.source,
                         &element("key", key.name.as_ref()),
-                        format!("`{attribute}` has {} numbers, the model has {expected}", values.len()),
+                        format!(
+                            "`{attribute}` has {} numbers, the model has {expected}",
+                            values.len()
+                        ),
                     ));
                 }
             }

@@ -51,20 +51,20 @@ fn invalid(source: &Source, element: &Element, message: impl Into<String>) -> Mo
         .and_then(|name| source.lines.get(&(element.tag.to_owned(), name.clone())));
     ModelError::Invalid {
         message: message.into(),
-        place: Place {
+        place: Box::new(Place {
             file: line.map_or_else(|| source.name.clone(), |(file, _)| file.clone()),
             line: line.map_or(0, |(_, line)| *line),
             element: match element.name {
                 Some(name) => format!("<{} name=\"{name}\">", element.tag),
                 None => format!("<{}>", element.tag),
             },
-        },
+        }),
     }
 }
 
 /// Builds the model.
-pub(crate) fn lower(source: Source) -> Result<Model, ModelError> {
-    let mut lowering = Lowering::new(&source);
+pub(crate) fn lower(source: &Source) -> Result<Model, ModelError> {
+    let mut lowering = Lowering::new(source);
     lowering.bodies()?;
     lowering.equalities()?;
     lowering.contact_rules()?;
@@ -140,11 +140,18 @@ impl<'a> Lowering<'a> {
         for (index, entry) in parsed.bodies.iter().enumerate() {
             let xml = &entry.body;
             let (rigid, offset) = match entry.parent {
-                None => (self.push_rigid(None, Pose64::IDENTITY, true), Pose64::IDENTITY),
+                None => (
+                    self.push_rigid(None, Pose64::IDENTITY, true),
+                    Pose64::IDENTITY,
+                ),
                 Some(parent) => self.place_body(index, parent, mechanisms[index], &moved),
             };
             self.model.bodies.push(Body {
-                name: if index == 0 { Some("world".to_owned()) } else { xml.name.clone() },
+                name: if index == 0 {
+                    Some("world".to_owned())
+                } else {
+                    xml.name.clone()
+                },
                 parent: entry.parent.map(BodyId),
                 mocap: xml.mocap,
                 mass_kg: 0.0,
@@ -152,6 +159,20 @@ impl<'a> Lowering<'a> {
                 rigid,
                 offset,
             });
+            if xml.joints.is_empty()
+                && !self.fixed[rigid]
+                && self.rigids[rigid].body.gravcomp != xml.gravcomp
+            {
+                let message = format!(
+                    "`gravcomp` is {}, expected {} as on the body that it is fixed to",
+                    xml.gravcomp, self.rigids[rigid].body.gravcomp
+                );
+                return Err(invalid(
+                    self.source,
+                    &element("body", xml.name.as_ref()),
+                    message,
+                ));
+            }
             self.joints(index, xml, rigid)?;
             self.geometry(index, xml, rigid, &offset)?;
             for site in &xml.sites {
@@ -176,8 +197,10 @@ impl<'a> Lowering<'a> {
     ) -> (usize, Pose64) {
         let parsed = &self.source.model;
         let xml = &parsed.bodies[index].body;
-        let (parent_rigid, parent_offset) =
-            (self.model.bodies[parent].rigid, self.model.bodies[parent].offset);
+        let (parent_rigid, parent_offset) = (
+            self.model.bodies[parent].rigid,
+            self.model.bodies[parent].offset,
+        );
         let pose = parent_offset * xml.pose;
         if xml.joints.is_empty() && !xml.mocap {
             return (parent_rigid, pose);
@@ -187,6 +210,7 @@ impl<'a> Lowering<'a> {
             // The frame moves to the centre of mass of the body and of everything fixed to it.
             let shift = Pose64::from_translation(rigid_com(self.source, index).into());
             let rigid = self.push_rigid(Some(0), pose * shift, false);
+            self.rigids[rigid].body.gravcomp = xml.gravcomp;
             return (rigid, shift.inverse());
         }
         let engine_parent = if parent_rigid == 0 && !free && !xml.mocap {
@@ -216,7 +240,9 @@ impl<'a> Lowering<'a> {
                 xml::JointType::Hinge => JointKind::Hinge,
                 xml::JointType::Slide => JointKind::Slide,
             };
-            if kind == JointKind::Free && (xml.joints.len() > 1 || self.model.bodies[body].parent != Some(BodyId(0))) {
+            if kind == JointKind::Free
+                && (xml.joints.len() > 1 || self.model.bodies[body].parent != Some(BodyId(0)))
+            {
                 return Err(invalid(
                     self.source,
                     &element,
@@ -226,7 +252,12 @@ impl<'a> Lowering<'a> {
             let axis = Vector3::from(joint.axis);
             let axis = if matches!(kind, JointKind::Hinge | JointKind::Slide) {
                 axis.try_normalize(1e-10).ok_or_else(|| {
-                    invalid(self.source, &element, "`axis` has no direction, expected three numbers that are not all 0".to_owned())
+                    invalid(
+                        self.source,
+                        &element,
+                        "`axis` has no direction, expected three numbers that are not all 0"
+                            .to_owned(),
+                    )
                 })?
             } else {
                 Vector3::z()
@@ -236,10 +267,25 @@ impl<'a> Lowering<'a> {
                 .resolve(self.source.model.compiler.autolimits, joint.range.is_some());
             let range = if limited { joint.range } else { None };
             if limited && range.is_none() {
-                return Err(invalid(self.source, &element, "`limited` is true but there is no `range`"));
+                return Err(invalid(
+                    self.source,
+                    &element,
+                    "`limited` is true but there is no `range`",
+                ));
+            }
+            if matches!(kind, JointKind::Ball | JointKind::Free) && joint.stiffness > 0.0 {
+                return Err(invalid(
+                    self.source,
+                    &element,
+                    "`stiffness` on a ball or free joint is not supported",
+                ));
             }
             if kind == JointKind::Ball && range.is_some() {
-                return Err(invalid(self.source, &element, "`range` on a ball joint is not supported"));
+                return Err(invalid(
+                    self.source,
+                    &element,
+                    "`range` on a ball joint is not supported",
+                ));
             }
             self.model.joints.push(Joint {
                 name: joint.name.clone(),
@@ -318,20 +364,26 @@ impl<'a> Lowering<'a> {
                 },
                 shape,
                 // Frictionless contacts are those between two geoms of contact dimension 1.
-                friction: if geom.condim == 1 { 0.0 } else { geom.friction[0] as f32 },
+                friction: if geom.condim == 1 {
+                    0.0
+                } else {
+                    geom.friction[0] as f32
+                },
                 priority: geom.priority,
                 contype: geom.contype,
                 conaffinity: geom.conaffinity,
             });
         }
         let own = match (&xml.inertial, compiler.inertia_from_geom) {
-            (Some(inertial), mjcf_rs::compiler::InertiaFromGeom::Auto | mjcf_rs::compiler::InertiaFromGeom::False) => {
-                Mass::from_inertial(inertial)
-            }
+            (
+                Some(inertial),
+                mjcf_rs::compiler::InertiaFromGeom::Auto
+                | mjcf_rs::compiler::InertiaFromGeom::False,
+            ) => Mass::from_inertial(inertial),
             (None, mjcf_rs::compiler::InertiaFromGeom::False) => Mass::ZERO,
             _ => of_geoms,
         };
-        self.model.bodies[body].mass_kg = own.mass as f32;
+        self.model.bodies[body].mass_kg = own.kg as f32;
         self.masses[rigid] = self.masses[rigid].plus(&own.transformed(offset));
         Ok(())
     }
@@ -341,12 +393,17 @@ impl<'a> Lowering<'a> {
             if self.fixed[rigid] {
                 continue;
             }
-            let body = self.model.bodies.iter().position(|b| b.rigid == rigid).unwrap_or(0);
+            let body = self
+                .model
+                .bodies
+                .iter()
+                .position(|b| b.rigid == rigid)
+                .unwrap_or(0);
             let element = element("body", self.model.bodies[body].name.as_ref());
             if parsed.bodies[body].body.mocap {
                 self.rigids[rigid].body.inertial = Some(
                     Mass {
-                        mass: 1.0,
+                        kg: 1.0,
                         com: Vector3::zeros(),
                         inertia: rapier3d::na::Matrix3::identity(),
                     }
@@ -355,13 +412,13 @@ impl<'a> Lowering<'a> {
                 continue;
             }
             let smallest = mass.inertia.symmetric_eigenvalues().min();
-            if !(mass.mass > 1e-12 && smallest > 1e-16) {
+            if !(mass.kg > 1e-12 && smallest > 1e-16) {
                 return Err(invalid(
                     self.source,
                     &element,
                     format!(
                         "a moving body needs mass and inertia above 0, it has {} kg and {smallest:e} kg m²",
-                        mass.mass
+                        mass.kg
                     ),
                 ));
             }
@@ -375,4 +432,3 @@ impl<'a> Lowering<'a> {
         self.model
     }
 }
-

@@ -8,14 +8,25 @@ use crate::model::{Closure, Coupling, JointKind, PairFriction, Pose64};
 
 impl Lowering<'_> {
     pub(super) fn joint_index(&self, name: &str) -> Option<usize> {
-        self.model.joints.iter().position(|j| j.name.as_deref() == Some(name))
+        self.model
+            .joints
+            .iter()
+            .position(|j| j.name.as_deref() == Some(name))
     }
 
     fn body_index(&self, name: &str) -> Option<usize> {
-        self.model.bodies.iter().position(|b| b.name.as_deref() == Some(name))
+        self.model
+            .bodies
+            .iter()
+            .position(|b| b.name.as_deref() == Some(name))
     }
 
-    fn named_body(&self, element: &Element, attribute: &str, name: &str) -> Result<usize, ModelError> {
+    fn named_body(
+        &self,
+        element: &Element,
+        attribute: &str,
+        name: &str,
+    ) -> Result<usize, ModelError> {
         self.body_index(name).ok_or_else(|| {
             invalid(
                 self.source,
@@ -32,20 +43,39 @@ impl Lowering<'_> {
                     let element = element("equality", joint.common.name.as_ref());
                     let index = |name: &str| {
                         self.joint_index(name).ok_or_else(|| {
-                            invalid(self.source, &element, format!("there is no joint named \"{name}\""))
+                            invalid(
+                                self.source,
+                                &element,
+                                format!("there is no joint named \"{name}\""),
+                            )
                         })
                     };
                     let Some(dependent) = &joint.joint2 else {
-                        return Err(invalid(self.source, &element, "`joint2` is missing; only couplings of two joints are supported"));
+                        return Err(invalid(
+                            self.source,
+                            &element,
+                            "`joint2` is missing; only couplings of two joints are supported",
+                        ));
                     };
                     // MuJoCo writes joint1 as the polynomial of joint2.
                     let (dependent, independent) = (index(&joint.joint1)?, index(dependent)?);
                     if joint.polycoef[2..].iter().any(|&c| c != 0.0) {
-                        return Err(invalid(self.source, &element, "`polycoef` has terms above the first order, expected a line"));
+                        return Err(invalid(
+                            self.source,
+                            &element,
+                            "`polycoef` has terms above the first order, expected a line",
+                        ));
                     }
                     for index in [dependent, independent] {
-                        if !matches!(self.model.joints[index].kind, JointKind::Hinge | JointKind::Slide) {
-                            return Err(invalid(self.source, &element, "only hinge and slide joints can be coupled"));
+                        if !matches!(
+                            self.model.joints[index].kind,
+                            JointKind::Hinge | JointKind::Slide
+                        ) {
+                            return Err(invalid(
+                                self.source,
+                                &element,
+                                "only hinge and slide joints can be coupled",
+                            ));
                         }
                     }
                     self.model.couplings.push(Coupling {
@@ -82,7 +112,14 @@ impl Lowering<'_> {
 
     /// `anchor` is in body a; the frame in body b is where the anchor lies in the pose drawn in the file, or at
     /// `relative` (pose of b in a) if given.
-    fn push_closure(&mut self, a: usize, b: usize, anchor: Pose64, relative: Option<Pose64>, weld: bool) {
+    fn push_closure(
+        &mut self,
+        a: usize,
+        b: usize,
+        anchor: Pose64,
+        relative: Option<Pose64>,
+        weld: bool,
+    ) {
         let b_in_a = relative.unwrap_or_else(|| self.world_pose(a).inverse() * self.world_pose(b));
         let (body_a, body_b) = (&self.model.bodies[a], &self.model.bodies[b]);
         self.model.closures.push(Closure {
@@ -144,7 +181,11 @@ impl Lowering<'_> {
             if let Some(friction) = pair.friction {
                 self.model.pair_frictions.push(PairFriction {
                     geoms,
-                    friction: if pair.condim == Some(1) { 0.0 } else { friction[0] as f32 },
+                    friction: if pair.condim == Some(1) {
+                        0.0
+                    } else {
+                        friction[0] as f32
+                    },
                 });
             }
         }
@@ -156,16 +197,30 @@ impl Lowering<'_> {
     /// which the engine does by itself.
     fn priorities(&mut self) {
         let geoms = &self.model.geoms;
-        if geoms.iter().all(|g| g.priority == geoms.first().map_or(0, |g| g.priority)) {
+        if geoms
+            .iter()
+            .all(|g| g.priority == geoms.first().map_or(0, |g| g.priority))
+        {
             return;
         }
         let mut overrides = Vec::new();
         for (i, a) in geoms.iter().enumerate() {
             for (j, b) in geoms.iter().enumerate().skip(i + 1) {
-                let explicit = self.model.pair_frictions.iter().any(|p| p.geoms == [i, j] || p.geoms == [j, i]);
+                let explicit = self
+                    .model
+                    .pair_frictions
+                    .iter()
+                    .any(|p| p.geoms == [i, j] || p.geoms == [j, i]);
                 if a.priority != b.priority && !explicit {
-                    let friction = if a.priority > b.priority { a.friction } else { b.friction };
-                    overrides.push(PairFriction { geoms: [i, j], friction });
+                    let friction = if a.priority > b.priority {
+                        a.friction
+                    } else {
+                        b.friction
+                    };
+                    overrides.push(PairFriction {
+                        geoms: [i, j],
+                        friction,
+                    });
                 }
             }
         }

@@ -9,7 +9,10 @@ use crate::mjcf::Source;
 use crate::model::{GeomShape, Pose64};
 
 /// Shape of a geom in its own frame, and its pose in the body.
-pub(super) fn shape_of(source: &Source, geom: &xml::Geom) -> Result<(GeomShape, Pose64), ModelError> {
+pub(super) fn shape_of(
+    source: &Source,
+    geom: &xml::Geom,
+) -> Result<(GeomShape, Pose64), ModelError> {
     let element = element("geom", geom.name.as_ref());
     let (size, pose) = match geom.fromto {
         Some(ends) => from_to(ends, geom),
@@ -56,7 +59,11 @@ pub(super) fn shape_of(source: &Source, geom: &xml::Geom) -> Result<(GeomShape, 
         xml::GeomType::Mesh => {
             let name = geom.mesh.as_deref().unwrap_or_default();
             let mesh = source.meshes.get(name).ok_or_else(|| {
-                invalid(source, &element, format!("`mesh` is \"{name}\", expected the name of a mesh asset"))
+                invalid(
+                    source,
+                    &element,
+                    format!("`mesh` is \"{name}\", expected the name of a mesh asset"),
+                )
             })?;
             GeomShape::Mesh {
                 vertices: mesh.vertices.clone(),

@@ -80,7 +80,10 @@ pub(super) fn rigid_com(source: &Source, root: usize) -> [f64; 3] {
             offsets.insert(index, parent * entry.body.pose);
         }
         let own = match &entry.body.inertial {
-            Some(inertial) if parsed.compiler.inertia_from_geom != mjcf_rs::compiler::InertiaFromGeom::True => {
+            Some(inertial)
+                if parsed.compiler.inertia_from_geom
+                    != mjcf_rs::compiler::InertiaFromGeom::True =>
+            {
                 Mass::from_inertial(inertial)
             }
             _ => entry.body.geoms.iter().fold(Mass::ZERO, |sum, geom| {
@@ -99,4 +102,3 @@ pub(super) fn rigid_com(source: &Source, root: usize) -> [f64; 3] {
     }
     total.com.into()
 }
-

@@ -42,7 +42,11 @@ fn collect_into(
     let mut includes = Vec::new();
     {
         let document = parse(name, &xml)?;
-        for node in document.root_element().children().filter(|n| n.has_tag_name("include")) {
+        for node in document
+            .root_element()
+            .children()
+            .filter(|n| n.has_tag_name("include"))
+        {
             if let Some(file) = node.attribute("file") {
                 includes.push((file.to_owned(), place(&document, name, node)));
             }
@@ -61,7 +65,7 @@ fn collect_into(
                 attribute: "file".to_owned(),
                 value: file,
                 expected: "a file that does not include this one".to_owned(),
-                place,
+                place: Box::new(place),
             });
         }
         let shown = Utf8PathBuf::from(path.to_string_lossy().into_owned());
@@ -195,7 +199,12 @@ impl<'d> Checker<'_, 'd> {
         if tag == root {
             return Ok(());
         }
-        Err(self.unsupported(text, node, &format!("the root element <{tag}>"), &format!(", expected <{root}>")))
+        Err(self.unsupported(
+            text,
+            node,
+            &format!("the root element <{tag}>"),
+            &format!(", expected <{root}>"),
+        ))
     }
 
     fn place(&self, text: usize, node: Node) -> Place {
@@ -206,16 +215,23 @@ impl<'d> Checker<'_, 'd> {
         ModelError::Unsupported {
             what: what.to_owned(),
             hint: hint.to_owned(),
-            place: self.place(text, node),
+            place: Box::new(self.place(text, node)),
         }
     }
 
-    fn bad(&self, text: usize, node: Node, attribute: &str, value: &str, expected: impl Into<String>) -> ModelError {
+    fn bad(
+        &self,
+        text: usize,
+        node: Node,
+        attribute: &str,
+        value: &str,
+        expected: impl Into<String>,
+    ) -> ModelError {
         ModelError::Attribute {
             attribute: attribute.to_owned(),
             value: value.to_owned(),
             expected: expected.into(),
-            place: self.place(text, node),
+            place: Box::new(self.place(text, node)),
         }
     }
 
@@ -223,7 +239,7 @@ impl<'d> Checker<'_, 'd> {
         ModelError::MissingAttribute {
             attribute: attribute.to_owned(),
             expected: expected.to_owned(),
-            place: self.place(text, node),
+            place: Box::new(self.place(text, node)),
         }
     }
 
@@ -232,7 +248,10 @@ impl<'d> Checker<'_, 'd> {
         for child in node.children().filter(Node::is_element) {
             let tag = child.tag_name().name();
             if tag == "include" {
-                if let Some(&index) = child.attribute("file").and_then(|f| self.texts[text].includes.get(f)) {
+                if let Some(&index) = child
+                    .attribute("file")
+                    .and_then(|f| self.texts[text].includes.get(f))
+                {
                     let documents = self.documents;
                     self.names(index, documents[index].root_element(), defaults)?;
                 }
@@ -243,19 +262,34 @@ impl<'d> Checker<'_, 'd> {
                 for &(attribute, kind) in attributes {
                     if let Kind::Name(space) = kind
                         && let Some(value) = child.attribute(attribute)
-                        && !self.names.entry(space).or_default().insert(value.to_owned())
+                        && !self
+                            .names
+                            .entry(space)
+                            .or_default()
+                            .insert(value.to_owned())
                         && !(defaults && space != "class")
                     {
-                        return Err(self.bad(text, child, attribute, value, format!("a name that no other {space} has")));
+                        return Err(self.bad(
+                            text,
+                            child,
+                            attribute,
+                            value,
+                            format!("a name that no other {space} has"),
+                        ));
                     }
                 }
             }
             // A mesh without a name goes by its file.
             if tag == "mesh"
                 && child.attribute("name").is_none()
-                && let Some(stem) = child.attribute("file").and_then(|f| Path::new(f).file_stem())
+                && let Some(stem) = child
+                    .attribute("file")
+                    .and_then(|f| Path::new(f).file_stem())
             {
-                self.names.entry("mesh").or_default().insert(stem.to_string_lossy().into_owned());
+                self.names
+                    .entry("mesh")
+                    .or_default()
+                    .insert(stem.to_string_lossy().into_owned());
             }
             let inner = defaults || tag == "default";
             if tag == "default" && !defaults {
@@ -270,7 +304,13 @@ impl<'d> Checker<'_, 'd> {
     }
 
     /// Collects what a `<default>` gives to each tag.
-    fn class(&mut self, text: usize, node: Node, parent: &str, depth: usize) -> Result<(), ModelError> {
+    fn class(
+        &mut self,
+        text: usize,
+        node: Node,
+        parent: &str,
+        depth: usize,
+    ) -> Result<(), ModelError> {
         if depth > MAX_DEPTH {
             return Err(self.unsupported(text, node, "nesting this deep", ""));
         }
@@ -278,7 +318,14 @@ impl<'d> Checker<'_, 'd> {
         let name = match node.attribute("class") {
             Some(name) => name.to_owned(),
             None if parent.is_empty() => "main".to_owned(),
-            None => return Err(self.missing(text, node, "class", "a name, since only the outermost default may be without")),
+            None => {
+                return Err(self.missing(
+                    text,
+                    node,
+                    "class",
+                    "a name, since only the outermost default may be without",
+                ));
+            }
         };
         if parent.is_empty() {
             self.names.entry("class").or_default().insert(name.clone());
@@ -288,10 +335,16 @@ impl<'d> Checker<'_, 'd> {
             // Several outermost defaults add up.
             given.extend(self.classes.get("main").cloned().unwrap_or_default());
         }
-        for child in node.children().filter(|n| n.is_element() && !n.has_tag_name("default")) {
+        for child in node
+            .children()
+            .filter(|n| n.is_element() && !n.has_tag_name("default"))
+        {
             let tag = child.tag_name().name().to_owned();
             for attribute in child.attributes() {
-                given.insert((tag.clone(), attribute.name().to_owned()), attribute.value().to_owned());
+                given.insert(
+                    (tag.clone(), attribute.name().to_owned()),
+                    attribute.value().to_owned(),
+                );
             }
         }
         if parent.is_empty() {
@@ -305,14 +358,26 @@ impl<'d> Checker<'_, 'd> {
     }
 
     /// Second pass: elements, attributes and values.
-    fn elements(&mut self, text: usize, parent: &str, node: Node<'_, 'd>, scope: &Scope) -> Result<(), ModelError> {
+    fn elements(
+        &mut self,
+        text: usize,
+        parent: &str,
+        node: Node<'_, 'd>,
+        scope: &Scope,
+    ) -> Result<(), ModelError> {
         let tag = node.tag_name().name();
         let attributes = match (self.format.element)(parent, tag, scope.defaults) {
             Element::Known(attributes) => attributes,
             Element::Skipped => return Ok(()),
-            Element::Refused(hint) => return Err(self.unsupported(text, node, &format!("<{tag}>"), hint)),
+            Element::Refused(hint) => {
+                return Err(self.unsupported(text, node, &format!("<{tag}>"), hint));
+            }
             Element::Unknown => {
-                let hint = if parent.is_empty() { String::new() } else { format!(" inside <{parent}>") };
+                let hint = if parent.is_empty() {
+                    String::new()
+                } else {
+                    format!(" inside <{parent}>")
+                };
                 return Err(self.unsupported(text, node, &format!("the element <{tag}>"), &hint));
             }
         };
@@ -342,18 +407,31 @@ impl<'d> Checker<'_, 'd> {
         let inner = Scope {
             depth: scope.depth + 1,
             defaults: scope.defaults || tag == "default",
-            childclass: node.attribute("childclass").map(str::to_owned).or_else(|| scope.childclass.clone()),
+            childclass: node
+                .attribute("childclass")
+                .map(str::to_owned)
+                .or_else(|| scope.childclass.clone()),
         };
         for child in node.children().filter(Node::is_element) {
             self.elements(text, tag, child, &inner)?;
         }
         if tag == "include"
-            && let Some(&index) = node.attribute("file").and_then(|f| self.texts[text].includes.get(f))
+            && let Some(&index) = node
+                .attribute("file")
+                .and_then(|f| self.texts[text].includes.get(f))
         {
             let documents = self.documents;
             let root = documents[index].root_element();
             self.root(index, root)?;
-            self.elements(index, "", root, &Scope { depth: inner.depth, ..Scope::default() })?;
+            self.elements(
+                index,
+                "",
+                root,
+                &Scope {
+                    depth: inner.depth,
+                    ..Scope::default()
+                },
+            )?;
         }
         Ok(())
     }
@@ -363,8 +441,14 @@ impl<'d> Checker<'_, 'd> {
         if let Some(value) = node.attribute(attribute) {
             return Some(value.to_owned());
         }
-        let class = node.attribute("class").or(scope.childclass.as_deref()).unwrap_or("main");
+        let class = node
+            .attribute("class")
+            .or(scope.childclass.as_deref())
+            .unwrap_or("main");
         let key = (node.tag_name().name().to_owned(), attribute.to_owned());
-        self.classes.get(class).and_then(|given| given.get(&key)).cloned()
+        self.classes
+            .get(class)
+            .and_then(|given| given.get(&key))
+            .cloned()
     }
 }

@@ -69,7 +69,10 @@ const COMPILER: Attributes = &[
     ("boundinertia", NonNegative((1, 1))),
     ("settotalmass", Numbers((1, 1))),
     ("inertiadensity", NonNegative((1, 1))),
-    ("inertiagrouprange", Refused("; give visual geoms mass=\"0\" instead")),
+    (
+        "inertiagrouprange",
+        Refused("; give visual geoms mass=\"0\" instead"),
+    ),
     ("fusestatic", Ignored),
     ("usethread", Ignored),
     ("alignfree", Ignored),
@@ -183,11 +186,20 @@ const JOINT: Attributes = &[
     ("group", Ignored),
     ("pos", Numbers((3, 3))),
     ("axis", Direction),
-    ("springdamper", Refused("; give stiffness and damping instead")),
+    (
+        "springdamper",
+        Refused("; give stiffness and damping instead"),
+    ),
     ("limited", Tristate),
     ("range", Range),
-    ("actuatorfrclimited", Refused("; give the actuator a forcerange instead")),
-    ("actuatorfrcrange", Refused("; give the actuator a forcerange instead")),
+    (
+        "actuatorfrclimited",
+        Refused("; give the actuator a forcerange instead"),
+    ),
+    (
+        "actuatorfrcrange",
+        Refused("; give the actuator a forcerange instead"),
+    ),
     ("actuatorgravcomp", Ignored),
     ("solreflimit", Ignored),
     ("solimplimit", Ignored),
@@ -212,7 +224,10 @@ const FREEJOINT: Attributes = &[
 const GEOM: Attributes = &[
     ("name", Name("geom")),
     ("class", Ref("class")),
-    ("type", One(&["plane", "sphere", "capsule", "cylinder", "box", "mesh"])),
+    (
+        "type",
+        One(&["plane", "sphere", "capsule", "cylinder", "box", "mesh"]),
+    ),
     ("size", NonNegative((1, 3))),
     ("pos", Numbers((3, 3))),
     ("quat", Quaternion),
@@ -448,7 +463,8 @@ pub(super) fn element(parent: &str, tag: &str, defaults: bool) -> Element {
             "position" => Known(POSITION),
             "velocity" => Known(VELOCITY),
             "general" => Known(GENERAL),
-            "camera" | "light" | "tendon" | "muscle" | "damper" | "intvelocity" | "cylinder" | "adhesion" => Skipped,
+            "camera" | "light" | "tendon" | "muscle" | "damper" | "intvelocity" | "cylinder"
+            | "adhesion" => Skipped,
             _ => Unknown,
         };
     }
@@ -460,7 +476,9 @@ pub(super) fn element(parent: &str, tag: &str, defaults: bool) -> Element {
         ("mujoco", "option") => Known(OPTION),
         ("option", "flag") => Known(FLAGS),
         ("mujoco", "default") => Known(&[("class", Name("class"))]),
-        ("mujoco", "asset" | "worldbody" | "contact" | "equality" | "actuator" | "keyframe") => Known(&[]),
+        ("mujoco", "asset" | "worldbody" | "contact" | "equality" | "actuator" | "keyframe") => {
+            Known(&[])
+        }
         ("mujoco", "size" | "visual" | "statistic" | "custom" | "sensor")
         | ("compiler", "lengthrange")
         | ("asset", "texture" | "skin")
@@ -477,16 +495,21 @@ pub(super) fn element(parent: &str, tag: &str, defaults: bool) -> Element {
         ("body", "inertial") => Known(INERTIAL),
         ("body", "joint") => Known(JOINT),
         ("body", "freejoint") => Known(FREEJOINT),
-        ("frame", "joint" | "freejoint" | "inertial") => Element::Refused("; put it directly into the body"),
-        ("worldbody" | "body" | "frame", "attach" | "replicate" | "composite" | "flexcomp" | "plugin") => {
-            Element::Refused("; write the bodies out")
+        ("frame", "joint" | "freejoint" | "inertial") => {
+            Element::Refused("; put it directly into the body")
         }
+        (
+            "worldbody" | "body" | "frame",
+            "attach" | "replicate" | "composite" | "flexcomp" | "plugin",
+        ) => Element::Refused("; write the bodies out"),
         ("contact", "exclude") => Known(EXCLUDE),
         ("contact", "pair") => Known(PAIR),
         ("equality", "joint") => Known(EQUALITY_JOINT),
         ("equality", "connect") => Known(CONNECT),
         ("equality", "weld") => Known(WELD),
-        ("equality", "tendon" | "flex" | "flexvert" | "flexstrain" | "distance") => Element::Refused(""),
+        ("equality", "tendon" | "flex" | "flexvert" | "flexstrain" | "distance") => {
+            Element::Refused("")
+        }
         ("actuator", "motor") => Known(MOTOR),
         ("actuator", "position") => Known(POSITION),
         ("actuator", "velocity") => Known(VELOCITY),
@@ -504,9 +527,18 @@ pub(super) fn required(parent: &str, tag: &str) -> &'static [(&'static str, &'st
     match (parent, tag) {
         ("mujoco", "include") => &[("file", "the path of a file")],
         ("body", "inertial") => &[("mass", "the mass in kg")],
-        ("contact", "exclude") => &[("body1", "the name of a body"), ("body2", "the name of a body")],
-        ("contact", "pair") => &[("geom1", "the name of a geom"), ("geom2", "the name of a geom")],
-        ("equality", "joint") => &[("joint1", "the name of a joint"), ("joint2", "the name of a joint")],
+        ("contact", "exclude") => &[
+            ("body1", "the name of a body"),
+            ("body2", "the name of a body"),
+        ],
+        ("contact", "pair") => &[
+            ("geom1", "the name of a geom"),
+            ("geom2", "the name of a geom"),
+        ],
+        ("equality", "joint") => &[
+            ("joint1", "the name of a joint"),
+            ("joint2", "the name of a joint"),
+        ],
         ("equality", "connect") => &[("body1", "the name of a body"), ("anchor", "three numbers")],
         ("equality", "weld") => &[("body1", "the name of a body")],
         ("actuator", _) => &[("joint", "the name of a joint")],

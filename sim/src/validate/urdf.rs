@@ -19,7 +19,10 @@ const INERTIA: Attributes = &[
 ];
 const JOINT: Attributes = &[
     ("name", Name("joint")),
-    ("type", One(&["revolute", "continuous", "prismatic", "fixed", "floating"])),
+    (
+        "type",
+        One(&["revolute", "continuous", "prismatic", "fixed", "floating"]),
+    ),
 ];
 const LIMIT: Attributes = &[
     ("lower", Numbers((1, 1))),
@@ -41,20 +44,27 @@ pub(super) fn element(parent: &str, tag: &str, _defaults: bool) -> Element {
         ("robot", "joint") => Known(JOINT),
         ("robot" | "visual", "material") => Known(&[("name", Text)]),
         ("material", "color") => Known(&[("rgba", NonNegative((4, 4)))]),
-        ("link", "inertial" | "visual" | "collision") => Known(&[("name", Text), ("group", Ignored)]),
+        ("link", "inertial" | "visual" | "collision") => {
+            Known(&[("name", Text), ("group", Ignored)])
+        }
         ("inertial" | "visual" | "collision" | "joint", "origin") => Known(ORIGIN),
         ("inertial", "mass") => Known(&[("value", NonNegative((1, 1)))]),
         ("inertial", "inertia") => Known(INERTIA),
         ("visual" | "collision", "geometry") => Known(&[]),
         ("geometry", "box") => Known(&[("size", Positive((3, 3)))]),
         ("geometry", "sphere") => Known(&[("radius", Positive((1, 1)))]),
-        ("geometry", "cylinder" | "capsule") => Known(&[("radius", Positive((1, 1))), ("length", Positive((1, 1)))]),
+        ("geometry", "cylinder" | "capsule") => {
+            Known(&[("radius", Positive((1, 1))), ("length", Positive((1, 1)))])
+        }
         ("geometry", "mesh") => Known(&[("filename", Text), ("scale", Numbers((3, 3)))]),
         ("geometry", _) => Element::Refused(", expected box, sphere, cylinder, capsule or mesh"),
         ("joint", "parent" | "child") => Known(&[("link", Ref("link"))]),
         ("joint", "axis") => Known(&[("xyz", Direction)]),
         ("joint", "limit") => Known(LIMIT),
-        ("joint", "dynamics") => Known(&[("damping", NonNegative((1, 1))), ("friction", NonNegative((1, 1)))]),
+        ("joint", "dynamics") => Known(&[
+            ("damping", NonNegative((1, 1))),
+            ("friction", NonNegative((1, 1))),
+        ]),
         ("joint", "mimic") => Known(MIMIC),
         _ => Skipped,
     }
@@ -64,7 +74,10 @@ pub(super) fn required(parent: &str, tag: &str) -> &'static [(&'static str, &'st
     const LENGTH: &str = "a number above 0";
     match (parent, tag) {
         ("robot", "link") => &[("name", "a name")],
-        ("robot", "joint") => &[("name", "a name"), ("type", "revolute, continuous, prismatic, fixed or floating")],
+        ("robot", "joint") => &[
+            ("name", "a name"),
+            ("type", "revolute, continuous, prismatic, fixed or floating"),
+        ],
         ("inertial", "mass") => &[("value", "the mass in kg")],
         ("inertial", "inertia") => &[
             ("ixx", "a number of at least 0"),

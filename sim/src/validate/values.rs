@@ -12,7 +12,11 @@ const LARGEST: f64 = 1e9;
 fn numbers(value: &str) -> Option<Vec<f64>> {
     value
         .split_ascii_whitespace()
-        .map(|word| word.parse::<f64>().ok().filter(|v| v.is_finite() && v.abs() <= LARGEST))
+        .map(|word| {
+            word.parse::<f64>()
+                .ok()
+                .filter(|v| v.is_finite() && v.abs() <= LARGEST)
+        })
         .collect()
 }
 
@@ -37,18 +41,28 @@ impl<'d> Checker<'_, 'd> {
         kind: Kind,
     ) -> Result<(), ModelError> {
         let fail = |expected: String| Err(self.bad(text, node, attribute, value, expected));
-        let counted = |count: (usize, usize), what: &str, accept: &dyn Fn(f64) -> bool, rule: &str| match numbers(value) {
-            Some(v) if v.len() >= count.0 && v.len() <= count.1 && v.iter().all(|&v| accept(v)) => Ok(()),
+        let counted = |count: (usize, usize),
+                       what: &str,
+                       accept: &dyn Fn(f64) -> bool,
+                       rule: &str| match numbers(value) {
+            Some(v) if v.len() >= count.0 && v.len() <= count.1 && v.iter().all(|&v| accept(v)) => {
+                Ok(())
+            }
             _ => fail(format!("{}{rule}", count_text(count, what))),
         };
         match kind {
-            Kind::Text | Kind::Ignored => Ok(()),
             Kind::Name(_) if value.is_empty() => fail("a name".to_owned()),
-            Kind::Name(_) => Ok(()),
+            Kind::Text | Kind::Ignored | Kind::Name(_) => Ok(()),
             Kind::Ref(space) => {
-                let known = self.names.get(space).is_some_and(|names| names.contains(value));
+                let known = self
+                    .names
+                    .get(space)
+                    .is_some_and(|names| names.contains(value));
                 // The world and the outermost class exist without being declared.
-                if known || (space == "body" && value == "world") || (space == "class" && value == "main") {
+                if known
+                    || (space == "body" && value == "world")
+                    || (space == "class" && value == "main")
+                {
                     Ok(())
                 } else {
                     fail(format!("the name of a {space}"))
@@ -68,26 +82,42 @@ impl<'d> Checker<'_, 'd> {
                 _ => fail("2 numbers, the lower one first".to_owned()),
             },
             Kind::Direction | Kind::Quaternion => {
-                let count = if matches!(kind, Kind::Direction) { 3 } else { 4 };
+                let count = if matches!(kind, Kind::Direction) {
+                    3
+                } else {
+                    4
+                };
                 match numbers(value) {
                     Some(v) if v.len() == count && v.iter().any(|v| v.abs() > 1e-6) => Ok(()),
                     _ => fail(format!("{count} numbers that are not all 0")),
                 }
             }
             Kind::Ends => match numbers(value).as_deref() {
-                Some([a, b, c, x, y, z]) if (a - x).abs() + (b - y).abs() + (c - z).abs() > 1e-9 => Ok(()),
+                Some([a, b, c, x, y, z])
+                    if (a - x).abs() + (b - y).abs() + (c - z).abs() > 1e-9 =>
+                {
+                    Ok(())
+                }
                 _ => fail("6 numbers, two different points".to_owned()),
             },
             Kind::Integer(low, high) => match value.trim().parse::<i64>() {
                 Ok(v) if (low..=high).contains(&v) => Ok(()),
                 _ => fail(format!("a whole number from {low} to {high}")),
             },
-            Kind::Refused(hint) => Err(self.unsupported(text, node, &format!("the attribute `{attribute}`"), hint)),
+            Kind::Refused(hint) => {
+                Err(self.unsupported(text, node, &format!("the attribute `{attribute}`"), hint))
+            }
         }
     }
 
     /// Values of one element that must fit each other, class defaults included.
-    pub(super) fn semantics(&self, text: usize, parent: &str, node: Node<'_, 'd>, scope: &Scope) -> Result<(), ModelError> {
+    pub(super) fn semantics(
+        &self,
+        text: usize,
+        parent: &str,
+        node: Node<'_, 'd>,
+        scope: &Scope,
+    ) -> Result<(), ModelError> {
         let tag = node.tag_name().name();
         match (parent, tag) {
             (_, "geom") => self.geom(text, node, scope),
@@ -95,12 +125,22 @@ impl<'d> Checker<'_, 'd> {
             ("body", "inertial") => self.inertial(text, node),
             (_, "body") => self.body(text, parent, node),
             ("actuator", _) => self.actuator(text, node, scope),
-            ("asset", "mesh") if node.attribute("file").is_none() && node.attribute("vertex").is_none() => {
+            ("asset", "mesh")
+                if node.attribute("file").is_none() && node.attribute("vertex").is_none() =>
+            {
                 Err(self.missing(text, node, "file", "the path of a file, or `vertex`"))
             }
             ("mujoco", "compiler") => match node.attribute("eulerseq") {
-                Some(sequence) if sequence.len() != 3 || !sequence.chars().all(|c| "xyzXYZ".contains(c)) => {
-                    Err(self.bad(text, node, "eulerseq", sequence, "three of the letters x, y, z"))
+                Some(sequence)
+                    if sequence.len() != 3 || !sequence.chars().all(|c| "xyzXYZ".contains(c)) =>
+                {
+                    Err(self.bad(
+                        text,
+                        node,
+                        "eulerseq",
+                        sequence,
+                        "three of the letters x, y, z",
+                    ))
                 }
                 _ => Ok(()),
             },
@@ -109,14 +149,15 @@ impl<'d> Checker<'_, 'd> {
     }
 
     fn geom(&self, text: usize, node: Node<'_, 'd>, scope: &Scope) -> Result<(), ModelError> {
-        let shape = self.effective(node, scope, "type").unwrap_or_else(|| "sphere".to_owned());
+        let shape = self
+            .effective(node, scope, "type")
+            .unwrap_or_else(|| "sphere".to_owned());
         let size = self.effective(node, scope, "size");
         let sizes = size.as_deref().and_then(numbers).unwrap_or_default();
         let ends = self.effective(node, scope, "fromto").is_some();
         let (needed, what) = match (shape.as_str(), ends) {
-            ("sphere", _) => (1, "the radius"),
+            ("sphere", _) | ("capsule" | "cylinder", true) => (1, "the radius"),
             ("capsule" | "cylinder", false) => (2, "the radius and half of the length"),
-            ("capsule" | "cylinder", true) => (1, "the radius"),
             ("box", false) => (3, "half of each edge"),
             ("box", true) => (1, "half of the width"),
             ("mesh", _) => {
@@ -128,7 +169,13 @@ impl<'d> Checker<'_, 'd> {
             _ => return Ok(()),
         };
         if ends && shape == "sphere" {
-            return Err(self.bad(text, node, "type", &shape, "capsule, cylinder or box, since `fromto` is given"));
+            return Err(self.bad(
+                text,
+                node,
+                "type",
+                &shape,
+                "capsule, cylinder or box, since `fromto` is given",
+            ));
         }
         if sizes.len() >= needed && sizes[..needed].iter().all(|&s| s > 0.0) {
             return Ok(());
@@ -141,7 +188,8 @@ impl<'d> Checker<'_, 'd> {
     }
 
     fn joint(&self, text: usize, node: Node<'_, 'd>, scope: &Scope) -> Result<(), ModelError> {
-        let free = node.has_tag_name("freejoint") || self.effective(node, scope, "type").as_deref() == Some("free");
+        let free = node.has_tag_name("freejoint")
+            || self.effective(node, scope, "type").as_deref() == Some("free");
         let body = node.parent_element();
         if body.and_then(|b| b.attribute("mocap")) == Some("true") {
             return Err(self.unsupported(text, node, "a joint of a mocap body", ""));
@@ -151,7 +199,10 @@ impl<'d> Checker<'_, 'd> {
                 .and_then(|b| b.ancestors().skip(1).find(|n| !n.has_tag_name("frame")))
                 .is_some_and(|n| n.has_tag_name("worldbody"));
             let alone = body.is_some_and(|b| {
-                b.children().filter(|n| n.has_tag_name("joint") || n.has_tag_name("freejoint")).count() == 1
+                b.children()
+                    .filter(|n| n.has_tag_name("joint") || n.has_tag_name("freejoint"))
+                    .count()
+                    == 1
             });
             if !top || !alone {
                 let hint = ", expected the only joint of a child of the world";
@@ -167,9 +218,20 @@ impl<'d> Checker<'_, 'd> {
 
     fn body(&self, text: usize, parent: &str, node: Node<'_, 'd>) -> Result<(), ModelError> {
         if node.attribute("mocap") == Some("true") && parent != "worldbody" {
-            return Err(self.bad(text, node, "mocap", "true", "false, since only a child of the world can be moved"));
+            return Err(self.bad(
+                text,
+                node,
+                "mocap",
+                "true",
+                "false, since only a child of the world can be moved",
+            ));
         }
-        if node.children().filter(|n| n.has_tag_name("inertial")).count() > 1 {
+        if node
+            .children()
+            .filter(|n| n.has_tag_name("inertial"))
+            .count()
+            > 1
+        {
             return Err(self.unsupported(text, node, "a second <inertial>", ""));
         }
         Ok(())
@@ -180,10 +242,25 @@ impl<'d> Checker<'_, 'd> {
         let full = node.attribute("fullinertia");
         if let Some(value) = full {
             if diagonal.is_some() {
-                return Err(self.bad(text, node, "fullinertia", value, "nothing, since `diaginertia` is given"));
+                return Err(self.bad(
+                    text,
+                    node,
+                    "fullinertia",
+                    value,
+                    "nothing, since `diaginertia` is given",
+                ));
             }
-            if ["quat", "axisangle", "euler", "xyaxes", "zaxis"].iter().any(|a| node.attribute(*a).is_some()) {
-                return Err(self.bad(text, node, "fullinertia", value, "`diaginertia`, since a rotation is given"));
+            if ["quat", "axisangle", "euler", "xyaxes", "zaxis"]
+                .iter()
+                .any(|a| node.attribute(*a).is_some())
+            {
+                return Err(self.bad(
+                    text,
+                    node,
+                    "fullinertia",
+                    value,
+                    "`diaginertia`, since a rotation is given",
+                ));
             }
             return Ok(());
         }
@@ -194,7 +271,13 @@ impl<'d> Checker<'_, 'd> {
             // The moments of any solid obey the triangle inequality; files round.
             let (sum, largest) = (a + b + c, a.max(b.max(*c)));
             if 2.0 * largest > sum * 1.001 {
-                return Err(self.bad(text, node, "diaginertia", value, "moments of a solid, none larger than the other two together"));
+                return Err(self.bad(
+                    text,
+                    node,
+                    "diaginertia",
+                    value,
+                    "moments of a solid, none larger than the other two together",
+                ));
             }
         }
         Ok(())
@@ -202,8 +285,15 @@ impl<'d> Checker<'_, 'd> {
 
     fn actuator(&self, text: usize, node: Node<'_, 'd>, scope: &Scope) -> Result<(), ModelError> {
         for (limited, range) in [("ctrllimited", "ctrlrange"), ("forcelimited", "forcerange")] {
-            if self.effective(node, scope, limited).as_deref() == Some("true") && self.effective(node, scope, range).is_none() {
-                return Err(self.missing(text, node, range, &format!("2 numbers, since `{limited}` is true")));
+            if self.effective(node, scope, limited).as_deref() == Some("true")
+                && self.effective(node, scope, range).is_none()
+            {
+                return Err(self.missing(
+                    text,
+                    node,
+                    range,
+                    &format!("2 numbers, since `{limited}` is true"),
+                ));
             }
         }
         Ok(())

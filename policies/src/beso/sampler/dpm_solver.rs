@@ -20,7 +20,11 @@ impl Run<'_> {
         let steps = sigmas.len() - 1;
         let (first, last) = (sigmas[0], sigmas[steps - 1]);
         // `steps + 1` evaluations in all, one of them the last denoising.
-        let budget = if self.options.denoise_last { steps } else { steps + 1 };
+        let budget = if self.options.denoise_last {
+            steps
+        } else {
+            steps + 1
+        };
         if last < first {
             self.dpm_fast_budget(first, last, budget, x);
         }
@@ -30,7 +34,8 @@ impl Run<'_> {
     /// `budget` evaluations from level `first` down to `last`.
     pub(super) fn dpm_fast_budget(&mut self, first: f64, last: f64, budget: usize, x: &mut [f64]) {
         let segments = budget / 3 + 1;
-        let mut orders = vec![3; segments.saturating_sub(if budget.is_multiple_of(3) { 2 } else { 1 })];
+        let mut orders =
+            vec![3; segments.saturating_sub(if budget.is_multiple_of(3) { 2 } else { 1 })];
         if budget.is_multiple_of(3) {
             orders.extend([2, 1]);
         } else {
@@ -57,7 +62,11 @@ impl Run<'_> {
     }
 
     /// Order 3 with the embedded order 2 as error estimate, and a PID control of the step (Söderlind 2003).
-    pub(super) fn dpm_adaptive(&mut self, sigmas: &[f64], x: &mut [f64]) -> Result<(), SampleError> {
+    pub(super) fn dpm_adaptive(
+        &mut self,
+        sigmas: &[f64],
+        x: &mut [f64],
+    ) -> Result<(), SampleError> {
         // Coefficients P = 0, I = 1, D = 0 and first step 0.05 of the reference release.
         const ORDER: f64 = 3.0;
         const ACCEPT: f64 = 0.81;
@@ -69,7 +78,11 @@ impl Run<'_> {
         let mut attempts = 0;
         while t < end - 1e-5 {
             if attempts == MAX_ATTEMPTS {
-                return Err(SampleError::StepControl { attempts, reached: (-t).exp(), target: last });
+                return Err(SampleError::StepControl {
+                    attempts,
+                    reached: (-t).exp(),
+                    target: last,
+                });
             }
             attempts += 1;
             let h = h_next.min(end - t);
@@ -84,7 +97,10 @@ impl Run<'_> {
                 .zip(&high)
                 .zip(&previous)
                 .map(|((low, high), previous)| {
-                    let scale = self.options.atol.max(self.options.rtol * low.abs().max(previous.abs()));
+                    let scale = self
+                        .options
+                        .atol
+                        .max(self.options.rtol * low.abs().max(previous.abs()));
                     ((low - high) / scale).powi(2)
                 })
                 .sum::<f64>()
@@ -116,7 +132,10 @@ impl Run<'_> {
     fn slope(&mut self, x: &[f64], t: f64) -> Vec<f64> {
         let sigma = (-t).exp();
         self.evaluate(x, sigma);
-        x.iter().zip(&self.denoised).map(|(x, d)| (x - d) / sigma).collect()
+        x.iter()
+            .zip(&self.denoised)
+            .map(|(x, d)| (x - d) / sigma)
+            .collect()
     }
 
     /// `ε₁`, at the first-order prediction for the fraction `r` of the step.

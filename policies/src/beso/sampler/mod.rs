@@ -153,7 +153,9 @@ pub enum SampleError {
     #[error("a sampler needs a schedule of at least 2 levels, found {0}")]
     ShortSchedule(usize),
     /// The step-size control of `dpm_adaptive` does not reach the end.
-    #[error("dpm_adaptive did not reach sigma {target} in {attempts} attempts, it stopped at {reached}; does the network return NaN?")]
+    #[error(
+        "dpm_adaptive did not reach sigma {target} in {attempts} attempts, it stopped at {reached}; does the network return NaN?"
+    )]
     StepControl {
         /// Attempts made.
         attempts: usize,
@@ -185,7 +187,10 @@ pub fn sample(
         options: *options,
     };
     run.process.observe(sigmas[0], x);
-    let no_churn = SamplerOptions { s_churn: 0.0, ..*options };
+    let no_churn = SamplerOptions {
+        s_churn: 0.0,
+        ..*options
+    };
     match kind {
         SamplerKind::Ddim => {
             run.options = no_churn;
@@ -214,7 +219,11 @@ pub fn sample(
 /// Splits a step from level `from` to `to` into a deterministic part down to `.0` and fresh noise of
 /// standard deviation `.1`, with `.0² + .1² = to²`. For `eta = 1` the first is `to² / from`.
 pub fn ancestral_split(from: f64, to: f64, eta: f64) -> (f64, f64) {
-    let up = to.min(eta * (to * to * (from * from - to * to) / (from * from)).max(0.0).sqrt());
+    let up = to.min(
+        eta * (to * to * (from * from - to * to) / (from * from))
+            .max(0.0)
+            .sqrt(),
+    );
     ((to * to - up * up).max(0.0).sqrt(), up)
 }
 
@@ -241,7 +250,9 @@ impl Run<'_> {
         if scale > 0.0 {
             self.process.noise(&mut self.fresh);
             let scale = scale * self.options.s_noise;
-            x.iter_mut().zip(&self.fresh).for_each(|(x, n)| *x += scale * n);
+            x.iter_mut()
+                .zip(&self.fresh)
+                .for_each(|(x, n)| *x += scale * n);
         }
     }
 
@@ -266,7 +277,9 @@ fn churn_factor(options: &SamplerOptions, sigma: f64, steps: usize) -> f64 {
 /// `x ← (to / from) x + (1 − to / from) D`: the exact solution for a constant `D`, and Euler's step in σ.
 fn towards(x: &mut [f64], denoised: &[f64], from: f64, to: f64) {
     let keep = to / from;
-    x.iter_mut().zip(denoised).for_each(|(x, d)| *x = keep * *x + (1.0 - keep) * d);
+    x.iter_mut()
+        .zip(denoised)
+        .for_each(|(x, d)| *x = keep * *x + (1.0 - keep) * d);
 }
 
 #[cfg(test)]

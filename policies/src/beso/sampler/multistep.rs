@@ -48,7 +48,9 @@ impl Run<'_> {
                     (Some((_, h_previous)), SdeSolver::Midpoint) => 0.5 * gain * h / h_previous,
                 };
                 for i in 0..x.len() {
-                    let change = previous.as_ref().map_or(0.0, |(earlier, _)| self.denoised[i] - earlier[i]);
+                    let change = previous
+                        .as_ref()
+                        .map_or(0.0, |(earlier, _)| self.denoised[i] - earlier[i]);
                     x[i] = keep * x[i] + gain * self.denoised[i] + correction * change;
                 }
                 self.add_noise(x, to * (-(-2.0 * eta_h).exp_m1()).sqrt());
@@ -64,7 +66,11 @@ impl Run<'_> {
         let mut slopes: Vec<Vec<f64>> = Vec::with_capacity(order);
         for (i, pair) in sigmas.windows(2).enumerate() {
             self.evaluate(x, pair[0]);
-            let mut slope = if slopes.len() == order { slopes.remove(order - 1) } else { vec![0.0; x.len()] };
+            let mut slope = if slopes.len() == order {
+                slopes.remove(order - 1)
+            } else {
+                vec![0.0; x.len()]
+            };
             for (s, (x, d)) in slope.iter_mut().zip(x.iter().zip(&self.denoised)) {
                 *s = (x - d) / pair[0];
             }
@@ -94,7 +100,10 @@ pub(super) fn lms_coefficients(sigmas: &[f64], i: usize, order: usize) -> Vec<f6
     // Gauss–Legendre with two nodes is exact for the cubics of order 4.
     let (low, high) = (sigmas[i], sigmas[i + 1]);
     let (centre, half) = (0.5 * (low + high), 0.5 * (high - low));
-    let nodes = [centre - half / 3.0_f64.sqrt(), centre + half / 3.0_f64.sqrt()];
+    let nodes = [
+        centre - half / 3.0_f64.sqrt(),
+        centre + half / 3.0_f64.sqrt(),
+    ];
     let used = order.min(i + 1);
     (0..used)
         .map(|j| {

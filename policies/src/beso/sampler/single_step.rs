@@ -131,6 +131,10 @@ impl Run<'_> {
 
     /// Where a step from `from` to `to` goes without noise, and the noise that follows.
     fn target(&self, from: f64, to: f64, ancestral: bool) -> (f64, f64) {
-        if ancestral { ancestral_split(from, to, self.options.eta) } else { (to, 0.0) }
+        if ancestral {
+            ancestral_split(from, to, self.options.eta)
+        } else {
+            (to, 0.0)
+        }
     }
 }

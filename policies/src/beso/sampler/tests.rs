@@ -31,7 +31,12 @@ impl<F: Fn(f64, f64) -> f64> Process for Toy<F> {
 }
 
 fn toy<F: Fn(f64, f64) -> f64>(denoiser: F) -> Toy<F> {
-    Toy { denoiser, impulse: None, draws: 0, trace: Vec::new() }
+    Toy {
+        denoiser,
+        impulse: None,
+        draws: 0,
+        trace: Vec::new(),
+    }
 }
 
 /// Data N(0.2, 0.3²).
@@ -45,17 +50,39 @@ fn zero_network(x: f64, sigma: f64) -> f64 {
 }
 
 fn levels(kind: ScheduleKind, sigma_min: f64, steps: usize) -> Vec<f64> {
-    Schedule { kind, rho: 5.0, sigma_min, sigma_max: 1.0 }.sigmas(steps).unwrap()
+    Schedule {
+        kind,
+        rho: 5.0,
+        sigma_min,
+        sigma_max: 1.0,
+    }
+    .sigmas(steps)
+    .unwrap()
 }
 
-fn run(kind: SamplerKind, sigmas: &[f64], start: f64, denoiser: fn(f64, f64) -> f64) -> (f64, usize) {
+fn run(
+    kind: SamplerKind,
+    sigmas: &[f64],
+    start: f64,
+    denoiser: fn(f64, f64) -> f64,
+) -> (f64, usize) {
     let mut x = [start];
-    let evaluations = sample(kind, &SamplerOptions::default(), sigmas, &mut x, &mut toy(denoiser)).unwrap();
+    let evaluations = sample(
+        kind,
+        &SamplerOptions::default(),
+        sigmas,
+        &mut x,
+        &mut toy(denoiser),
+    )
+    .unwrap();
     (x[0], evaluations)
 }
 
 fn close(found: f64, expected: f64, tolerance: f64, place: &str) {
-    assert!((found - expected).abs() <= tolerance, "{place}: found {found:.10}, expected {expected:.10}");
+    assert!(
+        (found - expected).abs() <= tolerance,
+        "{place}: found {found:.10}, expected {expected:.10}"
+    );
 }
 
 /// G5.
@@ -69,7 +96,12 @@ fn ancestral_split_matches_the_table() {
         let (found_down, found_up) = ancestral_split(from, to, 1.0);
         close(found_up, up, 1e-8, "up");
         close(found_down, down, 1e-6 * down + 1e-12, "down");
-        close(found_up.powi(2) + found_down.powi(2), to * to, 1e-14, "sum of squares");
+        close(
+            found_up.powi(2) + found_down.powi(2),
+            to * to,
+            1e-14,
+            "sum of squares",
+        );
     }
     assert_eq!(ancestral_split(1.0, 0.5, 0.0), (0.5, 0.0));
     assert_eq!(ancestral_split(1.0, 0.0, 1.0), (0.0, 0.0));
@@ -80,13 +112,62 @@ fn ancestral_split_matches_the_table() {
 fn gaussian_toy_matches_the_table() {
     use SamplerKind::*;
     for (kind, exp3, exp10, linear3, karras3, evaluations) in [
-        (Ddim, 0.312_152_57, 0.400_770_06, 0.317_425_70, 0.339_229_08, 3),
-        (Euler, 0.312_152_57, 0.400_770_06, 0.317_425_70, 0.339_229_08, 3),
-        (Heun, 0.607_117_42, 0.439_343_20, 0.489_524_75, 0.557_804_05, 5),
-        (Dpm, 0.592_994_42, 0.434_906_61, 0.610_010_10, 0.513_291_88, 5),
-        (Dpmpp2s, 0.384_875_68, 0.425_805_81, 0.348_967_48, 0.393_428_47, 5),
-        (Dpmpp2m, 0.333_376_15, 0.432_089_71, 0.477_270_91, 0.397_584_70, 3),
-        (Lms, 0.313_669_28, 0.417_229_74, 0.341_308_43, 0.344_629_91, 3),
+        (
+            Ddim,
+            0.312_152_57,
+            0.400_770_06,
+            0.317_425_70,
+            0.339_229_08,
+            3,
+        ),
+        (
+            Euler,
+            0.312_152_57,
+            0.400_770_06,
+            0.317_425_70,
+            0.339_229_08,
+            3,
+        ),
+        (
+            Heun,
+            0.607_117_42,
+            0.439_343_20,
+            0.489_524_75,
+            0.557_804_05,
+            5,
+        ),
+        (
+            Dpm,
+            0.592_994_42,
+            0.434_906_61,
+            0.610_010_10,
+            0.513_291_88,
+            5,
+        ),
+        (
+            Dpmpp2s,
+            0.384_875_68,
+            0.425_805_81,
+            0.348_967_48,
+            0.393_428_47,
+            5,
+        ),
+        (
+            Dpmpp2m,
+            0.333_376_15,
+            0.432_089_71,
+            0.477_270_91,
+            0.397_584_70,
+            3,
+        ),
+        (
+            Lms,
+            0.313_669_28,
+            0.417_229_74,
+            0.341_308_43,
+            0.344_629_91,
+            3,
+        ),
     ] {
         for (schedule, steps, expected) in [
             (ScheduleKind::Exponential, 3, exp3),
@@ -95,7 +176,12 @@ fn gaussian_toy_matches_the_table() {
             (ScheduleKind::Karras, 3, karras3),
         ] {
             let (x, found) = run(kind, &levels(schedule, 0.005, steps), 1.0, gaussian);
-            close(x, expected, 1e-8, &format!("{kind:?} {schedule:?} n={steps}"));
+            close(
+                x,
+                expected,
+                1e-8,
+                &format!("{kind:?} {schedule:?} n={steps}"),
+            );
             if steps == 3 {
                 assert_eq!(found, evaluations, "{kind:?}");
             }
@@ -108,7 +194,14 @@ fn gaussian_toy_matches_the_table() {
 fn ddim_visits_the_stated_points() {
     let mut process = toy(gaussian);
     let sigmas = levels(ScheduleKind::Exponential, 0.005, 3);
-    sample(SamplerKind::Ddim, &SamplerOptions::default(), &sigmas, &mut [1.0], &mut process).unwrap();
+    sample(
+        SamplerKind::Ddim,
+        &SamplerOptions::default(),
+        &sigmas,
+        &mut [1.0],
+        &mut process,
+    )
+    .unwrap();
     let expected = [1.0, 0.317_952_79, 0.312_183_72, 0.312_152_57];
     assert_eq!(process.trace.len(), 4);
     for ((sigma, x), (level, expected)) in process.trace.iter().zip(sigmas.iter().zip(expected)) {
@@ -120,9 +213,13 @@ fn ddim_visits_the_stated_points() {
 /// G6, dpm_fast without the last denoising.
 #[test]
 fn dpm_fast_matches_the_table_per_budget() {
-    for (budget, expected) in
-        [(3, 0.578_857_50), (4, 0.444_922_08), (5, 0.454_131_82), (6, 0.444_958_67), (11, 0.431_167_26)]
-    {
+    for (budget, expected) in [
+        (3, 0.578_857_50),
+        (4, 0.444_922_08),
+        (5, 0.454_131_82),
+        (6, 0.444_958_67),
+        (11, 0.431_167_26),
+    ] {
         let mut process = toy(gaussian);
         let mut run = Run {
             process: &mut process,
@@ -137,10 +234,20 @@ fn dpm_fast_matches_the_table_per_budget() {
         close(x[0], expected, 1e-7, &format!("nfe {budget}"));
     }
     // The reference release spends n + 1 evaluations and stops at sigma_min.
-    let reference = SamplerOptions { denoise_last: false, ..Default::default() };
+    let reference = SamplerOptions {
+        denoise_last: false,
+        ..Default::default()
+    };
     let sigmas = levels(ScheduleKind::Exponential, 0.005, 3);
     let mut x = [1.0];
-    let evaluations = sample(SamplerKind::DpmFast, &reference, &sigmas, &mut x, &mut toy(gaussian)).unwrap();
+    let evaluations = sample(
+        SamplerKind::DpmFast,
+        &reference,
+        &sigmas,
+        &mut x,
+        &mut toy(gaussian),
+    )
+    .unwrap();
     assert_eq!(evaluations, 4);
     close(x[0], 0.444_922_08, 1e-8, "n = 3");
 }
@@ -151,14 +258,35 @@ fn dpm_adaptive_follows_the_exact_solution() {
     let (x, evaluations) = run(SamplerKind::DpmAdaptive, &sigmas, 1.0, gaussian);
     close(x, 0.429_878_31, 5e-3, "default tolerance");
     assert_eq!(evaluations % 3, 1, "three per attempt and one at the end");
-    let tight = SamplerOptions { rtol: 1e-6, atol: 1e-7, denoise_last: false, ..Default::default() };
+    let tight = SamplerOptions {
+        rtol: 1e-6,
+        atol: 1e-7,
+        denoise_last: false,
+        ..Default::default()
+    };
     let mut x = [1.0];
-    sample(SamplerKind::DpmAdaptive, &tight, &sigmas, &mut x, &mut toy(gaussian)).unwrap();
+    sample(
+        SamplerKind::DpmAdaptive,
+        &tight,
+        &sigmas,
+        &mut x,
+        &mut toy(gaussian),
+    )
+    .unwrap();
     close(x[0], 0.429_910_23, 1e-5, "tight tolerance");
 
     let mut nan = toy(|_: f64, _: f64| f64::NAN);
-    let found = sample(SamplerKind::DpmAdaptive, &tight, &sigmas, &mut [1.0], &mut nan);
-    assert!(matches!(found, Err(SampleError::StepControl { .. })), "{found:?}");
+    let found = sample(
+        SamplerKind::DpmAdaptive,
+        &tight,
+        &sigmas,
+        &mut [1.0],
+        &mut nan,
+    );
+    assert!(
+        matches!(found, Err(SampleError::StepControl { .. })),
+        "{found:?}"
+    );
 }
 
 /// G6, coefficients of the linear multistep method.
@@ -201,7 +329,10 @@ fn errors_fall_with_the_order_of_the_method() {
     ] {
         for (intervals, expected) in [10, 20, 40, 80].into_iter().zip(errors) {
             let found = error(kind, intervals);
-            assert!((found / expected - 1.0).abs() < 2e-3, "{kind:?} N={intervals}: {found:e} vs {expected:e}");
+            assert!(
+                (found / expected - 1.0).abs() < 2e-3,
+                "{kind:?} N={intervals}: {found:e} vs {expected:e}"
+            );
         }
     }
     assert!(error(Dpmpp2m, 80) < 1e-3 && error(Lms, 80) < 1e-3);
@@ -213,14 +344,19 @@ fn errors_fall_with_the_order_of_the_method() {
 fn moments(kind: SamplerKind, sigmas: &[f64]) -> (f64, f64, f64) {
     let options = SamplerOptions::default();
     let run = |start: f64, impulse: Option<usize>| {
-        let mut process = Toy { impulse, ..toy(gaussian) };
+        let mut process = Toy {
+            impulse,
+            ..toy(gaussian)
+        };
         let mut x = [start];
         sample(kind, &options, sigmas, &mut x, &mut process).unwrap();
         (x[0], process.draws)
     };
     let (offset, draws) = run(0.0, None);
     let gain = run(1.0, None).0 - offset;
-    let variance: f64 = (0..draws).map(|i| (run(0.0, Some(i)).0 - offset).powi(2)).sum();
+    let variance: f64 = (0..draws)
+        .map(|i| (run(0.0, Some(i)).0 - offset).powi(2))
+        .sum();
     (offset, (gain * gain + variance).sqrt(), gain)
 }
 
@@ -230,22 +366,77 @@ fn moments_match_the_table() {
     use SamplerKind::*;
     type Row = (SamplerKind, [(f64, f64); 4]);
     let table: [Row; 8] = [
-        (Ddim, [(0.171_962, 0.140_191), (0.149_807, 0.250_963), (0.143_946, 0.280_272), (0.170_644, 0.146_782)]),
-        (Heun, [(0.098_221, 0.508_897), (0.140_164, 0.299_179), (0.142_466, 0.287_670), (0.127_619, 0.361_906)]),
-        (Dpmpp2m, [(0.166_656, 0.166_720), (0.141_978, 0.290_112), (0.142_510, 0.287_449), (0.130_682, 0.346_589)]),
+        (
+            Ddim,
+            [
+                (0.171_962, 0.140_191),
+                (0.149_807, 0.250_963),
+                (0.143_946, 0.280_272),
+                (0.170_644, 0.146_782),
+            ],
+        ),
+        (
+            Heun,
+            [
+                (0.098_221, 0.508_897),
+                (0.140_164, 0.299_179),
+                (0.142_466, 0.287_670),
+                (0.127_619, 0.361_906),
+            ],
+        ),
+        (
+            Dpmpp2m,
+            [
+                (0.166_656, 0.166_720),
+                (0.141_978, 0.290_112),
+                (0.142_510, 0.287_449),
+                (0.130_682, 0.346_589),
+            ],
+        ),
         (
             EulerAncestral,
-            [(0.183_486, 0.106_337), (0.183_486, 0.229_324), (0.183_486, 0.283_488), (0.183_486, 0.140_979)],
+            [
+                (0.183_486, 0.106_337),
+                (0.183_486, 0.229_324),
+                (0.183_486, 0.283_488),
+                (0.183_486, 0.140_979),
+            ],
         ),
-        (Ancestral, [(0.022_550, 0.890_039), (0.167_564, 0.328_013), (0.181_681, 0.299_603), (0.119_856, 0.588_566)]),
+        (
+            Ancestral,
+            [
+                (0.022_550, 0.890_039),
+                (0.167_564, 0.328_013),
+                (0.181_681, 0.299_603),
+                (0.119_856, 0.588_566),
+            ],
+        ),
         (
             Dpmpp2sAncestral,
-            [(0.172_620, 0.152_525), (0.175_649, 0.278_339), (0.181_874, 0.297_885), (0.180_597, 0.152_312)],
+            [
+                (0.172_620, 0.152_525),
+                (0.175_649, 0.278_339),
+                (0.181_874, 0.297_885),
+                (0.180_597, 0.152_312),
+            ],
         ),
-        (DpmppSde, [(0.183_486, 0.214_880), (0.183_486, 0.288_825), (0.183_486, 0.298_654), (0.183_486, 0.159_743)]),
+        (
+            DpmppSde,
+            [
+                (0.183_486, 0.214_880),
+                (0.183_486, 0.288_825),
+                (0.183_486, 0.298_654),
+                (0.183_486, 0.159_743),
+            ],
+        ),
         (
             Dpmpp2mSde,
-            [(0.183_486, 0.146_638), (0.183_486, 0.335_604), (0.183_486, 0.300_119), (0.183_486, 0.800_107)],
+            [
+                (0.183_486, 0.146_638),
+                (0.183_486, 0.335_604),
+                (0.183_486, 0.300_119),
+                (0.183_486, 0.800_107),
+            ],
         ),
     ];
     let settings = [
@@ -278,8 +469,18 @@ fn zero_network_gives_the_stated_action() {
         (ScheduleKind::Linear, 0.1, 3, 0.339_714_58),
         (ScheduleKind::Exponential, 0.05, 3, 0.326_592_17),
     ] {
-        let (x, _) = run(SamplerKind::Ddim, &levels(schedule, sigma_min, steps), 1.0, zero_network);
-        close(x, expected, 1e-8, &format!("{schedule:?} {sigma_min} n={steps}"));
+        let (x, _) = run(
+            SamplerKind::Ddim,
+            &levels(schedule, sigma_min, steps),
+            1.0,
+            zero_network,
+        );
+        close(
+            x,
+            expected,
+            1e-8,
+            &format!("{schedule:?} {sigma_min} n={steps}"),
+        );
     }
 }
 
@@ -287,10 +488,19 @@ fn zero_network_gives_the_stated_action() {
 #[test]
 fn point_mass_is_returned_exactly() {
     for kind in SamplerKind::ALL {
-        for schedule in [ScheduleKind::Exponential, ScheduleKind::Linear, ScheduleKind::Karras] {
+        for schedule in [
+            ScheduleKind::Exponential,
+            ScheduleKind::Linear,
+            ScheduleKind::Karras,
+        ] {
             for start in [-3.0, 0.1, 2.5] {
                 let (x, _) = run(kind, &levels(schedule, 0.005, 4), start, |_, _| 0.37);
-                close(x, 0.37, 1e-12, &format!("{kind:?} {schedule:?} from {start}"));
+                close(
+                    x,
+                    0.37,
+                    1e-12,
+                    &format!("{kind:?} {schedule:?} from {start}"),
+                );
             }
         }
     }
@@ -304,12 +514,27 @@ fn two_points_are_separated() {
     let sigmas = levels(ScheduleKind::Exponential, 0.005, 3);
     for kind in [Ddim, Heun, Dpm, Dpmpp2s, Dpmpp2m] {
         for start in [0.05, 0.3, 1.0] {
-            close(run(kind, &sigmas, start, two_points).0, 1.0, 1e-6, &format!("{kind:?} from {start}"));
-            close(run(kind, &sigmas, -start, two_points).0, -1.0, 1e-6, &format!("{kind:?} from -{start}"));
+            close(
+                run(kind, &sigmas, start, two_points).0,
+                1.0,
+                1e-6,
+                &format!("{kind:?} from {start}"),
+            );
+            close(
+                run(kind, &sigmas, -start, two_points).0,
+                -1.0,
+                1e-6,
+                &format!("{kind:?} from -{start}"),
+            );
         }
     }
     for (start, expected) in [(0.05, 0.998_718), (0.3, 0.999_043), (1.0, 0.999_678)] {
-        close(run(Lms, &sigmas, start, two_points).0, expected, 1e-6, "lms");
+        close(
+            run(Lms, &sigmas, start, two_points).0,
+            expected,
+            1e-6,
+            "lms",
+        );
     }
 }
 
@@ -325,24 +550,43 @@ fn one_step_is_one_denoising_for_every_sampler() {
 #[test]
 fn ancestral_samplers_without_noise_are_their_deterministic_forms() {
     use SamplerKind::*;
-    let options = SamplerOptions { eta: 0.0, ..Default::default() };
+    let options = SamplerOptions {
+        eta: 0.0,
+        ..Default::default()
+    };
     let sigmas = levels(ScheduleKind::Karras, 0.005, 5);
-    for (stochastic, deterministic) in [(EulerAncestral, Ddim), (Ancestral, Dpm), (Dpmpp2sAncestral, Dpmpp2s)] {
+    for (stochastic, deterministic) in [
+        (EulerAncestral, Ddim),
+        (Ancestral, Dpm),
+        (Dpmpp2sAncestral, Dpmpp2s),
+    ] {
         let mut process = toy(gaussian);
         let mut x = [1.0];
         sample(stochastic, &options, &sigmas, &mut x, &mut process).unwrap();
         assert_eq!(process.draws, 0);
-        close(x[0], run(deterministic, &sigmas, 1.0, gaussian).0, 1e-12, &format!("{stochastic:?}"));
+        close(
+            x[0],
+            run(deterministic, &sigmas, 1.0, gaussian).0,
+            1e-12,
+            &format!("{stochastic:?}"),
+        );
     }
 }
 
 /// G15, churn.
 #[test]
 fn churn_raises_the_level_up_to_its_cap() {
-    let churn = |s_churn| SamplerOptions { s_churn, ..Default::default() };
+    let churn = |s_churn| SamplerOptions {
+        s_churn,
+        ..Default::default()
+    };
     close(churn_factor(&churn(1.0), 1.0, 3), 0.333_333, 1e-6, "1 / 3");
     close(churn_factor(&churn(2.0), 1.0, 3), 0.414_214, 1e-6, "capped");
-    let ranged = SamplerOptions { s_tmin: 0.1, s_tmax: 0.5, ..churn(1.0) };
+    let ranged = SamplerOptions {
+        s_tmin: 0.1,
+        s_tmax: 0.5,
+        ..churn(1.0)
+    };
     assert_eq!(churn_factor(&ranged, 1.0, 3), 0.0);
     assert!(churn_factor(&ranged, 0.3, 3) > 0.0);
     for kind in [SamplerKind::Euler, SamplerKind::Heun, SamplerKind::Dpm] {
@@ -356,17 +600,38 @@ fn churn_raises_the_level_up_to_its_cap() {
 #[test]
 fn names_are_those_of_the_reference_release() {
     let names = [
-        "ddim", "euler", "euler_ancestral", "heun", "dpm", "ancestral", "dpmpp_2s", "dpmpp_2s_ancestral", "dpmpp_2m",
-        "dpmpp_sde", "dpmpp_2m_sde", "lms", "dpm_fast", "dpm_adaptive",
+        "ddim",
+        "euler",
+        "euler_ancestral",
+        "heun",
+        "dpm",
+        "ancestral",
+        "dpmpp_2s",
+        "dpmpp_2s_ancestral",
+        "dpmpp_2m",
+        "dpmpp_sde",
+        "dpmpp_2m_sde",
+        "lms",
+        "dpm_fast",
+        "dpm_adaptive",
     ];
     for (kind, name) in SamplerKind::ALL.into_iter().zip(names) {
         assert_eq!(serde_json::to_value(kind).unwrap(), name);
-        assert_eq!(serde_json::from_value::<SamplerKind>(name.into()).unwrap(), kind);
+        assert_eq!(
+            serde_json::from_value::<SamplerKind>(name.into()).unwrap(),
+            kind
+        );
     }
 }
 
 #[test]
 fn a_schedule_of_one_level_is_an_error() {
-    let found = sample(SamplerKind::Ddim, &SamplerOptions::default(), &[1.0], &mut [1.0], &mut toy(gaussian));
+    let found = sample(
+        SamplerKind::Ddim,
+        &SamplerOptions::default(),
+        &[1.0],
+        &mut [1.0],
+        &mut toy(gaussian),
+    );
     assert_eq!(found, Err(SampleError::ShortSchedule(1)));
 }

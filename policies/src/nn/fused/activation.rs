@@ -6,7 +6,7 @@ use burn::tensor::backend::Backend;
 use burn_flex::FlexTensor;
 use serde::{Deserialize, Serialize};
 
-use super::slices::{add, cols, exp, from_values, map_blocks, map_fold_blocks, values};
+use super::slices::{add, cols, exp, from_values, map_fold_rows, map_rows, values};
 use super::{Kernel, primitive, run, tensor};
 
 /// A function of one number.
@@ -31,7 +31,8 @@ impl Activation {
         match self {
             Self::Gelu => gelu(x),
             Self::GeluTanh => {
-                let u = (x.clone() * x.clone() * x.clone() * 0.044_715 + x.clone()) * SQRT_2_OVER_PI;
+                let u =
+                    (x.clone() * x.clone() * x.clone() * 0.044_715 + x.clone()) * SQRT_2_OVER_PI;
                 x * (u.tanh() + 1.0) * 0.5
             }
             Self::Relu => relu(x),
@@ -161,14 +162,22 @@ pub(super) use with_function;
 ///
 /// # Shapes
 /// `x` `[rows, cols]`, `bias` `[cols]` → `[rows, cols]`.
-pub fn bias_activation<B: Backend>(x: Tensor<B, 2>, bias: Tensor<B, 1>, activation: Activation) -> Tensor<B, 2> {
+pub fn bias_activation<B: Backend>(
+    x: Tensor<B, 2>,
+    bias: Tensor<B, 1>,
+    activation: Activation,
+) -> Tensor<B, 2> {
     match run::<B, _, 2>(&BiasActivation(activation), [primitive(x), primitive(bias)]) {
         Ok(output) => tensor(output),
         Err([x, bias]) => composed(tensor(x), tensor(bias), activation),
     }
 }
 
-pub(super) fn composed<B: Backend>(x: Tensor<B, 2>, bias: Tensor<B, 1>, activation: Activation) -> Tensor<B, 2> {
+pub(super) fn composed<B: Backend>(
+    x: Tensor<B, 2>,
+    bias: Tensor<B, 1>,
+    activation: Activation,
+) -> Tensor<B, 2> {
     activation.forward(x + bias.unsqueeze())
 }
 
@@ -186,30 +195,27 @@ impl Kernel<2> for BiasActivation {
         with_function!(self.0, forward(x, values(&bias)))
     }
 
-    fn backward(&self, [x, bias]: [FlexTensor; 2], gradient: FlexTensor) -> [FlexTensor; 2] {
+    fn backward(&self, [x, bias]: [FlexTensor; 2], gradient: FlexTensor, _: [bool; 2]) -> [Option<FlexTensor>; 2] {
         let cols = cols(&x);
-        let (gradient, sums) = with_function!(self.0, backward(values(&x), values(&bias), gradient));
-        [gradient, from_values(sums, [cols])]
+        let (gradient, sums) =
+            with_function!(self.0, backward(values(&x), values(&bias), gradient));
+        [gradient, from_values(sums, [cols])].map(Some)
     }
 }
 
 fn forward<F: Function>(x: FlexTensor, bias: &[f32]) -> FlexTensor {
-    map_blocks(x, #[inline(always)] |_, rows| {
-        for row in rows.chunks_exact_mut(bias.len()) {
-            row.iter_mut().zip(bias).for_each(|(x, b)| *x = F::value(*x + b));
-        }
+    map_rows(x, #[inline(always)] |_, x, out| {
+        out.iter_mut().zip(x).zip(bias).for_each(|((y, x), b)| *y = F::value(*x + b));
     })
 }
 
 fn backward<F: Function>(x: &[f32], bias: &[f32], gradient: FlexTensor) -> (FlexTensor, Vec<f32>) {
     let cols = bias.len();
-    map_fold_blocks(gradient, cols, #[inline(always)] |first_row, rows, sums| {
-        let x = &x[first_row * cols..];
-        for (row, x) in rows.chunks_exact_mut(cols).zip(x.chunks_exact(cols)) {
-            for ((gradient, x), b) in row.iter_mut().zip(x).zip(bias) {
-                *gradient *= F::slope(*x + b);
-            }
-            add(sums, row);
+    map_fold_rows(gradient, cols, #[inline(always)] |row, gradient, out, sums| {
+        let x = &x[row * cols..(row + 1) * cols];
+        for (((out, gradient), x), b) in out.iter_mut().zip(gradient).zip(x).zip(bias) {
+            *out = gradient * F::slope(*x + b);
         }
+        add(sums, out);
     })
 }

@@ -30,12 +30,22 @@ impl Dropout {
     pub fn factor(self, index: usize) -> f32 {
         // Two rounds of the 32-bit finaliser `lowbias32` of C. Wellons, one per half of the seed.
         let hash = mix(mix(index as u32 ^ self.seed as u32) ^ (self.seed >> 32) as u32);
-        if hash < self.threshold { 0.0 } else { self.scale }
+        if hash < self.threshold {
+            0.0
+        } else {
+            self.scale
+        }
     }
 
     /// The mask of a tensor of this shape, for backends without a kernel.
-    pub fn mask<B: Backend, const D: usize>(self, shape: [usize; D], device: &B::Device) -> Tensor<B, D> {
-        let values: Vec<f32> = (0..shape.iter().product()).map(|i| self.factor(i)).collect();
+    pub fn mask<B: Backend, const D: usize>(
+        self,
+        shape: [usize; D],
+        device: &B::Device,
+    ) -> Tensor<B, D> {
+        let values: Vec<f32> = (0..shape.iter().product())
+            .map(|i| self.factor(i))
+            .collect();
         Tensor::from_data(TensorData::new(values, shape), device)
     }
 }
@@ -58,14 +68,26 @@ mod tests {
     #[test]
     fn the_mask_keeps_the_expectation_and_changes_with_the_seed() {
         let mut rng = Seed::new(5).rng();
-        let (first, second) = (Dropout::draw(0.3, &mut rng).unwrap(), Dropout::draw(0.3, &mut rng).unwrap());
+        let (first, second) = (
+            Dropout::draw(0.3, &mut rng).unwrap(),
+            Dropout::draw(0.3, &mut rng).unwrap(),
+        );
         let n = 200_000;
         let mean = (0..n).map(|i| f64::from(first.factor(i))).sum::<f64>() / n as f64;
         assert!((mean - 1.0).abs() < 0.01, "{mean}");
-        let both = (0..n).filter(|&i| first.factor(i) == 0.0 && second.factor(i) == 0.0).count() as f64 / n as f64;
+        let both = (0..n)
+            .filter(|&i| first.factor(i) == 0.0 && second.factor(i) == 0.0)
+            .count() as f64
+            / n as f64;
         assert!((both - 0.09).abs() < 0.005, "dropped by both: {both}");
-        let neighbours = (1..n).filter(|&i| first.factor(i) == 0.0 && first.factor(i - 1) == 0.0).count() as f64 / n as f64;
-        assert!((neighbours - 0.09).abs() < 0.005, "dropped in a row: {neighbours}");
+        let neighbours = (1..n)
+            .filter(|&i| first.factor(i) == 0.0 && first.factor(i - 1) == 0.0)
+            .count() as f64
+            / n as f64;
+        assert!(
+            (neighbours - 0.09).abs() < 0.005,
+            "dropped in a row: {neighbours}"
+        );
         assert_eq!(Dropout::draw(0.0, &mut rng), None);
     }
 }

@@ -14,6 +14,7 @@ mod activation;
 mod attention;
 mod dropout;
 mod norm;
+mod product;
 mod residual;
 mod slices;
 
@@ -35,6 +36,7 @@ pub use activation::{Activation, bias_activation};
 pub use attention::{AttentionShape, causal_attention};
 pub use dropout::Dropout;
 pub use norm::{bias_activation_norm, layer_norm};
+pub use product::product;
 pub use residual::bias_residual;
 pub(crate) use slices::{for_blocks, simd, sum_squares};
 
@@ -49,8 +51,8 @@ trait Kernel<const N: usize>: Clone + Debug + Send + 'static {
     /// The result. Inputs that nobody else holds may be overwritten.
     fn forward(&self, inputs: [FlexTensor; N]) -> FlexTensor;
 
-    /// The gradient of each input for the gradient of the result.
-    fn backward(&self, saved: Self::Saved, gradient: FlexTensor) -> [FlexTensor; N];
+    /// The gradient of each input for the gradient of the result. What is not `wanted` may be `None`.
+    fn backward(&self, saved: Self::Saved, gradient: FlexTensor, wanted: [bool; N]) -> [Option<FlexTensor>; N];
 }
 
 /// Runs a kernel if the backend is flex or autodiff on flex and all inputs are `f32`; hands the inputs back otherwise.
@@ -62,25 +64,40 @@ fn run<B: Backend, K: Kernel<N>, const N: usize>(
     let inputs = match cast::<_, [FlexTensor; N]>(inputs) {
         Ok(inputs) if inputs.iter().all(|input| input.dtype() == DType::F32) => {
             let output = kernel.forward(inputs.map(|input| input.to_contiguous()));
-            return Ok(cast(output).unwrap_or_else(|_| unreachable!("inputs and output are of one backend")));
+            return Ok(cast(output)
+                .unwrap_or_else(|_| unreachable!("inputs and output are of one backend")));
         }
-        Ok(inputs) => return Err(cast(inputs).unwrap_or_else(|_| unreachable!("the cast just went the other way"))),
+        Ok(inputs) => {
+            return Err(
+                cast(inputs).unwrap_or_else(|_| unreachable!("the cast just went the other way"))
+            );
+        }
         Err(inputs) => inputs,
     };
     let inputs = cast::<_, [FloatTensor<Tracked>; N]>(inputs)?;
-    if inputs.iter().any(|input| input.primitive.dtype() != DType::F32) {
-        return Err(cast(inputs).unwrap_or_else(|_| unreachable!("the cast just went the other way")));
+    if inputs
+        .iter()
+        .any(|input| input.primitive.dtype() != DType::F32)
+    {
+        return Err(
+            cast(inputs).unwrap_or_else(|_| unreachable!("the cast just went the other way"))
+        );
     }
     let nodes = std::array::from_fn(|i| inputs[i].node.clone());
     let primitives = inputs.map(|input| input.primitive.to_contiguous());
-    let output = match Step(PhantomData::<K>).prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
+    let output = match Step(PhantomData::<K>)
+        .prepare::<NoCheckpointing>(nodes)
+        .compute_bound()
+        .stateful()
+    {
         OpsKind::Tracked(prepared) => {
             let saved = kernel.save(&primitives);
             prepared.finish((kernel.clone(), saved), kernel.forward(primitives))
         }
         OpsKind::UnTracked(prepared) => prepared.finish(kernel.forward(primitives)),
     };
-    Ok(cast::<FloatTensor<Tracked>, _>(output).unwrap_or_else(|_| unreachable!("inputs and output are of one backend")))
+    Ok(cast::<FloatTensor<Tracked>, _>(output)
+        .unwrap_or_else(|_| unreachable!("inputs and output are of one backend")))
 }
 
 /// The backward step of a kernel in burn's graph.
@@ -90,11 +107,18 @@ struct Step<K>(PhantomData<K>);
 impl<K: Kernel<N>, const N: usize> Backward<Flex, N> for Step<K> {
     type State = (K, K::Saved);
 
-    fn backward(self, ops: Ops<Self::State, N>, gradients: &mut Gradients, _checkpointer: &mut Checkpointer) {
+    fn backward(
+        self,
+        ops: Ops<Self::State, N>,
+        gradients: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
         let gradient = gradients.consume::<Flex>(&ops.node).to_contiguous();
         let (kernel, saved) = ops.state;
-        for (parent, gradient) in ops.parents.into_iter().zip(kernel.backward(saved, gradient)) {
-            if let Some(parent) = parent {
+        let wanted = std::array::from_fn(|i| ops.parents[i].is_some());
+        let computed = kernel.backward(saved, gradient, wanted);
+        for (parent, gradient) in ops.parents.into_iter().zip(computed) {
+            if let (Some(parent), Some(gradient)) = (parent, gradient) {
                 gradients.register::<Flex>(parent.id, gradient);
             }
         }
@@ -121,10 +145,16 @@ fn tensor<B: Backend, const D: usize>(primitive: FloatTensor<B>) -> Tensor<B, D>
 }
 
 /// The flex tensor behind an `f32` tensor of the flex backend; hands the tensor back for any other.
-pub(crate) fn into_flex<B: Backend, const D: usize>(value: Tensor<B, D>) -> Result<FlexTensor, Tensor<B, D>> {
+pub(crate) fn into_flex<B: Backend, const D: usize>(
+    value: Tensor<B, D>,
+) -> Result<FlexTensor, Tensor<B, D>> {
     match cast::<FloatTensor<B>, FlexTensor>(primitive(value)) {
         Ok(flex) if flex.dtype() == DType::F32 => Ok(flex.to_contiguous()),
-        Ok(flex) => Err(tensor(cast(flex).unwrap_or_else(|_| unreachable!("the cast just went the other way")))),
+        Ok(flex) => {
+            Err(tensor(cast(flex).unwrap_or_else(|_| {
+                unreachable!("the cast just went the other way")
+            })))
+        }
         Err(other) => Err(tensor(other)),
     }
 }

@@ -9,15 +9,23 @@ use burn::tensor::backend::Backend;
 use burn_flex::FlexTensor;
 
 use super::activation::{Function, IdentityFunction, with_function};
-use super::slices::{cols, from_values, map_blocks, map_fold_blocks, sum, values};
+use super::slices::{cols, from_values, map_fold_rows, map_rows, sum, values};
 use super::{Activation, Kernel, activation, primitive, run, tensor};
 
 /// `γ x̂ + β`, per row of `x`.
 ///
 /// # Shapes
 /// `x` `[rows, cols]`, `gamma`, `beta` `[cols]` → `[rows, cols]`.
-pub fn layer_norm<B: Backend>(x: Tensor<B, 2>, gamma: Tensor<B, 1>, beta: Tensor<B, 1>, epsilon: f32) -> Tensor<B, 2> {
-    match run::<B, _, 3>(&Norm { epsilon }, [primitive(x), primitive(gamma), primitive(beta)]) {
+pub fn layer_norm<B: Backend>(
+    x: Tensor<B, 2>,
+    gamma: Tensor<B, 1>,
+    beta: Tensor<B, 1>,
+    epsilon: f32,
+) -> Tensor<B, 2> {
+    match run::<B, _, 3>(
+        &Norm { epsilon },
+        [primitive(x), primitive(gamma), primitive(beta)],
+    ) {
         Ok(output) => tensor(output),
         Err([x, gamma, beta]) => composed(tensor(x), tensor(gamma), tensor(beta), epsilon),
     }
@@ -35,8 +43,19 @@ pub fn bias_activation_norm<B: Backend>(
     beta: Tensor<B, 1>,
     epsilon: f32,
 ) -> Tensor<B, 2> {
-    let kernel = BiasActivationNorm { activation, epsilon };
-    match run::<B, _, 4>(&kernel, [primitive(x), primitive(bias), primitive(gamma), primitive(beta)]) {
+    let kernel = BiasActivationNorm {
+        activation,
+        epsilon,
+    };
+    match run::<B, _, 4>(
+        &kernel,
+        [
+            primitive(x),
+            primitive(bias),
+            primitive(gamma),
+            primitive(beta),
+        ],
+    ) {
         Ok(output) => tensor(output),
         Err([x, bias, gamma, beta]) => {
             let activated = activation::composed(tensor(x), tensor(bias), activation);
@@ -45,7 +64,12 @@ pub fn bias_activation_norm<B: Backend>(
     }
 }
 
-pub(super) fn composed<B: Backend>(x: Tensor<B, 2>, gamma: Tensor<B, 1>, beta: Tensor<B, 1>, epsilon: f32) -> Tensor<B, 2> {
+pub(super) fn composed<B: Backend>(
+    x: Tensor<B, 2>,
+    gamma: Tensor<B, 1>,
+    beta: Tensor<B, 1>,
+    epsilon: f32,
+) -> Tensor<B, 2> {
     let centred = x.clone() - x.mean_dim(1);
     let variance = (centred.clone() * centred.clone()).mean_dim(1);
     centred / (variance + epsilon).sqrt() * gamma.unsqueeze() + beta.unsqueeze()
@@ -68,11 +92,21 @@ impl Kernel<3> for Norm {
         forward::<IdentityFunction>(x, &zeros, values(&gamma), values(&beta), self.epsilon)
     }
 
-    fn backward(&self, [x, gamma]: [FlexTensor; 2], gradient: FlexTensor) -> [FlexTensor; 3] {
+    fn backward(&self, [x, gamma]: [FlexTensor; 2], gradient: FlexTensor, _: [bool; 3]) -> [Option<FlexTensor>; 3] {
         let cols = cols(&x);
         let zeros = vec![0.0; cols];
-        let (gradient, sums) = backward::<IdentityFunction>(values(&x), &zeros, values(&gamma), self.epsilon, gradient);
-        [gradient, from_values(sums[..cols].to_vec(), [cols]), from_values(sums[cols..2 * cols].to_vec(), [cols])]
+        let (gradient, sums) = backward::<IdentityFunction>(
+            values(&x),
+            &zeros,
+            values(&gamma),
+            self.epsilon,
+            gradient,
+        );
+        [
+            gradient,
+            from_values(sums[..cols].to_vec(), [cols]),
+            from_values(sums[cols..2 * cols].to_vec(), [cols]),
+        ].map(Some)
     }
 }
 
@@ -90,17 +124,32 @@ impl Kernel<4> for BiasActivationNorm {
     }
 
     fn forward(&self, [x, bias, gamma, beta]: [FlexTensor; 4]) -> FlexTensor {
-        with_function!(self.activation, forward(x, values(&bias), values(&gamma), values(&beta), self.epsilon))
+        with_function!(
+            self.activation,
+            forward(
+                x,
+                values(&bias),
+                values(&gamma),
+                values(&beta),
+                self.epsilon
+            )
+        )
     }
 
-    fn backward(&self, [x, bias, gamma]: [FlexTensor; 3], gradient: FlexTensor) -> [FlexTensor; 4] {
+    fn backward(&self, [x, bias, gamma]: [FlexTensor; 3], gradient: FlexTensor, _: [bool; 4]) -> [Option<FlexTensor>; 4] {
         let cols = cols(&x);
         let (gradient, sums) = with_function!(
             self.activation,
-            backward(values(&x), values(&bias), values(&gamma), self.epsilon, gradient)
+            backward(
+                values(&x),
+                values(&bias),
+                values(&gamma),
+                self.epsilon,
+                gradient
+            )
         );
         let part = |i: usize| from_values(sums[i * cols..(i + 1) * cols].to_vec(), [cols]);
-        [gradient, part(2), part(0), part(1)]
+        [gradient, part(2), part(0), part(1)].map(Some)
     }
 }
 
@@ -114,13 +163,11 @@ fn moments(row: &[f32], epsilon: f32) -> (f32, f32) {
 }
 
 fn forward<F: Function>(x: FlexTensor, bias: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32) -> FlexTensor {
-    map_blocks(x, #[inline(always)] |_, rows| {
-        for row in rows.chunks_exact_mut(bias.len()) {
-            row.iter_mut().zip(bias).for_each(|(x, b)| *x = F::value(*x + b));
-            let (mean, scale) = moments(row, epsilon);
-            for ((x, gamma), beta) in row.iter_mut().zip(gamma).zip(beta) {
-                *x = (*x - mean) * scale * gamma + beta;
-            }
+    map_rows(x, #[inline(always)] |_, x, out| {
+        out.iter_mut().zip(x).zip(bias).for_each(|((y, x), b)| *y = F::value(*x + b));
+        let (mean, scale) = moments(out, epsilon);
+        for ((y, gamma), beta) in out.iter_mut().zip(gamma).zip(beta) {
+            *y = (*y - mean) * scale * gamma + beta;
         }
     })
 }
@@ -134,30 +181,30 @@ fn backward<F: Function>(
     gradient: FlexTensor,
 ) -> (FlexTensor, Vec<f32>) {
     let cols = bias.len();
-    map_fold_blocks(gradient, 3 * cols, #[inline(always)] |first_row, rows, sums| {
-        let mut normed = vec![0.0_f32; cols];
+    map_fold_rows(gradient, 3 * cols, #[inline(always)] |row, gradient, out, sums| {
         let (gamma_sums, others) = sums.split_at_mut(cols);
         let (beta_sums, bias_sums) = others.split_at_mut(cols);
-        let x = &x[first_row * cols..];
-        for (row, x) in rows.chunks_exact_mut(cols).zip(x.chunks_exact(cols)) {
-            for ((activated, x), b) in normed.iter_mut().zip(x).zip(bias) {
-                *activated = F::value(*x + b);
-            }
-            let (mean, scale) = moments(&normed, epsilon);
-            for i in 0..cols {
-                normed[i] = (normed[i] - mean) * scale;
-                gamma_sums[i] += row[i] * normed[i];
-                beta_sums[i] += row[i];
-                row[i] *= gamma[i];
-            }
-            let inverse = 1.0 / cols as f32;
-            let mean_d = sum(cols, |i| row[i]) * inverse;
-            let mean_dx = sum(cols, |i| row[i] * normed[i]) * inverse;
-            for i in 0..cols {
-                let centred = (row[i] - mean_d - normed[i] * mean_dx) * scale;
-                row[i] = centred * F::slope(x[i] + bias[i]);
-                bias_sums[i] += row[i];
-            }
+        let x = &x[row * cols..(row + 1) * cols];
+        // First `out` holds x̂, then the gradient.
+        for ((out, x), b) in out.iter_mut().zip(x).zip(bias) {
+            *out = F::value(*x + b);
+        }
+        let (mean, scale) = moments(out, epsilon);
+        for (normed, ((gradient, gamma_sum), beta_sum)) in
+            out.iter_mut().zip(gradient.iter().zip(gamma_sums).zip(beta_sums))
+        {
+            *normed = (*normed - mean) * scale;
+            *gamma_sum += gradient * *normed;
+            *beta_sum += gradient;
+        }
+        let gradient = &gradient[..cols];
+        let inverse = 1.0 / cols as f32;
+        let mean_d = sum(cols, |i| gradient[i] * gamma[i]) * inverse;
+        let mean_dx = sum(cols, |i| gradient[i] * gamma[i] * out[i]) * inverse;
+        for (i, (out, bias_sum)) in out.iter_mut().zip(bias_sums).enumerate() {
+            let centred = (gradient[i] * gamma[i] - mean_d - *out * mean_dx) * scale;
+            *out = centred * F::slope(x[i] + bias[i]);
+            *bias_sum += *out;
         }
     })
 }

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use burn_flex::FlexTensor;
 
-use super::slices::{add, cols, from_values, map_blocks, map_fold_blocks, values};
+use super::slices::{add, cols, from_values, map_fold_rows, map_rows, values};
 use super::{Dropout, Kernel, primitive, run, tensor};
 
 /// `h + dropout(y + bias)`.
@@ -17,7 +17,10 @@ pub fn bias_residual<B: Backend>(
     bias: Tensor<B, 1>,
     dropout: Option<Dropout>,
 ) -> Tensor<B, 2> {
-    match run::<B, _, 3>(&BiasResidual { dropout }, [primitive(h), primitive(y), primitive(bias)]) {
+    match run::<B, _, 3>(
+        &BiasResidual { dropout },
+        [primitive(h), primitive(y), primitive(bias)],
+    ) {
         Ok(output) => tensor(output),
         Err([h, y, bias]) => composed(tensor(h), tensor(y), tensor(bias), dropout),
     }
@@ -53,41 +56,35 @@ impl Kernel<3> for BiasResidual {
         let (h, bias) = (values(&h), values(&bias));
         let cols = bias.len();
         match self.dropout {
-            None => map_blocks(y, #[inline(always)] |first_row, rows| {
-                let h = &h[first_row * cols..];
-                for (row, h) in rows.chunks_exact_mut(cols).zip(h.chunks_exact(cols)) {
-                    row.iter_mut().zip(h).zip(bias).for_each(|((y, h), b)| *y += h + b);
+            None => map_rows(y, #[inline(always)] |row, y, out| {
+                let h = &h[row * cols..(row + 1) * cols];
+                for (((out, y), h), b) in out.iter_mut().zip(y).zip(h).zip(bias) {
+                    *out = h + (y + b);
                 }
             }),
-            Some(dropout) => map_blocks(y, #[inline(always)] |first_row, rows| {
-                for (row, y) in rows.chunks_exact_mut(cols).enumerate() {
-                    let first = (first_row + row) * cols;
-                    let h = &h[first..first + cols];
-                    for (i, y) in y.iter_mut().enumerate() {
-                        *y = h[i] + (*y + bias[i]) * dropout.factor(first + i);
-                    }
+            Some(dropout) => map_rows(y, #[inline(always)] |row, y, out| {
+                let h = &h[row * cols..(row + 1) * cols];
+                for (i, (((out, y), h), b)) in out.iter_mut().zip(y).zip(h).zip(bias).enumerate() {
+                    *out = h + (y + b) * dropout.factor(row * cols + i);
                 }
             }),
         }
     }
 
-    fn backward(&self, (): (), gradient: FlexTensor) -> [FlexTensor; 3] {
+    fn backward(&self, (): (), gradient: FlexTensor, _: [bool; 3]) -> [Option<FlexTensor>; 3] {
         let cols = cols(&gradient);
         let direct = gradient.clone();
         let Some(dropout) = self.dropout else {
             let sums = column_sums(&gradient);
-            return [direct, gradient, from_values(sums, [cols])];
+            return [direct, gradient, from_values(sums, [cols])].map(Some);
         };
-        let (branch, sums) = map_fold_blocks(gradient, cols, #[inline(always)] |first_row, rows, sums| {
-            for (row, gradient) in rows.chunks_exact_mut(cols).enumerate() {
-                let first = (first_row + row) * cols;
-                for (i, gradient) in gradient.iter_mut().enumerate() {
-                    *gradient *= dropout.factor(first + i);
-                }
-                add(sums, gradient);
+        let (branch, sums) = map_fold_rows(gradient, cols, #[inline(always)] |row, gradient, out, sums| {
+            for (i, (out, gradient)) in out.iter_mut().zip(gradient).enumerate() {
+                *out = gradient * dropout.factor(row * cols + i);
             }
+            add(sums, out);
         });
-        [direct, branch, from_values(sums, [cols])]
+        [direct, branch, from_values(sums, [cols])].map(Some)
     }
 }
 
@@ -100,11 +97,14 @@ pub(super) fn column_sums(tensor: &FlexTensor) -> Vec<f32> {
     let partial: Vec<Vec<f32>> = data
         .par_chunks(rows * cols)
         .map(|rows| {
-            super::simd(|| {
-                let mut sums = vec![0.0; cols];
-                rows.chunks_exact(cols).for_each(|row| add(&mut sums, row));
-                sums
-            })
+            super::simd(
+                #[inline(always)]
+                || {
+                    let mut sums = vec![0.0; cols];
+                    rows.chunks_exact(cols).for_each(|row| add(&mut sums, row));
+                    sums
+                },
+            )
         })
         .collect();
     let mut total = vec![0.0; cols];

@@ -22,9 +22,19 @@ pub(super) fn block_rows(cols: usize) -> usize {
 pub(crate) fn for_blocks(data: &mut [f32], cols: usize, body: impl Fn(usize, &mut [f32]) + Sync) {
     let rows = block_rows(cols);
     if data.len() <= rows * cols {
-        simd(|| body(0, data));
+        simd(
+            #[inline(always)]
+            || body(0, data),
+        );
     } else {
-        data.par_chunks_mut(rows * cols).enumerate().for_each(|(block, data)| simd(|| body(block * rows, data)));
+        data.par_chunks_mut(rows * cols)
+            .enumerate()
+            .for_each(|(block, data)| {
+                simd(
+                    #[inline(always)]
+                    || body(block * rows, data),
+                )
+            });
     }
 }
 
@@ -40,26 +50,44 @@ pub(super) fn fold_blocks(
     let blocks = data.len().div_ceil(rows * cols).max(1);
     let mut partial = vec![0.0; blocks * width];
     if blocks == 1 {
-        simd(|| body(0, data, &mut partial));
+        simd(
+            #[inline(always)]
+            || body(0, data, &mut partial),
+        );
+        return partial;
+    }
+    if width == 0 {
+        let body = |(block, data): (usize, &mut [f32])| simd(#[inline(always)] || body(block * rows, data, &mut []));
+        data.par_chunks_mut(rows * cols).enumerate().for_each(body);
         return partial;
     }
     data.par_chunks_mut(rows * cols)
         .zip(partial.par_chunks_mut(width))
         .enumerate()
-        .for_each(|(block, (data, partial))| simd(|| body(block * rows, data, partial)));
-    simd(|| {
-        let (total, others) = partial.split_at_mut(width);
-        for other in others.chunks_exact(width) {
-            add(total, other);
-        }
-    });
+        .for_each(|(block, (data, partial))| {
+            simd(
+                #[inline(always)]
+                || body(block * rows, data, partial),
+            )
+        });
+    simd(
+        #[inline(always)]
+        || {
+            let (total, others) = partial.split_at_mut(width);
+            for other in others.chunks_exact(width) {
+                add(total, other);
+            }
+        },
+    );
     partial.truncate(width);
     partial
 }
 
 /// The values of a contiguous tensor.
 pub(super) fn values(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice().expect("kernels are given contiguous f32 tensors")
+    tensor
+        .as_slice()
+        .expect("kernels are given contiguous f32 tensors")
 }
 
 /// Length of the last axis.
@@ -69,41 +97,43 @@ pub(super) fn cols(tensor: &FlexTensor) -> usize {
 
 /// A tensor from its values.
 pub(super) fn from_values<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
-    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::from(shape)), DType::F32)
+    FlexTensor::new(
+        Bytes::from_elems(values),
+        Layout::contiguous(Shape::from(shape)),
+        DType::F32,
+    )
 }
 
-/// `input` after `body(first_row, rows)` has changed its rows in place: in its own memory if nobody else holds it.
-pub(super) fn map_blocks(mut input: FlexTensor, body: impl Fn(usize, &mut [f32]) + Sync) -> FlexTensor {
-    let (cols, shape) = (cols(&input), input.layout().shape().clone());
-    if let Some(data) = input.try_storage_mut::<f32>() {
-        for_blocks(data, cols, body);
-        return input;
-    }
-    let source = values(&input);
-    let mut output = vec![0.0_f32; source.len()];
-    for_blocks(&mut output, cols, |first_row, rows| {
-        rows.copy_from_slice(&source[first_row * cols..][..rows.len()]);
-        body(first_row, rows);
-    });
-    FlexTensor::new(Bytes::from_elems(output), Layout::contiguous(shape), DType::F32)
+/// A tensor of the shape of `input`, with `body(row, source, destination)` for every row. In the memory of `input` if nobody
+/// else holds it; a row is then copied to scratch first.
+pub(super) fn map_rows(input: FlexTensor, body: impl Fn(usize, &[f32], &mut [f32]) + Sync) -> FlexTensor {
+    map_fold_rows(input, 0, #[inline(always)] |row, source, destination, _| body(row, source, destination)).0
 }
 
-/// As [`map_blocks`], with a sum over rows as in [`fold_blocks`].
-pub(super) fn map_fold_blocks(
+/// As [`map_rows`], with a sum over rows as in [`fold_blocks`].
+pub(super) fn map_fold_rows(
     mut input: FlexTensor,
     width: usize,
-    body: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
+    body: impl Fn(usize, &[f32], &mut [f32], &mut [f32]) + Sync,
 ) -> (FlexTensor, Vec<f32>) {
     let (cols, shape) = (cols(&input), input.layout().shape().clone());
     if let Some(data) = input.try_storage_mut::<f32>() {
-        let sums = fold_blocks(data, cols, width, body);
+        let sums = fold_blocks(data, cols, width, #[inline(always)] |first_row, rows, partial| {
+            let mut scratch = vec![0.0_f32; cols];
+            for (i, row) in rows.chunks_exact_mut(cols).enumerate() {
+                scratch.copy_from_slice(row);
+                body(first_row + i, &scratch, row, partial);
+            }
+        });
         return (input, sums);
     }
     let source = values(&input);
     let mut output = vec![0.0_f32; source.len()];
-    let sums = fold_blocks(&mut output, cols, width, |first_row, rows, partial| {
-        rows.copy_from_slice(&source[first_row * cols..][..rows.len()]);
-        body(first_row, rows, partial);
+    let sums = fold_blocks(&mut output, cols, width, #[inline(always)] |first_row, rows, partial| {
+        let source = &source[first_row * cols..];
+        for (i, (row, source)) in rows.chunks_exact_mut(cols).zip(source.chunks_exact(cols)).enumerate() {
+            body(first_row + i, source, row, partial);
+        }
     });
     (FlexTensor::new(Bytes::from_elems(output), Layout::contiguous(shape), DType::F32), sums)
 }
@@ -111,7 +141,10 @@ pub(super) fn map_fold_blocks(
 /// `total += other`.
 #[inline(always)]
 pub(super) fn add(total: &mut [f32], other: &[f32]) {
-    total.iter_mut().zip(other).for_each(|(total, other)| *total += other);
+    total
+        .iter_mut()
+        .zip(other)
+        .for_each(|(total, other)| *total += other);
 }
 
 const LANES: usize = 16;
@@ -192,9 +225,14 @@ mod tests {
     #[test]
     fn sums_do_not_depend_on_the_number_of_threads() {
         let (rows, cols) = (5000, 37);
-        let source: Vec<f32> = (0..rows * cols).map(|i| ((i * 2_654_435_761_usize) % 1000) as f32 * 1e-3).collect();
+        let source: Vec<f32> = (0..rows * cols)
+            .map(|i| ((i * 2_654_435_761_usize) % 1000) as f32 * 1e-3)
+            .collect();
         let columns = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
             let mut data = source.clone();
             pool.install(|| {
                 fold_blocks(&mut data, cols, cols, |_, rows, partial| {

@@ -25,7 +25,10 @@ fn assert_close(found: &[f32], expected: &[f32], tolerance: f32, place: &str) {
     assert_eq!(found.len(), expected.len(), "{place}");
     let scale = expected.iter().fold(1.0_f32, |a, b| a.max(b.abs()));
     for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
-        assert!((found - expected).abs() <= tolerance * scale, "{place}[{i}]: found {found}, expected {expected}");
+        assert!(
+            (found - expected).abs() <= tolerance * scale,
+            "{place}[{i}]: found {found}, expected {expected}"
+        );
     }
 }
 
@@ -39,13 +42,27 @@ fn compare<const N: usize>(
     composed: impl Fn(&[Tensor<A, 2>], &[Tensor<A, 1>]) -> Tensor<A, 2>,
 ) {
     let outputs = [fused(x, &parameters), composed(x, &parameters)];
-    assert_close(&values(outputs[0].clone()), &values(outputs[1].clone()), 2e-6, place);
+    assert_close(
+        &values(outputs[0].clone()),
+        &values(outputs[1].clone()),
+        2e-6,
+        place,
+    );
     let shape = outputs[0].dims();
-    let weights = Tensor::<A, 2>::from_data(TensorData::new(normal(rng, shape[0] * shape[1]), shape), &Default::default());
+    let weights = Tensor::<A, 2>::from_data(
+        TensorData::new(normal(rng, shape[0] * shape[1]), shape),
+        &Default::default(),
+    );
     let [found, expected] = outputs.map(|output| {
         let gradients = (output * weights.clone()).sum().backward();
-        let tables: Vec<Vec<f32>> = x.iter().map(|x| values(x.grad(&gradients).unwrap())).collect();
-        let rows: Vec<Vec<f32>> = parameters.iter().map(|p| values(p.grad(&gradients).unwrap())).collect();
+        let tables: Vec<Vec<f32>> = x
+            .iter()
+            .map(|x| values(x.grad(&gradients).unwrap()))
+            .collect();
+        let rows: Vec<Vec<f32>> = parameters
+            .iter()
+            .map(|p| values(p.grad(&gradients).unwrap()))
+            .collect();
         [tables, rows].concat()
     });
     for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
@@ -53,8 +70,13 @@ fn compare<const N: usize>(
     }
 }
 
-const ACTIVATIONS: [Activation; 5] =
-    [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Silu, Activation::Identity];
+const ACTIVATIONS: [Activation; 5] = [
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::Relu,
+    Activation::Silu,
+    Activation::Identity,
+];
 
 /// More than one block of rows, and a width that is no multiple of the vector length.
 const SHAPES: [[usize; 2]; 3] = [[1, 3], [7, 48], [900, 37]];
@@ -100,13 +122,26 @@ fn bias_activation_norm_is_its_composition() {
     for activation in ACTIVATIONS {
         for shape in [[5, 48], [900, 37]] {
             let x = leaf(&mut rng, shape);
-            let parameters = [leaf(&mut rng, [shape[1]]), leaf(&mut rng, [shape[1]]), leaf(&mut rng, [shape[1]])];
+            let parameters = [
+                leaf(&mut rng, [shape[1]]),
+                leaf(&mut rng, [shape[1]]),
+                leaf(&mut rng, [shape[1]]),
+            ];
             compare(
                 &format!("{activation:?} {shape:?}"),
                 &mut rng,
                 &[x],
                 parameters,
-                |x, p| bias_activation_norm(x[0].clone(), p[0].clone(), activation, p[1].clone(), p[2].clone(), 1e-6),
+                |x, p| {
+                    bias_activation_norm(
+                        x[0].clone(),
+                        p[0].clone(),
+                        activation,
+                        p[1].clone(),
+                        p[2].clone(),
+                        1e-6,
+                    )
+                },
                 |x, p| {
                     let activated = activation::composed(x[0].clone(), p[0].clone(), activation);
                     norm::composed(activated, p[1].clone(), p[2].clone(), 1e-6)
@@ -140,8 +175,17 @@ fn bias_residual_is_its_composition() {
 fn attention_is_its_composition() {
     let mut rng = Seed::new(5).rng();
     for probability in [0.0, 0.3] {
-        for (batch, tokens, heads, width) in [(1, 1, 1, 4), (3, 12, 2, 40), (20, 17, 3, 15), (2, 40, 1, 32)] {
-            let shape = AttentionShape { batch, tokens, heads };
+        for (batch, tokens, heads, width) in [
+            (1, 1, 1, 4),
+            (3, 12, 2, 40),
+            (20, 17, 3, 15),
+            (2, 40, 1, 32),
+        ] {
+            let shape = AttentionShape {
+                batch,
+                tokens,
+                heads,
+            };
             let x = leaf(&mut rng, [batch * tokens, 3 * width]);
             let bias = leaf(&mut rng, [3 * width]);
             let dropout = Dropout::draw(probability, &mut rng);
@@ -162,16 +206,42 @@ fn activations_match_published_values() {
     let device = Default::default();
     let x = Tensor::<Flex, 2>::from_floats([[-2.0, -1.0, -0.5, 0.5, 1.0, 2.0]], &device);
     let zeros = Tensor::<Flex, 1>::zeros([6], &device);
-    let tanh = values(bias_activation(x.clone(), zeros.clone(), Activation::GeluTanh));
-    assert_close(&tanh, &[-0.045_402, -0.158_808, -0.154_286, 0.345_714, 0.841_192, 1.954_598], 1e-6, "tanh form");
+    let tanh = values(bias_activation(
+        x.clone(),
+        zeros.clone(),
+        Activation::GeluTanh,
+    ));
+    assert_close(
+        &tanh,
+        &[
+            -0.045_402, -0.158_808, -0.154_286, 0.345_714, 0.841_192, 1.954_598,
+        ],
+        1e-6,
+        "tanh form",
+    );
     // x Φ(x) to six digits.
     let exact = values(bias_activation(x, zeros, Activation::Gelu));
-    assert_close(&exact, &[-0.045_500, -0.158_655, -0.154_269, 0.345_731, 0.841_345, 1.954_500], 1e-6, "exact form");
+    assert_close(
+        &exact,
+        &[
+            -0.045_500, -0.158_655, -0.154_269, 0.345_731, 0.841_345, 1.954_500,
+        ],
+        1e-6,
+        "exact form",
+    );
 
     let x = Tensor::<Flex, 2>::from_floats([[1.0, -1.0, 0.5, 2.0]], &device);
-    let (zeros, ones) = (Tensor::<Flex, 1>::zeros([4], &device), Tensor::<Flex, 1>::ones([4], &device));
+    let (zeros, ones) = (
+        Tensor::<Flex, 1>::zeros([4], &device),
+        Tensor::<Flex, 1>::ones([4], &device),
+    );
     let normed = bias_activation_norm(x, zeros.clone(), Activation::GeluTanh, ones, zeros, 1e-6);
-    assert_close(&values(normed), &[0.122_081, -1.156_016, -0.511_188, 1.545_122], 2e-6, "norm");
+    assert_close(
+        &values(normed),
+        &[0.122_081, -1.156_016, -0.511_188, 1.545_122],
+        2e-6,
+        "norm",
+    );
 }
 
 #[test]
@@ -180,15 +250,34 @@ fn rows_do_not_depend_on_their_neighbours() {
     let device = Default::default();
     let (rows, cols) = (700, 48);
     let x = normal(&mut rng, rows * cols);
-    let parameter = |rng: &mut Rng| Tensor::<Flex, 1>::from_data(TensorData::new(normal(rng, cols), [cols]), &device);
-    let (bias, gamma, beta) = (parameter(&mut rng), parameter(&mut rng), parameter(&mut rng));
+    let parameter = |rng: &mut Rng| {
+        Tensor::<Flex, 1>::from_data(TensorData::new(normal(rng, cols), [cols]), &device)
+    };
+    let (bias, gamma, beta) = (
+        parameter(&mut rng),
+        parameter(&mut rng),
+        parameter(&mut rng),
+    );
     let run = |values: &[f32]| {
-        let x = Tensor::<Flex, 2>::from_data(TensorData::new(values.to_vec(), [values.len() / cols, cols]), &device);
-        self::values(bias_activation_norm(x, bias.clone(), Activation::Gelu, gamma.clone(), beta.clone(), 1e-5))
+        let x = Tensor::<Flex, 2>::from_data(
+            TensorData::new(values.to_vec(), [values.len() / cols, cols]),
+            &device,
+        );
+        self::values(bias_activation_norm(
+            x,
+            bias.clone(),
+            Activation::Gelu,
+            gamma.clone(),
+            beta.clone(),
+            1e-5,
+        ))
     };
     let together = run(&x);
     for row in [0, 1, 350, 699] {
-        assert_eq!(run(&x[row * cols..(row + 1) * cols]), together[row * cols..(row + 1) * cols]);
+        assert_eq!(
+            run(&x[row * cols..(row + 1) * cols]),
+            together[row * cols..(row + 1) * cols]
+        );
     }
 }
 
@@ -211,4 +300,44 @@ fn other_element_types_take_the_composition() {
     let output = bias_activation(x, bias, Activation::Relu);
     assert_eq!(output.dtype(), DType::F64);
     assert_eq!(output.into_data().into_vec::<f64>().unwrap(), [2.0; 6]);
+}
+
+#[test]
+fn a_product_is_that_of_the_backend() {
+    let mut rng = Seed::new(7).rng();
+    // The second is large enough for several threads.
+    for [m, k, n] in [[1, 3, 2], [300, 170, 190], [5, 700, 1], [2, 1, 40]] {
+        let x = [leaf(&mut rng, [m, k]), leaf(&mut rng, [k, n])];
+        compare(
+            &format!("{m} × {k} × {n}"),
+            &mut rng,
+            &x,
+            [],
+            |x, _| product(x[0].clone(), x[1].clone()),
+            |x, _| x[0].clone().matmul(x[1].clone()),
+        );
+    }
+}
+
+#[test]
+fn rows_of_a_product_do_not_depend_on_their_neighbours_or_on_threads() {
+    let mut rng = Seed::new(8).rng();
+    let device = Default::default();
+    for [k, n] in [[58, 512], [512, 512], [240, 960], [960, 240], [1440, 360]] {
+        let x = normal(&mut rng, 400 * k);
+        let w = Tensor::<Flex, 2>::from_data(TensorData::new(normal(&mut rng, k * n), [k, n]), &device);
+        let run = |rows: usize, threads| {
+            let x = TensorData::new(x[..rows * k].to_vec(), [rows, k]);
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| values(product(Tensor::<Flex, 2>::from_data(x, &device), w.clone())))
+        };
+        let together = run(400, 1);
+        assert_eq!(run(400, 3), together);
+        for rows in [2, 3, 7, 24, 100] {
+            assert_eq!(run(rows, 2), together[..rows * n], "{rows} rows, {k} × {n}");
+        }
+        if k <= 512 {
+            assert_eq!(run(1, 2), together[..n], "one row, {k} × {n}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 """Writes mujoco.json: poses, velocities and accelerations of the fixtures in random states, by MuJoCo 3.3.2.
 
-    pip install mujoco==3.3.2 && python mujoco.py
+    pip install mujoco==3.3.2 && python make_mujoco.py
 """
 
 import json

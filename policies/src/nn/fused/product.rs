@@ -1,0 +1,115 @@
+//! `x w`: the matrix product of burn's flex backend without what surrounds it there, where every result is allocated twice,
+//! zeroed and copied before the product is written.
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use burn_flex::FlexTensor;
+
+use super::slices::{cols, from_values, values};
+use super::{Kernel, primitive, run, tensor};
+
+/// `x w`.
+///
+/// A row of the result gives the same bits alone and among others, but for a single row where `w` has more than 512
+/// rows: then another order of summation applies.
+///
+/// # Shapes
+/// `x` `[rows, inputs]`, `w` `[inputs, outputs]` → `[rows, outputs]`.
+pub fn product<B: Backend>(x: Tensor<B, 2>, w: Tensor<B, 2>) -> Tensor<B, 2> {
+    match run::<B, _, 2>(&Product, [primitive(x), primitive(w)]) {
+        Ok(output) => tensor(output),
+        Err([x, w]) => tensor::<B, 2>(x).matmul(tensor(w)),
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Product;
+
+impl Kernel<2> for Product {
+    type Saved = [FlexTensor; 2];
+
+    fn save(&self, inputs: &[FlexTensor; 2]) -> Self::Saved {
+        inputs.clone()
+    }
+
+    fn forward(&self, [x, w]: [FlexTensor; 2]) -> FlexTensor {
+        multiply(Matrix::of(&x), Matrix::of(&w))
+    }
+
+    fn backward(&self, [x, w]: [FlexTensor; 2], gradient: FlexTensor, wanted: [bool; 2]) -> [Option<FlexTensor>; 2] {
+        let gradient = Matrix::of(&gradient);
+        [
+            wanted[0].then(|| multiply(gradient, Matrix::of(&w).transposed())),
+            wanted[1].then(|| multiply(Matrix::of(&x).transposed(), gradient)),
+        ]
+    }
+}
+
+/// A matrix in memory: entry (i, j) is `values[i · row_stride + j · col_stride]`.
+#[derive(Clone, Copy)]
+struct Matrix<'a> {
+    values: &'a [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    fn of(tensor: &'a FlexTensor) -> Self {
+        let (values, cols) = (values(tensor), cols(tensor));
+        Self { values, rows: tensor.layout().shape()[0], cols, row_stride: cols, col_stride: 1 }
+    }
+
+    fn transposed(self) -> Self {
+        Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+    }
+
+    /// Whether every entry lies in `values`.
+    fn is_inside(&self) -> bool {
+        self.rows > 0
+            && self.cols > 0
+            && (self.rows - 1) * self.row_stride + (self.cols - 1) * self.col_stride < self.values.len()
+    }
+}
+
+/// `left right`, on all cores if that is worth it. The result does not depend on their number.
+#[allow(unsafe_code)]
+fn multiply(left: Matrix<'_>, right: Matrix<'_>) -> FlexTensor {
+    /// Multiplications from which on the hand-over to other threads is small.
+    const PARALLEL: usize = 192 * 192 * 192;
+    let (m, k, n) = (left.rows, left.cols, right.cols);
+    assert_eq!(k, right.rows, "a product of {m} × {k} and {} × {n}", right.rows);
+    assert!(left.is_inside() && right.is_inside(), "a product of empty matrices");
+    let parallelism =
+        if m * k * n < PARALLEL { gemm::Parallelism::None } else { gemm::Parallelism::Rayon(0) };
+    let mut output: Vec<f32> = Vec::with_capacity(m * n);
+    // SAFETY: `is_inside` has checked that every entry that the strides reach lies in its slice, and the slices are borrowed
+    // during the call. The output has room for m · n numbers and is written row by row (row stride n, column stride 1); with
+    // `read_dst` false the product writes every entry and reads none, so all m · n numbers are initialised afterwards.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            output.as_mut_ptr(),
+            1,
+            n as isize,
+            false,
+            left.values.as_ptr(),
+            left.col_stride as isize,
+            left.row_stride as isize,
+            right.values.as_ptr(),
+            right.col_stride as isize,
+            right.row_stride as isize,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+        output.set_len(m * n);
+    }
+    from_values(output, [m, n])
+}

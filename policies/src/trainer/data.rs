@@ -1,0 +1,114 @@
+//! The data of a run.
+
+use std::sync::Arc;
+
+use telic_datasets::Dataset;
+use telic_seed::Seed;
+
+use super::TrainError;
+use crate::checkpoint::DatasetFingerprint;
+use crate::{DataPart, DataSpec, PolicyError, TrainConfig};
+
+/// Training and validation data.
+pub(super) struct Data {
+    pub(super) spec: DataSpec,
+    pub(super) train: DataPart,
+    pub(super) validation: Option<DataPart>,
+    pub(super) fingerprint: DatasetFingerprint,
+}
+
+pub(super) type Datasets = (Arc<Dataset>, Option<Arc<Dataset>>);
+
+pub(super) fn load_datasets(config: &TrainConfig) -> Result<Datasets, TrainError> {
+    let dataset = Arc::new(Dataset::load(&config.dataset)?);
+    let validation = match &config.validation_dataset {
+        Some(path) => Some(Arc::new(Dataset::load(path)?)),
+        None => None,
+    };
+    Ok((dataset, validation))
+}
+
+impl Data {
+    pub(super) fn new(
+        config: &TrainConfig,
+        dataset: Arc<Dataset>,
+        validation: Option<Arc<Dataset>>,
+    ) -> Result<Self, TrainError> {
+        let spec = DataSpec::of(&dataset);
+        let fingerprint = fingerprint(&dataset, config.dataset.as_str());
+        let fraction = config.train_fraction;
+        let seed = Seed::new(config.seed).child("split");
+        let (train, rest) = dataset.split(fraction, seed).map_err(PolicyError::from)?;
+        if train.is_empty() {
+            return Err(TrainError::NoTrainingEpisodes {
+                fraction,
+                episodes: dataset.num_episodes(),
+            });
+        }
+        let validation = match validation {
+            Some(validation) => {
+                check_validation(&dataset, &validation, config)?;
+                Some(DataPart::all(validation))
+            }
+            None if rest.is_empty() => None,
+            None => Some(DataPart {
+                dataset: dataset.clone(),
+                episodes: rest,
+            }),
+        };
+        let validation = validation.filter(|_| config.validate_every > 0);
+        let train = DataPart {
+            dataset,
+            episodes: train,
+        };
+        Ok(Self {
+            spec,
+            train,
+            validation,
+            fingerprint,
+        })
+    }
+}
+
+fn check_validation(
+    train: &Dataset,
+    validation: &Dataset,
+    config: &TrainConfig,
+) -> Result<(), TrainError> {
+    for (field, found, expected) in [
+        (
+            "observation_dim",
+            validation.observation_dim(),
+            train.observation_dim(),
+        ),
+        ("action_dim", validation.action_dim(), train.action_dim()),
+    ] {
+        if found != expected {
+            return Err(TrainError::ValidationData {
+                field,
+                found: found.to_string(),
+                expected: expected.to_string(),
+                path: config.validation_dataset.clone().unwrap_or_default(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn fingerprint(dataset: &Dataset, path: &str) -> DatasetFingerprint {
+    let mut hasher = crc32fast::Hasher::new();
+    let mut bytes = vec![];
+    for table in [dataset.observations(), dataset.actions()] {
+        for row in table.rows() {
+            bytes.clear();
+            bytes.extend(row.iter().flat_map(|value| value.to_le_bytes()));
+            hasher.update(&bytes);
+        }
+    }
+    DatasetFingerprint {
+        path: path.to_owned(),
+        episodes: dataset.num_episodes(),
+        transitions: dataset.num_transitions(),
+        crc32: format!("{:08x}", hasher.finalize()),
+    }
+}
