@@ -6,7 +6,7 @@ SHELL := bash
 VENV := $(CURDIR)/.venv
 PYTHON := $(VENV)/bin/python
 # What the Python package and its tests need, by name.
-PYTHON_PACKAGES := "maturin>=1.9,<2" "gymnasium>=1.1,<2" "numpy>=2,<3" "pytest>=8,<10" "rerun-sdk==0.36.3"
+PYTHON_PACKAGES := "maturin>=1.9,<2" "gymnasium>=1.1,<2" "numpy>=2,<3" "pytest>=8,<10" "mypy>=1.10" "rerun-sdk==0.36.3"
 
 .PHONY: build test format lint rust docs python python-build clean
 

@@ -105,7 +105,8 @@ pub fn collect(
                 };
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    while index > written.load(Ordering::Relaxed) + config.threads * EPISODES_AHEAD {
+                    while index > written.load(Ordering::Relaxed) + config.threads * EPISODES_AHEAD
+                    {
                         if halted() {
                             return;
                         }
@@ -114,8 +115,12 @@ pub fn collect(
                     if index >= config.episodes || halted() {
                         return;
                     }
-                    let episode =
-                        run_episode(expert.as_mut(), spec, demonstrator, seed.index(index as u64).value());
+                    let episode = run_episode(
+                        expert.as_mut(),
+                        spec,
+                        demonstrator,
+                        seed.index(index as u64).value(),
+                    );
                     if sender.send((index, episode)).is_err() {
                         return;
                     }
@@ -175,18 +180,30 @@ pub fn demonstrator_spec<'a>(
 ) -> Result<&'a DemonstratorSpec, EnvError> {
     let found = match name {
         None => spec.demonstrators.first(),
-        Some(name) => spec.demonstrators.iter().find(|demonstrator| demonstrator.name == name),
+        Some(name) => spec
+            .demonstrators
+            .iter()
+            .find(|demonstrator| demonstrator.name == name),
     };
     found.ok_or_else(|| EnvError::UnknownDemonstrator {
         id: spec.id,
         name: name.unwrap_or_default().to_owned(),
-        known: spec.demonstrators.iter().map(|demonstrator| demonstrator.name).collect::<Vec<_>>().join(", "),
+        known: spec
+            .demonstrators
+            .iter()
+            .map(|demonstrator| demonstrator.name)
+            .collect::<Vec<_>>()
+            .join(", "),
     })
 }
 
 fn positive(name: &'static str, value: usize) -> Result<(), FlowError> {
     if value == 0 {
-        return Err(FlowError::Argument { name, value: "0".to_owned(), expected: "at least 1".to_owned() });
+        return Err(FlowError::Argument {
+            name,
+            value: "0".to_owned(),
+            expected: "at least 1".to_owned(),
+        });
     }
     Ok(())
 }
@@ -200,7 +217,11 @@ fn metadata(spec: &EnvSpec, demonstrator: &DemonstratorSpec, config: &CollectCon
         demonstrator: demonstrator.name.to_owned(),
         options: [("noise".to_owned(), config.noise.to_string())].into(),
         control_hz: spec.control_hz,
-        observation_names: spec.observation.iter().map(|entry| entry.name.clone()).collect(),
+        observation_names: spec
+            .observation
+            .iter()
+            .map(|entry| entry.name.clone())
+            .collect(),
         action_names: spec.action.iter().map(|entry| entry.name.clone()).collect(),
         goal_indices: spec.goal.indices.clone(),
         goal_tolerance: spec.goal.tolerance,

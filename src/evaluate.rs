@@ -11,8 +11,8 @@ use telic_envs::{EnvError, EnvSpec, GoalEnv, ResetOptions, Start, Step};
 use telic_policies::Policy;
 use telic_seed::{Rng, Seed};
 
-use crate::interval::{Interval, mean};
 use crate::FlowError;
+use crate::interval::{Interval, mean};
 
 /// What to evaluate.
 #[derive(Clone, Debug)]
@@ -31,7 +31,13 @@ pub struct EvaluateConfig {
 
 impl Default for EvaluateConfig {
     fn default() -> Self {
-        Self { episodes: 100, seed: 0, worlds: 50, threads: threads(), tasks: Vec::new() }
+        Self {
+            episodes: 100,
+            seed: 0,
+            worlds: 50,
+            threads: threads(),
+            tasks: Vec::new(),
+        }
     }
 }
 
@@ -111,7 +117,13 @@ struct Slot {
 
 impl Slot {
     fn start(&mut self, episode: usize, task: usize, seed: Seed) -> Result<(), EnvError> {
-        self.env.reset(seed.child("env").value(), &ResetOptions { start: Start::Task(task), goal: None })?;
+        self.env.reset(
+            seed.child("env").value(),
+            &ResetOptions {
+                start: Start::Task(task),
+                goal: None,
+            },
+        )?;
         (self.episode, self.task) = (Some(episode), task);
         (self.episode_return, self.last) = (0.0, Step::default());
         Ok(())
@@ -124,7 +136,12 @@ impl Slot {
             success: self.last.success,
             steps: self.env.elapsed_steps(),
             episode_return: self.episode_return,
-            metrics: self.env.metrics().into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            metrics: self
+                .env
+                .metrics()
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
         }
     }
 }
@@ -144,9 +161,14 @@ pub fn evaluate(
 ) -> Result<(Evaluation, Vec<EpisodeResult>), FlowError> {
     let tasks = resolve_tasks(spec, config)?;
     fits(policy, spec)?;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(config.threads).build().map_err(|error| {
-        FlowError::Argument { name: "threads", value: config.threads.to_string(), expected: error.to_string() }
-    })?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(config.threads)
+        .build()
+        .map_err(|error| FlowError::Argument {
+            name: "threads",
+            value: config.threads.to_string(),
+            expected: error.to_string(),
+        })?;
     let seed = Seed::new(config.seed).child("evaluate");
     let worlds = config.worlds.min(config.episodes);
     let mut slots = Vec::with_capacity(worlds);
@@ -179,14 +201,20 @@ pub fn evaluate(
             )));
         }
         for (row, slot) in slots.iter().enumerate() {
-            observations.row_mut(row).assign(&ndarray::aview1(slot.env.observation()));
-            goals.row_mut(row).assign(&ndarray::aview1(slot.env.goal_observation()));
+            observations
+                .row_mut(row)
+                .assign(&ndarray::aview1(slot.env.observation()));
+            goals
+                .row_mut(row)
+                .assign(&ndarray::aview1(slot.env.goal_observation()));
         }
         policy.act(observations.view(), goals.view(), &mut rngs, &mut actions)?;
         step_all(&pool, &mut slots, actions.view())?;
         for row in 0..worlds {
             let slot = &mut slots[row];
-            let Some(episode) = slot.episode else { continue };
+            let Some(episode) = slot.episode else {
+                continue;
+            };
             if !(slot.last.terminated || slot.last.truncated || slot.last.success) {
                 continue;
             }
@@ -214,22 +242,28 @@ fn step_all(
     actions: ArrayView2<f32>,
 ) -> Result<(), EnvError> {
     pool.install(|| {
-        slots.par_iter_mut().enumerate().filter(|(_, slot)| slot.episode.is_some()).try_for_each(
-            |(row, slot)| {
+        slots
+            .par_iter_mut()
+            .enumerate()
+            .filter(|(_, slot)| slot.episode.is_some())
+            .try_for_each(|(row, slot)| {
                 let action = actions.row(row);
-                let action = action.as_slice().expect("rows of an owned array are contiguous");
+                let action = action
+                    .as_slice()
+                    .expect("rows of an owned array are contiguous");
                 slot.last = slot.env.step(action)?;
                 slot.episode_return += f64::from(slot.last.reward);
                 Ok(())
-            },
-        )
+            })
     })
 }
 
 fn resolve_tasks(spec: &'static EnvSpec, config: &EvaluateConfig) -> Result<Vec<usize>, FlowError> {
-    for (name, value) in
-        [("episodes", config.episodes), ("worlds", config.worlds), ("threads", config.threads)]
-    {
+    for (name, value) in [
+        ("episodes", config.episodes),
+        ("worlds", config.worlds),
+        ("threads", config.threads),
+    ] {
         if value == 0 {
             return Err(FlowError::Argument {
                 name,
@@ -239,15 +273,28 @@ fn resolve_tasks(spec: &'static EnvSpec, config: &EvaluateConfig) -> Result<Vec<
         }
     }
     if let Some(&task) = config.tasks.iter().find(|&&task| task >= spec.tasks.len()) {
-        return Err(EnvError::UnknownTask { id: spec.id, task, tasks: spec.tasks.len() }.into());
+        return Err(EnvError::UnknownTask {
+            id: spec.id,
+            task,
+            tasks: spec.tasks.len(),
+        }
+        .into());
     }
-    Ok(if config.tasks.is_empty() { (0..spec.tasks.len()).collect() } else { config.tasks.clone() })
+    Ok(if config.tasks.is_empty() {
+        (0..spec.tasks.len()).collect()
+    } else {
+        config.tasks.clone()
+    })
 }
 
 /// Checks that a policy can be run in an environment.
 pub fn fits(policy: &dyn Policy, spec: &EnvSpec) -> Result<(), FlowError> {
     let sides = [
-        ("observation entries", policy.observation_dim(), spec.observation_dim()),
+        (
+            "observation entries",
+            policy.observation_dim(),
+            spec.observation_dim(),
+        ),
         ("action entries", policy.action_dim(), spec.action_dim()),
     ];
     for (what, of_policy, of_env) in sides {
@@ -268,9 +315,9 @@ fn summarise(
     tasks: &[usize],
     results: &[EpisodeResult],
 ) -> Evaluation {
-    let successes = |results: &[&EpisodeResult]| results.iter().filter(|result| result.success).count();
-    let rate =
-        |results: &[&EpisodeResult]| successes(results) as f64 / results.len().max(1) as f64;
+    let successes =
+        |results: &[&EpisodeResult]| results.iter().filter(|result| result.success).count();
+    let rate = |results: &[&EpisodeResult]| successes(results) as f64 / results.len().max(1) as f64;
     let all: Vec<_> = results.iter().collect();
     let metrics = columns(&all);
     Evaluation {
@@ -278,13 +325,24 @@ fn summarise(
         success_rate: rate(&all),
         ci95: Interval::wilson(successes(&all), all.len()),
         episodes: all.len(),
-        mean_return: mean(&all.iter().map(|result| result.episode_return).collect::<Vec<_>>()),
-        mean_steps: mean(&all.iter().map(|result| result.steps as f64).collect::<Vec<_>>()),
+        mean_return: mean(
+            &all.iter()
+                .map(|result| result.episode_return)
+                .collect::<Vec<_>>(),
+        ),
+        mean_steps: mean(
+            &all.iter()
+                .map(|result| result.steps as f64)
+                .collect::<Vec<_>>(),
+        ),
         seed: config.seed,
         tasks: tasks
             .iter()
             .map(|&task| {
-                let of_task: Vec<_> = results.iter().filter(|result| result.task == task).collect();
+                let of_task: Vec<_> = results
+                    .iter()
+                    .filter(|result| result.task == task)
+                    .collect();
                 TaskResult {
                     name: spec.tasks[task].name.clone(),
                     success_rate: rate(&of_task),
@@ -301,7 +359,10 @@ fn summarise(
             .iter()
             .map(|(name, values)| (name.clone(), Interval::of_mean(values)))
             .collect(),
-        metrics: metrics.into_iter().map(|(name, values)| (name, mean(&values))).collect(),
+        metrics: metrics
+            .into_iter()
+            .map(|(name, values)| (name, mean(&values)))
+            .collect(),
     }
 }
 
@@ -318,18 +379,30 @@ fn columns(results: &[&EpisodeResult]) -> BTreeMap<String, Vec<f64>> {
 
 /// Index of the task with this name.
 pub fn task_index(spec: &EnvSpec, name: &str) -> Result<usize, FlowError> {
-    spec.tasks.iter().position(|task| task.name == name).ok_or_else(|| FlowError::Argument {
-        name: "task",
-        value: name.to_owned(),
-        expected: spec.tasks.iter().map(|task| task.name.as_str()).collect::<Vec<_>>().join(", "),
-    })
+    spec.tasks
+        .iter()
+        .position(|task| task.name == name)
+        .ok_or_else(|| FlowError::Argument {
+            name: "task",
+            value: name.to_owned(),
+            expected: spec
+                .tasks
+                .iter()
+                .map(|task| task.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
 }
 
 /// Writes an evaluation as JSON, to a temporary name first.
 pub fn write(evaluation: &Evaluation, path: &Utf8Path) -> Result<(), FlowError> {
-    let text = serde_json::to_string_pretty(evaluation).expect("results are maps of text and numbers");
+    let text =
+        serde_json::to_string_pretty(evaluation).expect("results are maps of text and numbers");
     let temporary = path.with_extension("json.tmp");
     std::fs::write(&temporary, text)
         .and_then(|()| std::fs::rename(&temporary, path))
-        .map_err(|error| FlowError::File { reason: error.to_string(), path: path.to_owned() })
+        .map_err(|error| FlowError::File {
+            reason: error.to_string(),
+            path: path.to_owned(),
+        })
 }

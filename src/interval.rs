@@ -30,7 +30,11 @@ impl Interval {
             return Self(mean, mean);
         }
         let n = values.len() as f64;
-        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        let variance = values
+            .iter()
+            .map(|value| (value - mean).powi(2))
+            .sum::<f64>()
+            / (n - 1.0);
         let half = Z95 * (variance / n).sqrt();
         Self(mean - half, mean + half)
     }

@@ -17,7 +17,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Goal-conditioned robotics control: simulate, collect, relabel, train, watch.
 #[derive(Parser)]
-#[command(name = "telic", version, about, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "telic",
+    version,
+    about,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 struct Cli {
     /// Print one JSON document on stdout instead of text.
     #[arg(long, global = true)]
@@ -66,7 +72,10 @@ fn main() -> ExitCode {
     }) {
         tracing::warn!("signals will not stop this run cleanly: {error}");
     }
-    let context = Context { json: cli.json, stop };
+    let context = Context {
+        json: cli.json,
+        stop,
+    };
     let outcome = match cli.command {
         Command::Quickstart(args) => quickstart::run(&args, &context),
         Command::Envs(args) => envs::run(&args, &context),
@@ -82,7 +91,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             let code = if error.is_usage() { 2 } else { 1 };
-            eprintln!("{:?}", miette::IntoDiagnostic::into_diagnostic(Err::<(), _>(error)).expect_err("built from an error"));
+            eprintln!("{}", output::failure(&error));
             ExitCode::from(code)
         }
     }

@@ -8,18 +8,27 @@ use serde::Serialize;
 
 /// A progress bar with an ETA, drawn only on a terminal.
 pub(crate) fn progress_bar(total: u64, what: &'static str) -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg} [{elapsed} < {eta}]")
-        .expect("the template is well formed");
-    let bar = ProgressBar::with_draw_target(Some(total), target).with_style(style).with_prefix(what);
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let style =
+        ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg} [{elapsed} < {eta}]")
+            .expect("the template is well formed");
+    let bar = ProgressBar::with_draw_target(Some(total), target)
+        .with_style(style)
+        .with_prefix(what);
     bar.enable_steady_tick(Duration::from_millis(500));
     bar
 }
 
 /// Prints one JSON document.
 pub(crate) fn print_json(value: &impl Serialize) {
-    println!("{}", serde_json::to_string_pretty(value).expect("results are maps of text and numbers"));
+    println!(
+        "{}",
+        serde_json::to_string_pretty(value).expect("results are maps of text and numbers")
+    );
 }
 
 /// Prints rows under a header, columns padded to their widest cell; the first column is left aligned, others right.
@@ -35,7 +44,11 @@ pub(crate) fn print_table(header: &[&str], rows: &[Vec<String>]) {
             .zip(&widths)
             .enumerate()
             .map(|(column, (cell, &width))| {
-                if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+                if column == 0 {
+                    format!("{cell:<width$}")
+                } else {
+                    format!("{cell:>width$}")
+                }
             })
             .collect();
         println!("{}", cells.join("  ").trim_end());
@@ -48,5 +61,25 @@ pub(crate) fn print_table(header: &[&str], rows: &[Vec<String>]) {
 
 /// A rate and its interval, in percent.
 pub(crate) fn percent(rate: f64, interval: telic::interval::Interval) -> String {
-    format!("{:.1} % [{:.1}, {:.1}]", 100.0 * rate, 100.0 * interval.0, 100.0 * interval.1)
+    format!(
+        "{:.1} % [{:.1}, {:.1}]",
+        100.0 * rate,
+        100.0 * interval.0,
+        100.0 * interval.1
+    )
+}
+
+/// An error and the causes that its message leaves out.
+pub(crate) fn failure(error: &dyn std::error::Error) -> String {
+    let mut text = format!("error: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text.push_str("\ncaused by: ");
+            text.push_str(&message);
+        }
+        cause = error.source();
+    }
+    text
 }

@@ -52,7 +52,12 @@ pub struct RolloutConfig {
 
 impl Default for RolloutConfig {
     fn default() -> Self {
-        Self { episodes: 2, seed: 0, candidates: 32, trace_every: 5 }
+        Self {
+            episodes: 2,
+            seed: 0,
+            candidates: 32,
+            trace_every: 5,
+        }
     }
 }
 
@@ -73,24 +78,46 @@ pub fn record_rollouts(
     for episode in 0..config.episodes {
         let seed = seed.index(episode as u64);
         let task = episode % spec.tasks.len();
-        env.reset(seed.child("env").value(), &ResetOptions { start: Start::Task(task), goal: None })?;
+        env.reset(
+            seed.child("env").value(),
+            &ResetOptions {
+                start: Start::Task(task),
+                goal: None,
+            },
+        )?;
         policy.reset(1);
         let mut rngs = [seed.child("policy").rng()];
         let mut trace_rng = seed.child("trace").rng();
-        recorder.begin_episode(env.as_ref(), &format!("{}_{episode}", spec.tasks[task].name))?;
+        recorder.begin_episode(
+            env.as_ref(),
+            &format!("{}_{episode}", spec.tasks[task].name),
+        )?;
         loop {
             if stop.load(Ordering::Relaxed) {
-                return Err(FlowError::Stopped(format!("{episode} of {} episodes were recorded", config.episodes)));
+                return Err(FlowError::Stopped(format!(
+                    "{episode} of {} episodes were recorded",
+                    config.episodes
+                )));
             }
             let observation = aview1(env.observation());
             let goal = aview1(env.goal_observation());
-            if config.candidates > 0 && env.elapsed_steps().is_multiple_of(config.trace_every.max(1)) {
-                if let Some(trace) = policy.trace(0, observation, goal, config.candidates, &mut trace_rng)? {
-                    recorder.log_denoising(&trace)?;
-                }
+            if config.candidates > 0
+                && env
+                    .elapsed_steps()
+                    .is_multiple_of(config.trace_every.max(1))
+                && let Some(trace) =
+                    policy.trace(0, observation, goal, config.candidates, &mut trace_rng)?
+            {
+                recorder.log_denoising(&trace)?;
             }
-            let row = |values: ndarray::ArrayView1<f32>| values.to_owned().insert_axis(ndarray::Axis(0));
-            policy.act(row(observation).view(), row(goal).view(), &mut rngs, &mut actions)?;
+            let row =
+                |values: ndarray::ArrayView1<f32>| values.to_owned().insert_axis(ndarray::Axis(0));
+            policy.act(
+                row(observation).view(),
+                row(goal).view(),
+                &mut rngs,
+                &mut actions,
+            )?;
             let action = actions.row(0).to_vec();
             let step = env.step(&action)?;
             recorder.log_step(env.as_ref(), &action, &step)?;

@@ -51,11 +51,16 @@ pub fn env_of(dataset: &Dataset) -> Result<&'static EnvSpec, FlowError> {
     if metadata.env_version != spec.version {
         return Err(FlowError::Mismatch {
             what: "environment version",
-            left: format!("the file was made with `{}` version {}", spec.id, metadata.env_version),
+            left: format!(
+                "the file was made with `{}` version {}",
+                spec.id, metadata.env_version
+            ),
             right: format!("this build has version {}", spec.version),
         });
     }
-    if dataset.observation_dim() != spec.observation_dim() || dataset.action_dim() != spec.action_dim() {
+    if dataset.observation_dim() != spec.observation_dim()
+        || dataset.action_dim() != spec.action_dim()
+    {
         return Err(FlowError::Mismatch {
             what: "dims",
             left: format!(
@@ -63,7 +68,12 @@ pub fn env_of(dataset: &Dataset) -> Result<&'static EnvSpec, FlowError> {
                 dataset.observation_dim(),
                 dataset.action_dim()
             ),
-            right: format!("`{}` has {} and {}", spec.id, spec.observation_dim(), spec.action_dim()),
+            right: format!(
+                "`{}` has {} and {}",
+                spec.id,
+                spec.observation_dim(),
+                spec.action_dim()
+            ),
         });
     }
     Ok(spec)
@@ -91,12 +101,24 @@ pub fn replay_episode(
     let Some(&seed) = dataset.metadata().episode_seeds.get(episode) else {
         return Err(FlowError::Mismatch {
             what: "no seed to replay from",
-            left: format!("the file has {} episode seeds", dataset.metadata().episode_seeds.len()),
+            left: format!(
+                "the file has {} episode seeds",
+                dataset.metadata().episode_seeds.len()
+            ),
             right: format!("episode {episode} was asked for"),
         });
     };
-    env.reset(seed, &ResetOptions { start: Start::Collection, goal: None })?;
-    let (start, rows) = (dataset.episodes().start(episode), dataset.episodes().rows(episode));
+    env.reset(
+        seed,
+        &ResetOptions {
+            start: Start::Collection,
+            goal: None,
+        },
+    )?;
+    let (start, rows) = (
+        dataset.episodes().start(episode),
+        dataset.episodes().rows(episode),
+    );
     let mut step = None;
     for row in 0..rows {
         let action = dataset.actions().row(start + row);
@@ -129,29 +151,51 @@ pub fn verify(
     };
     for (done, &episode) in episodes.iter().enumerate() {
         if stop.load(Ordering::Relaxed) {
-            return Err(FlowError::Stopped(format!("{done} of {} episodes were verified", episodes.len())));
+            return Err(FlowError::Stopped(format!(
+                "{done} of {} episodes were verified",
+                episodes.len()
+            )));
         }
-        let start = dataset.episodes().start(episode.min(dataset.num_episodes().saturating_sub(1)));
+        let start = dataset
+            .episodes()
+            .start(episode.min(dataset.num_episodes().saturating_sub(1)));
         let (mut qpos, mut qvel) = (Vec::new(), Vec::new());
         let mut difference = None;
         report.steps += replay_episode(dataset, env.as_mut(), episode, |row, env, _, _| {
-            (qpos.clear(), qvel.clear());
+            qpos.clear();
+            qvel.clear();
             env.state(&mut qpos, &mut qvel);
             let columns = [
-                ("observations", Some(dataset.observations().row(start + row)), env.observation()),
-                ("qpos", dataset.qpos().map(|table| table.row(start + row)), qpos.as_slice()),
-                ("qvel", dataset.qvel().map(|table| table.row(start + row)), qvel.as_slice()),
+                (
+                    "observations",
+                    Some(dataset.observations().row(start + row)),
+                    env.observation(),
+                ),
+                (
+                    "qpos",
+                    dataset.qpos().map(|table| table.row(start + row)),
+                    qpos.as_slice(),
+                ),
+                (
+                    "qvel",
+                    dataset.qvel().map(|table| table.row(start + row)),
+                    qvel.as_slice(),
+                ),
             ];
-            difference = columns.into_iter().find_map(|(column, recorded, simulated)| {
-                first_difference(&recorded?, simulated).map(|(entry, recorded, simulated)| Difference {
-                    episode,
-                    step: row,
-                    column,
-                    entry,
-                    recorded,
-                    simulated,
-                })
-            });
+            difference = columns
+                .into_iter()
+                .find_map(|(column, recorded, simulated)| {
+                    first_difference(&recorded?, simulated).map(|(entry, recorded, simulated)| {
+                        Difference {
+                            episode,
+                            step: row,
+                            column,
+                            entry,
+                            recorded,
+                            simulated,
+                        }
+                    })
+                });
             Ok(difference.is_none())
         })?;
         report.episodes += 1;

@@ -6,7 +6,9 @@ use std::sync::atomic::AtomicBool;
 
 use camino::Utf8Path;
 use telic_envs::EnvSpec;
-use telic_policies::{Metrics, Policy, RunStart, Speed, TrainConfig, TrainObserver, TrainOutcome, Trainer};
+use telic_policies::{
+    Metrics, Policy, RunStart, Speed, TrainConfig, TrainObserver, TrainOutcome, Trainer,
+};
 use telic_seed::Seed;
 
 use crate::FlowError;
@@ -54,15 +56,25 @@ pub fn train(
     stop: &Arc<AtomicBool>,
     progress: &mut dyn Progress,
 ) -> Result<TrainOutcome, FlowError> {
-    let mut trainer =
-        if resume { Trainer::resume(config, folder)? } else { Trainer::create(config, folder)? };
+    let mut trainer = if resume {
+        Trainer::resume(config, folder)?
+    } else {
+        Trainer::create(config, folder)?
+    };
     let config = trainer.config().clone();
     let spec = if config.evaluate_every > 0 {
-        Some(telic_envs::spec(config.env.as_deref().unwrap_or(&trainer.data().env))?)
+        Some(telic_envs::spec(
+            config.env.as_deref().unwrap_or(&trainer.data().env),
+        )?)
     } else {
         None
     };
-    let mut observer = Observer { config, spec, stop: Arc::clone(stop), progress };
+    let mut observer = Observer {
+        config,
+        spec,
+        stop: Arc::clone(stop),
+        progress,
+    };
     Ok(trainer.run(&mut observer, stop)?)
 }
 
@@ -96,11 +108,17 @@ impl TrainObserver for Observer<'_> {
         step: u64,
         policy: &mut dyn Policy,
     ) -> Result<Vec<(String, f64)>, Box<dyn Error + Send + Sync>> {
-        let Some(spec) = self.spec else { return Ok(Vec::new()) };
+        let Some(spec) = self.spec else {
+            return Ok(Vec::new());
+        };
         let config = EvaluateConfig {
             episodes: self.config.evaluation_episodes,
             seed: Seed::new(self.config.seed).child("evaluation").value(),
-            threads: if self.config.threads == 0 { threads() } else { self.config.threads },
+            threads: if self.config.threads == 0 {
+                threads()
+            } else {
+                self.config.threads
+            },
             ..EvaluateConfig::default()
         };
         // A stop during the evaluation leaves its numbers out; the run then ends with a checkpoint.
@@ -114,7 +132,12 @@ impl TrainObserver for Observer<'_> {
             ("success_rate".to_owned(), evaluation.success_rate),
             ("mean_return".to_owned(), evaluation.mean_return),
         ];
-        numbers.extend(evaluation.metrics.iter().map(|(name, value)| (name.clone(), *value)));
+        numbers.extend(
+            evaluation
+                .metrics
+                .iter()
+                .map(|(name, value)| (name.clone(), *value)),
+        );
         numbers.extend(
             evaluation
                 .tasks

@@ -14,12 +14,16 @@ struct Output {
 impl Output {
     fn json(&self) -> Value {
         assert_eq!(self.code, 0, "{}", self.stderr);
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
     }
 }
 
 fn telic(args: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_telic")).args(args).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_telic"))
+        .args(args)
+        .output()
+        .unwrap();
     Output {
         code: output.status.code().unwrap(),
         stdout: String::from_utf8(output.stdout).unwrap(),
@@ -29,8 +33,16 @@ fn telic(args: &[&str]) -> Output {
 
 /// The message as one line, without the decoration of the terminal report.
 fn flat(text: &str) -> String {
-    let kept: String =
-        text.chars().map(|c| if c.is_ascii_graphic() || "−≥≤".contains(c) { c } else { ' ' }).collect();
+    let kept: String = text
+        .chars()
+        .map(|c| {
+            if c.is_ascii_graphic() || "−≥≤".contains(c) {
+                c
+            } else {
+                ' '
+            }
+        })
+        .collect();
     kept.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -43,7 +55,12 @@ fn envs_have_the_promised_keys() {
         for key in ["id", "family"] {
             assert!(row[key].is_string(), "{key} in {row}");
         }
-        for key in ["observation_dim", "action_dim", "control_hz", "max_episode_steps"] {
+        for key in [
+            "observation_dim",
+            "action_dim",
+            "control_hz",
+            "max_episode_steps",
+        ] {
             assert!(row[key].is_number(), "{key} in {row}");
         }
         assert!(!row["tasks"].as_array().unwrap().is_empty(), "{row}");
@@ -60,16 +77,50 @@ fn wrong_usage_exits_with_2_and_writes_nothing() {
     let unknown = telic(&["collect", "--env", "block-pull", "--out", out]);
     assert_eq!(unknown.code, 2, "{}", unknown.stderr);
     let message = flat(&unknown.stderr);
-    assert!(message.contains("unknown environment `block-pull`") && message.contains("block-push"), "{message}");
-    let demonstrator =
-        telic(&["collect", "--env", "block-push", "--out", out, "--demonstrator", "nobody"]);
+    assert!(
+        message.contains("unknown environment `block-pull`") && message.contains("block-push"),
+        "{message}"
+    );
+    let demonstrator = telic(&[
+        "collect",
+        "--env",
+        "block-push",
+        "--out",
+        out,
+        "--demonstrator",
+        "nobody",
+    ]);
     assert_eq!(demonstrator.code, 2);
-    assert!(flat(&demonstrator.stderr).contains("no demonstrator `nobody`"), "{}", demonstrator.stderr);
-    let episodes = telic(&["collect", "--env", "block-push", "--out", out, "--episodes", "0"]);
+    assert!(
+        flat(&demonstrator.stderr).contains("no demonstrator `nobody`"),
+        "{}",
+        demonstrator.stderr
+    );
+    let episodes = telic(&[
+        "collect",
+        "--env",
+        "block-push",
+        "--out",
+        out,
+        "--episodes",
+        "0",
+    ]);
     assert_eq!(episodes.code, 2);
-    let noise = telic(&["collect", "--env", "block-push", "--out", out, "--noise", "NaN"]);
+    let noise = telic(&[
+        "collect",
+        "--env",
+        "block-push",
+        "--out",
+        out,
+        "--noise",
+        "NaN",
+    ]);
     assert_eq!(noise.code, 2);
-    assert!(flat(&noise.stderr).contains("`noise` is NaN"), "{}", noise.stderr);
+    assert!(
+        flat(&noise.stderr).contains("`noise` is NaN"),
+        "{}",
+        noise.stderr
+    );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
@@ -77,7 +128,11 @@ fn wrong_usage_exits_with_2_and_writes_nothing() {
 fn failures_exit_with_1_and_name_the_file() {
     let missing = telic(&["inspect", "no-such-file.npz"]);
     assert_eq!(missing.code, 1);
-    assert!(missing.stderr.contains("no-such-file.npz"), "{}", missing.stderr);
+    assert!(
+        missing.stderr.contains("no-such-file.npz"),
+        "{}",
+        missing.stderr
+    );
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("broken.npz");
     std::fs::write(&broken, b"PK\x03\x04 but not really an archive").unwrap();
@@ -88,13 +143,29 @@ fn failures_exit_with_1_and_name_the_file() {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in
-        ["quickstart", "envs", "collect", "inspect", "train", "evaluate", "replay", "view", "bench"]
-    {
+    for command in [
+        "quickstart",
+        "envs",
+        "collect",
+        "inspect",
+        "train",
+        "evaluate",
+        "replay",
+        "view",
+        "bench",
+    ] {
         let help = telic(&[command, "--help"]);
         assert_eq!(help.code, 0);
-        assert!(help.stdout.contains("Example"), "{command}: {}", help.stdout);
-        assert!(help.stdout.contains(&format!("telic {command}")), "{command}: {}", help.stdout);
+        assert!(
+            help.stdout.contains("Example"),
+            "{command}: {}",
+            help.stdout
+        );
+        assert!(
+            help.stdout.contains(&format!("telic {command}")),
+            "{command}: {}",
+            help.stdout
+        );
     }
 }
 
@@ -107,15 +178,29 @@ fn a_collected_file_is_the_same_for_any_number_of_threads_and_replays_to_the_bit
                 let out = folder.path().join(format!("{env}-{threads}.npz"));
                 let path = out.to_str().unwrap();
                 let report = telic(&[
-                    "collect", "--env", env, "--out", path, "--episodes", "3", "--seed", "5", "--threads",
-                    threads, "--json",
+                    "collect",
+                    "--env",
+                    env,
+                    "--out",
+                    path,
+                    "--episodes",
+                    "3",
+                    "--seed",
+                    "5",
+                    "--threads",
+                    threads,
+                    "--json",
                 ])
                 .json();
                 assert_eq!(report["episodes"], 3);
                 out
             })
             .into();
-        assert_eq!(std::fs::read(&files[0]).unwrap(), std::fs::read(&files[1]).unwrap(), "{env}");
+        assert_eq!(
+            std::fs::read(&files[0]).unwrap(),
+            std::fs::read(&files[1]).unwrap(),
+            "{env}"
+        );
 
         let path = files[0].to_str().unwrap();
         let inspected = telic(&["inspect", path, "--json"]).json();
@@ -134,13 +219,26 @@ fn a_changed_file_does_not_verify() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("play.npz");
     let text = path.to_str().unwrap();
-    let _ = telic(&["collect", "--env", "block-push", "--out", text, "--episodes", "1", "--json"]).json();
+    let _ = telic(&[
+        "collect",
+        "--env",
+        "block-push",
+        "--out",
+        text,
+        "--episodes",
+        "1",
+        "--json",
+    ])
+    .json();
     let path = camino::Utf8Path::from_path(&path).unwrap();
     let dataset = telic_datasets::Dataset::load(path).unwrap();
     let mut episode = dataset.episode(0).unwrap();
     episode.actions[[10, 0]] += 0.01;
-    let changed = telic_datasets::Dataset::from_episodes(&[episode], dataset.metadata().clone()).unwrap();
-    changed.save(path, telic_datasets::Layout::default()).unwrap();
+    let changed =
+        telic_datasets::Dataset::from_episodes(&[episode], dataset.metadata().clone()).unwrap();
+    changed
+        .save(path, telic_datasets::Layout::default())
+        .unwrap();
     let report = telic(&["replay", text, "--verify", "--json"]);
     assert_eq!(report.code, 1);
     let report: Value = serde_json::from_str(&report.stdout).unwrap();

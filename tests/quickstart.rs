@@ -6,8 +6,16 @@ use std::process::Command;
 use serde_json::Value;
 
 fn telic(args: &[&str]) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_telic")).args(args).arg("--json").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(env!("CARGO_BIN_EXE_telic"))
+        .args(args)
+        .arg("--json")
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -17,8 +25,18 @@ fn the_loop_runs_and_what_it_leaves_can_be_used() {
     let out = folder.path().join("quick");
     let out = out.to_str().unwrap();
     let small = [
-        "--play-episodes", "8", "--episodes", "4", "--set", "steps=6", "--set", "batch_size=16", "--set",
-        "log_every=2", "--set", "checkpoint_every=3",
+        "--play-episodes",
+        "8",
+        "--episodes",
+        "4",
+        "--set",
+        "steps=6",
+        "--set",
+        "batch_size=16",
+        "--set",
+        "log_every=2",
+        "--set",
+        "checkpoint_every=3",
     ];
     let mut args = vec!["quickstart", "--out", out];
     args.extend(small);
@@ -30,17 +48,28 @@ fn the_loop_runs_and_what_it_leaves_can_be_used() {
     }
     assert_eq!(evaluation["ci95"].as_array().unwrap().len(), 2);
     for task in evaluation["tasks"].as_array().unwrap() {
-        assert!(task["name"].is_string() && task["ci95"].is_array() && task["episodes"].is_number());
+        assert!(
+            task["name"].is_string() && task["ci95"].is_array() && task["episodes"].is_number()
+        );
     }
     let run = report["run"].as_str().unwrap();
-    for file in ["config.toml", "metrics.csv", "evaluation.json", "run.rrd", "checkpoints"] {
+    for file in [
+        "config.toml",
+        "metrics.csv",
+        "evaluation.json",
+        "run.rrd",
+        "checkpoints",
+    ] {
         assert!(std::path::Path::new(run).join(file).exists(), "{file}");
     }
     let recording = camino::Utf8PathBuf::from(report["rrd"].as_str().unwrap());
     let summary = telic_viz::inspect_recording(&recording).unwrap();
     let paths: Vec<_> = summary.entities.keys().map(String::as_str).collect();
     for wanted in ["goal", "reward", "trace", "denoising"] {
-        assert!(paths.iter().any(|path| path.contains(wanted)), "{wanted} in {paths:?}");
+        assert!(
+            paths.iter().any(|path| path.contains(wanted)),
+            "{wanted} in {paths:?}"
+        );
     }
 
     // The same evaluation gives the same numbers, for any number of threads.
@@ -48,7 +77,14 @@ fn the_loop_runs_and_what_it_leaves_can_be_used() {
     assert_eq!(evaluate("1"), evaluate("2"));
     assert_eq!(evaluate("1")["success_rate"], evaluation["success_rate"]);
     // Inference settings of a checkpoint.
-    let more = telic(&["evaluate", run, "--episodes", "2", "--set", "sampler.steps=5"]);
+    let more = telic(&[
+        "evaluate",
+        run,
+        "--episodes",
+        "2",
+        "--set",
+        "sampler.steps=5",
+    ]);
     assert_eq!(more["episodes"], 2);
     // A second call does nothing again but evaluate.
     assert_eq!(telic(&args)["collect_seconds"], 0.0);

@@ -1,4 +1,5 @@
 //! Archives that NumPy wrote, and archives that are damaged.
+#![allow(clippy::unwrap_used)]
 
 use std::alloc::{GlobalAlloc, Layout as MemoryLayout, System};
 use std::cell::Cell;

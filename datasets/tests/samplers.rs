@@ -1,4 +1,5 @@
 //! Distribution, determinism and memory of the samplers.
+#![allow(clippy::unwrap_used)]
 
 use std::alloc::{GlobalAlloc, Layout as MemoryLayout, System};
 use std::cell::Cell;
@@ -603,16 +604,13 @@ proptest! {
             let observations = &batch.observations[i * window * 3..(i + 1) * window * 3];
             prop_assert!((0..window).all(|t| observations[3 * t] == (row + t) as f32));
             let goals = &batch.goals[i * goal_length * 3..(i + 1) * goal_length * 3];
-            match goal {
-                Some(goal) => {
-                    prop_assert!(goal >= row + window && goal <= final_row);
-                    prop_assert!(!reference || goal + goal_length < final_row);
-                    prop_assert!((0..goal_length).all(|t| goals[3 * t] == (goal + t).min(final_row) as f32));
-                }
-                None => {
-                    prop_assert!(reference && row + window + goal_length >= final_row);
-                    prop_assert!(goals.iter().all(|value| *value == 0.0));
-                }
+            if let Some(goal) = goal {
+                prop_assert!(goal >= row + window && goal <= final_row);
+                prop_assert!(!reference || goal + goal_length < final_row);
+                prop_assert!((0..goal_length).all(|t| goals[3 * t] == (goal + t).min(final_row) as f32));
+            } else {
+                prop_assert!(reference && row + window + goal_length >= final_row);
+                prop_assert!(goals.iter().all(|value| *value == 0.0));
             }
         }
     }

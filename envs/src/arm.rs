@@ -180,25 +180,28 @@ impl TabletopArm {
             low,
             high,
         };
-        let free = (f32::NEG_INFINITY, f32::INFINITY);
+        // Ranges that no motion of the arm reaches: two turns and a margin, the speed of a servo at its force limit,
+        // three metres, an opening beyond both stops.
+        let (turn, speed, reach, opening) =
+            ((-7.0, 7.0), (-200.0, 200.0), (-30.0, 30.0), (-3.0, 6.0));
         let mut entries = Vec::with_capacity(OBSERVATION_DIM);
         for name in JOINTS {
-            entries.push(entry(format!("arm.{name}.position"), "rad", free.0, free.1));
+            entries.push(entry(format!("arm.{name}.position"), "rad", turn.0, turn.1));
         }
         for name in JOINTS {
             entries.push(entry(
                 format!("arm.{name}.velocity"),
                 "rad/s",
-                free.0,
-                free.1,
+                speed.0,
+                speed.1,
             ));
         }
         for axis in ["x", "y", "z"] {
-            entries.push(entry(format!("gripper.{axis}"), "0.1 m", free.0, free.1));
+            entries.push(entry(format!("gripper.{axis}"), "0.1 m", reach.0, reach.1));
         }
         entries.push(entry("gripper.yaw.cos".into(), "1", -1.0, 1.0));
         entries.push(entry("gripper.yaw.sin".into(), "1", -1.0, 1.0));
-        entries.push(entry("gripper.opening".into(), "1/3", free.0, free.1));
+        entries.push(entry("gripper.opening".into(), "1/3", opening.0, opening.1));
         entries.push(entry("gripper.contact".into(), "50 N", 0.0, 1.0));
         entries
     }

@@ -15,12 +15,16 @@ use std::sync::{Arc, OnceLock};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use telic_seed::{Rng, Seed};
-use telic_sim::{ActuatorId, BodyId, Friction, GeomShape, JointId, Model, PhysicsConfig, Pose, Rotation, Vector, World};
+use telic_sim::{
+    ActuatorId, BodyId, Friction, GeomShape, JointId, Model, PhysicsConfig, Pose, Rotation, Vector,
+    World,
+};
 
 use self::score::Score;
 use crate::env::{checked_action, checked_goal, resolve_task};
 use crate::{
-    ActionEntry, DemonstratorSpec, Entry, EnvError, EnvSpec, GoalEnv, GoalSpec, Marker, ResetOptions, Step, Task,
+    ActionEntry, DemonstratorSpec, Entry, EnvError, EnvSpec, GoalEnv, GoalSpec, Marker,
+    ResetOptions, Step, Task,
 };
 use crate::{registry, snapshot};
 
@@ -69,7 +73,12 @@ pub fn spec() -> EnvSpec {
             }
         })
     };
-    let yaw = |name: &str| Entry { name: format!("{name}.yaw"), unit: "rad", low: -PI, high: PI };
+    let yaw = |name: &str| Entry {
+        name: format!("{name}.yaw"),
+        unit: "rad",
+        low: -PI,
+        high: PI,
+    };
     let mut observation = Vec::with_capacity(OBSERVATION_DIM);
     for block in ["block_0", "block_1"] {
         observation.extend(plane(block, RIM_MARGIN_M));
@@ -82,8 +91,15 @@ pub fn spec() -> EnvSpec {
         observation.extend(plane(target, 0.0));
         observation.push(yaw(target));
     }
-    let action = |name: &str| ActionEntry { name: name.to_owned(), unit: "m", scale: ACTION_SCALE_M };
-    let task = |name: &str, summary: &str| Task { name: name.to_owned(), summary: summary.to_owned() };
+    let action = |name: &str| ActionEntry {
+        name: name.to_owned(),
+        unit: "m",
+        scale: ACTION_SCALE_M,
+    };
+    let task = |name: &str, summary: &str| Task {
+        name: name.to_owned(),
+        summary: summary.to_owned(),
+    };
     EnvSpec {
         id: ID,
         family: "block-push",
@@ -224,7 +240,9 @@ impl BlockPush {
 
     fn take_goal(&mut self, goal_observation: [f32; OBSERVATION_DIM]) {
         self.goal_observation = goal_observation;
-        self.spec.goal.extract(&self.goal_observation, &mut self.desired_goal);
+        self.spec
+            .goal
+            .extract(&self.goal_observation, &mut self.desired_goal);
         self.episode.assignment = assignment_of(&self.desired_goal, &self.episode.targets);
     }
 
@@ -236,7 +254,10 @@ impl BlockPush {
 
     /// Where the blocks are, by block.
     fn block_positions(&self) -> [[f32; 2]; 2] {
-        [[self.observation[0], self.observation[1]], [self.observation[3], self.observation[4]]]
+        [
+            [self.observation[0], self.observation[1]],
+            [self.observation[3], self.observation[4]],
+        ]
     }
 }
 
@@ -287,9 +308,15 @@ fn around(centre: f32, spread: f32, rng: &mut Rng) -> f32 {
 fn draw_targets(rng: &mut Rng) -> [Planar; 2] {
     let side = if rng.random_bool(0.5) { 1.0 } else { -1.0 };
     [side, -side].map(|side| {
-        let xy = [around(0.4 + 0.12 * side, 0.005, rng), around(0.2, 0.0075, rng)];
+        let xy = [
+            around(0.4 + 0.12 * side, 0.005, rng),
+            around(0.2, 0.0075, rng),
+        ];
         let yaw = around(PI, PI / 30.0, rng);
-        Planar { xy, yaw: if yaw > PI { yaw - 2.0 * PI } else { yaw } }
+        Planar {
+            xy,
+            yaw: if yaw > PI { yaw - 2.0 * PI } else { yaw },
+        }
     })
 }
 
@@ -318,7 +345,11 @@ impl GoalEnv for BlockPush {
             Some(task) => task == 1,
             None => seed.child("assignment").rng().random_bool(0.5),
         };
-        let assignment = if crossed { Assignment::Crossed } else { Assignment::Straight };
+        let assignment = if crossed {
+            Assignment::Crossed
+        } else {
+            Assignment::Straight
+        };
         let desired: [[f32; 2]; 2] = match &options.goal {
             Some(goal) => [[goal[0], goal[1]], [goal[3], goal[4]]],
             None => [0, 1].map(|block| targets[assignment.target_of(block)].xy),
@@ -343,7 +374,10 @@ impl GoalEnv for BlockPush {
         qpos.extend(EFFECTOR_START_M);
         self.world
             .set_state(&qpos, &[0.0; 14])
-            .map_err(|error| EnvError::Model { id: ID, reason: error.to_string() })?;
+            .map_err(|error| EnvError::Model {
+                id: ID,
+                reason: error.to_string(),
+            })?;
         self.episode = Episode {
             started: true,
             task,
@@ -359,17 +393,20 @@ impl GoalEnv for BlockPush {
         }
         self.observe();
 
-        let goal = match &options.goal {
-            Some(goal) => std::array::from_fn(|index| goal[index]),
-            None => {
-                // The scene as it is, with both blocks in their targets.
-                let mut goal = self.observation;
-                for block in 0..2 {
-                    let target = targets[assignment.target_of(block)];
-                    goal[3 * block..3 * block + 3].copy_from_slice(&[target.xy[0], target.xy[1], target.yaw]);
-                }
-                goal
+        let goal = if let Some(goal) = &options.goal {
+            std::array::from_fn(|index| goal[index])
+        } else {
+            // The scene as it is, with both blocks in their targets.
+            let mut goal = self.observation;
+            for block in 0..2 {
+                let target = targets[assignment.target_of(block)];
+                goal[3 * block..3 * block + 3].copy_from_slice(&[
+                    target.xy[0],
+                    target.xy[1],
+                    target.yaw,
+                ]);
             }
+            goal
         };
         self.take_goal(goal);
         Ok(())
@@ -392,7 +429,10 @@ impl GoalEnv for BlockPush {
         self.observe();
 
         self.episode.elapsed += 1;
-        let over = self.episode.score.update(self.block_positions(), self.episode.targets.map(|target| target.xy));
+        let over = self.episode.score.update(
+            self.block_positions(),
+            self.episode.targets.map(|target| target.xy),
+        );
         let mut achieved = [0.0; GOAL_INDICES.len()];
         self.spec.goal.extract(&self.observation, &mut achieved);
         let success = self.spec.goal.reached(&achieved, &self.desired_goal);
@@ -432,7 +472,10 @@ impl GoalEnv for BlockPush {
 
     fn metrics(&self) -> Vec<(&'static str, f64)> {
         let score = &self.episode.score;
-        vec![("reward", score.reward()), ("result", score.result(self.episode.assignment))]
+        vec![
+            ("reward", score.reward()),
+            ("result", score.result(self.episode.assignment)),
+        ]
     }
 
     fn state(&self, qpos: &mut Vec<f32>, qvel: &mut Vec<f32>) {
@@ -455,10 +498,20 @@ impl GoalEnv for BlockPush {
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), EnvError> {
         let state: Snapshot = snapshot::decode(self.spec, snapshot)?;
         let bad = |reason: String| EnvError::BadSnapshot { id: ID, reason };
-        if state.episode.task.is_some_and(|task| task >= self.spec.tasks.len()) {
-            return Err(bad(format!("task {:?} of {}", state.episode.task, self.spec.tasks.len())));
+        if state
+            .episode
+            .task
+            .is_some_and(|task| task >= self.spec.tasks.len())
+        {
+            return Err(bad(format!(
+                "task {:?} of {}",
+                state.episode.task,
+                self.spec.tasks.len()
+            )));
         }
-        self.world.restore(&state.world).map_err(|error| bad(error.to_string()))?;
+        self.world
+            .restore(&state.world)
+            .map_err(|error| bad(error.to_string()))?;
         self.episode = state.episode;
         self.take_goal(state.goal_observation);
         self.observe();
@@ -472,13 +525,18 @@ impl GoalEnv for BlockPush {
     fn markers(&self) -> Vec<Marker> {
         let opaque = |[r, g, b]: [f32; 3], alpha: f32| [r, g, b, alpha];
         let flat = |at: Planar, height: f32| {
-            Pose::from_parts(Vector::new(at.xy[0], at.xy[1], height), Rotation::from_rotation_z(at.yaw))
+            Pose::from_parts(
+                Vector::new(at.xy[0], at.xy[1], height),
+                Rotation::from_rotation_z(at.yaw),
+            )
         };
         let mut markers = Vec::with_capacity(4);
         for (index, target) in self.episode.targets.iter().enumerate() {
             markers.push(Marker {
                 name: format!("targets/target_{index}"),
-                shape: GeomShape::Box { half_extents: [TARGET_HALF_M, TARGET_HALF_M, 0.0005] },
+                shape: GeomShape::Box {
+                    half_extents: [TARGET_HALF_M, TARGET_HALF_M, 0.0005],
+                },
                 pose: flat(*target, 0.0005),
                 rgba: opaque(TARGET_RGBA[index], 0.8),
             });
@@ -487,8 +545,16 @@ impl GoalEnv for BlockPush {
             let goal = &self.goal_observation[3 * block..3 * block + 3];
             markers.push(Marker {
                 name: format!("goal/block_{block}"),
-                shape: GeomShape::Box { half_extents: [BLOCK_HALF_M; 3] },
-                pose: flat(Planar { xy: [goal[0], goal[1]], yaw: goal[2] }, BLOCK_HALF_M),
+                shape: GeomShape::Box {
+                    half_extents: [BLOCK_HALF_M; 3],
+                },
+                pose: flat(
+                    Planar {
+                        xy: [goal[0], goal[1]],
+                        yaw: goal[2],
+                    },
+                    BLOCK_HALF_M,
+                ),
                 rgba: opaque(rgba, 0.3),
             });
         }

@@ -72,10 +72,16 @@ impl GoalSpec {
     /// `achieved` and `desired` are `[batch * indices.len()]`, row-major; `rewards` `[batch]`.
     pub fn rewards(&self, achieved: &[f32], desired: &[f32], rewards: &mut [f32]) {
         let dim = self.indices.len();
-        for ((reward, achieved), desired) in
-            rewards.iter_mut().zip(achieved.chunks_exact(dim)).zip(desired.chunks_exact(dim))
+        for ((reward, achieved), desired) in rewards
+            .iter_mut()
+            .zip(achieved.chunks_exact(dim))
+            .zip(desired.chunks_exact(dim))
         {
-            *reward = if self.reached(achieved, desired) { 0.0 } else { -1.0 };
+            *reward = if self.reached(achieved, desired) {
+                0.0
+            } else {
+                -1.0
+            };
         }
     }
 }
@@ -326,11 +332,23 @@ pub enum EnvError {
 }
 
 /// Checks an action for length and finiteness and writes it, clipped to −1..=1, to `clipped`.
-pub fn checked_action(id: &'static str, action: &[f32], clipped: &mut [f32]) -> Result<(), EnvError> {
+pub fn checked_action(
+    id: &'static str,
+    action: &[f32],
+    clipped: &mut [f32],
+) -> Result<(), EnvError> {
     if action.len() != clipped.len() {
-        return Err(EnvError::ActionDim { id, found: action.len(), expected: clipped.len() });
+        return Err(EnvError::ActionDim {
+            id,
+            found: action.len(),
+            expected: clipped.len(),
+        });
     }
-    if let Some((index, &value)) = action.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+    if let Some((index, &value)) = action
+        .iter()
+        .enumerate()
+        .find(|(_, value)| !value.is_finite())
+    {
         return Err(EnvError::NonFiniteAction { id, index, value });
     }
     for (out, value) in clipped.iter_mut().zip(action) {
@@ -343,23 +361,47 @@ pub fn checked_action(id: &'static str, action: &[f32], clipped: &mut [f32]) -> 
 pub fn checked_goal(spec: &'static EnvSpec, goal_observation: &[f32]) -> Result<(), EnvError> {
     let expected = spec.observation_dim();
     if goal_observation.len() != expected {
-        let reason = format!("expected an observation of {expected} numbers, got {}", goal_observation.len());
-        return Err(EnvError::BadGoal { id: spec.id, reason });
+        let reason = format!(
+            "expected an observation of {expected} numbers, got {}",
+            goal_observation.len()
+        );
+        return Err(EnvError::BadGoal {
+            id: spec.id,
+            reason,
+        });
     }
-    if let Some((index, value)) = goal_observation.iter().enumerate().find(|(_, value)| !value.is_finite()) {
-        let reason = format!("entry {index} (`{}`) is {value}, expected a finite number", spec.observation[index].name);
-        return Err(EnvError::BadGoal { id: spec.id, reason });
+    if let Some((index, value)) = goal_observation
+        .iter()
+        .enumerate()
+        .find(|(_, value)| !value.is_finite())
+    {
+        let reason = format!(
+            "entry {index} (`{}`) is {value}, expected a finite number",
+            spec.observation[index].name
+        );
+        return Err(EnvError::BadGoal {
+            id: spec.id,
+            reason,
+        });
     }
     Ok(())
 }
 
 /// The task that `start` asks for: the given one, one drawn from the child `task` of `seed`, or none for play data.
-pub fn resolve_task(spec: &'static EnvSpec, start: Start, seed: Seed) -> Result<Option<usize>, EnvError> {
+pub fn resolve_task(
+    spec: &'static EnvSpec,
+    start: Start,
+    seed: Seed,
+) -> Result<Option<usize>, EnvError> {
     let tasks = spec.tasks.len();
     match start {
         Start::Collection => Ok(None),
         Start::Task(task) if task < tasks => Ok(Some(task)),
-        Start::Task(task) => Err(EnvError::UnknownTask { id: spec.id, task, tasks }),
+        Start::Task(task) => Err(EnvError::UnknownTask {
+            id: spec.id,
+            task,
+            tasks,
+        }),
         Start::RandomTask => Ok(Some(seed.child("task").rng().random_range(0..tasks))),
     }
 }

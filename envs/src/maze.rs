@@ -30,7 +30,10 @@ const fn cell(row: usize, column: usize) -> Cell {
 impl Cell {
     /// Centre of the cell in the world, in metres.
     pub fn centre(self) -> [f32; 2] {
-        [(self.column as f32 - 1.0) * CELL_M, (self.row as f32 - 1.0) * CELL_M]
+        [
+            (self.column as f32 - 1.0) * CELL_M,
+            (self.row as f32 - 1.0) * CELL_M,
+        ]
     }
 }
 
@@ -70,7 +73,8 @@ pub static MAZES: [Maze; 5] = [
     Maze {
         name: "arena",
         rows: &[
-            "########", "#......#", "#......#", "#......#", "#......#", "#......#", "#......#", "########",
+            "########", "#......#", "#......#", "#......#", "#......#", "#......#", "#......#",
+            "########",
         ],
         tasks: &[(cell(1, 1), cell(6, 6))],
         portals: None,
@@ -78,7 +82,8 @@ pub static MAZES: [Maze; 5] = [
     Maze {
         name: "medium",
         rows: &[
-            "########", "#..##..#", "#..#...#", "##...###", "#..#...#", "#.#..#.#", "#...#..#", "########",
+            "########", "#..##..#", "#..#...#", "##...###", "#..#...#", "#.#..#.#", "#...#..#",
+            "########",
         ],
         tasks: &[
             (cell(1, 1), cell(6, 6)),
@@ -174,7 +179,10 @@ impl Maze {
 
     /// Whether a cell of the grid is free.
     pub fn is_free(&self, cell: Cell) -> bool {
-        self.rows.get(cell.row).and_then(|row| row.as_bytes().get(cell.column)) == Some(&b'.')
+        self.rows
+            .get(cell.row)
+            .and_then(|row| row.as_bytes().get(cell.column))
+            == Some(&b'.')
     }
 
     /// Every free cell, row by row.
@@ -190,8 +198,8 @@ impl Maze {
     pub fn vertex_cells(&self) -> Vec<Cell> {
         let mut cells = self.free_cells();
         cells.retain(|&cell| {
-            let [up, left, down, right] =
-                NEIGHBOURS.map(|offset| shifted(cell, offset).is_some_and(|cell| self.is_free(cell)));
+            let [up, left, down, right] = NEIGHBOURS
+                .map(|offset| shifted(cell, offset).is_some_and(|cell| self.is_free(cell)));
             let horizontal = left && right && !up && !down;
             let vertical = up && down && !left && !right;
             !horizontal && !vertical
@@ -206,7 +214,10 @@ impl Maze {
             let index = (value / CELL_M + 1.5).floor();
             (index >= 0.0 && index < count as f32).then_some(index as usize)
         };
-        Some(Cell { row: index(xy[1], rows)?, column: index(xy[0], columns)? })
+        Some(Cell {
+            row: index(xy[1], rows)?,
+            column: index(xy[0], columns)?,
+        })
     }
 
     /// Lengths of the shortest paths over free cells to `goal`, never entering a cell of `avoided`.
@@ -220,7 +231,9 @@ impl Maze {
         }
         while let Some((cell, distance)) = queue.pop_front() {
             for offset in NEIGHBOURS {
-                let Some(next) = shifted(cell, offset) else { continue };
+                let Some(next) = shifted(cell, offset) else {
+                    continue;
+                };
                 if self.is_free(next) && !avoided.contains(&next) {
                     let entry = &mut steps[next.row * columns + next.column];
                     if entry.is_none() {
@@ -244,7 +257,11 @@ impl Maze {
     pub fn walls(&self) -> Vec<Wall> {
         let (rows, columns) = self.size();
         let mut open: Vec<Vec<bool>> = (0..rows)
-            .map(|row| (0..columns).map(|column| !self.is_free(Cell { row, column })).collect())
+            .map(|row| {
+                (0..columns)
+                    .map(|column| !self.is_free(Cell { row, column }))
+                    .collect()
+            })
             .collect();
         let mut walls = Vec::new();
         for row in 0..rows {
@@ -315,7 +332,10 @@ impl Distances {
         if cell.column >= self.columns {
             return None;
         }
-        self.steps.get(cell.row * self.columns + cell.column).copied().flatten()
+        self.steps
+            .get(cell.row * self.columns + cell.column)
+            .copied()
+            .flatten()
     }
 
     /// The cell to head for from `cell`: its neighbour closest to the goal, or itself in the goal cell and where no
@@ -368,7 +388,10 @@ mod tests {
                 .iter()
                 .flat_map(|&goal| {
                     let distances = maze.distances(goal, &[]);
-                    cells.iter().filter_map(move |&cell| distances.from(cell)).collect::<Vec<_>>()
+                    cells
+                        .iter()
+                        .filter_map(move |&cell| distances.from(cell))
+                        .collect::<Vec<_>>()
                 })
                 .max();
             assert_eq!(longest, Some(diameter), "{name}");
@@ -398,9 +421,16 @@ mod tests {
     #[test]
     fn every_task_has_a_path_that_avoids_the_portals() {
         for maze in &MAZES {
-            let avoided = maze.portals.as_ref().map_or(&[][..], |portals| portals.entrances);
+            let avoided = maze
+                .portals
+                .as_ref()
+                .map_or(&[][..], |portals| portals.entrances);
             for &(start, goal) in maze.tasks {
-                assert!(maze.distances(goal, avoided).from(start).is_some(), "{} {start:?}", maze.name);
+                assert!(
+                    maze.distances(goal, avoided).from(start).is_some(),
+                    "{} {start:?}",
+                    maze.name
+                );
             }
         }
     }
@@ -437,7 +467,12 @@ mod tests {
                                 && (y - wall.centre[1]).abs() < wall.half_extents[1]
                         })
                         .count();
-                    assert_eq!(covering, usize::from(!maze.is_free(cell)), "{} {cell:?}", maze.name);
+                    assert_eq!(
+                        covering,
+                        usize::from(!maze.is_free(cell)),
+                        "{} {cell:?}",
+                        maze.name
+                    );
                 }
             }
         }

@@ -16,7 +16,8 @@ use telic_sim::{GeomShape, JointId, Model, PhysicsConfig, Pose, Rotation, Vector
 use crate::env::{checked_action, checked_goal, resolve_task};
 use crate::maze::{Cell, MAZES, Maze, POSITION_NOISE_M};
 use crate::{
-    ActionEntry, DemonstratorSpec, Entry, EnvError, EnvSpec, GoalEnv, GoalSpec, Marker, ResetOptions, Step, Task,
+    ActionEntry, DemonstratorSpec, Entry, EnvError, EnvSpec, GoalEnv, GoalSpec, Marker,
+    ResetOptions, Step, Task,
 };
 use crate::{registry, snapshot};
 
@@ -33,8 +34,13 @@ const MAX_EPISODE_STEPS: usize = 1000;
 /// Draws of start and goal before a reset gives up on keeping them apart; each succeeds with at least 1 − π/4.
 const RESET_TRIES: usize = 1000;
 
-const IDS: [&str; MAZES.len()] =
-    ["point-maze-arena", "point-maze-medium", "point-maze-large", "point-maze-giant", "point-maze-teleport"];
+const IDS: [&str; MAZES.len()] = [
+    "point-maze-arena",
+    "point-maze-medium",
+    "point-maze-large",
+    "point-maze-giant",
+    "point-maze-teleport",
+];
 const SUMMARIES: [&str; MAZES.len()] = [
     "A ball crosses an open square.",
     "A ball finds its way through an 8×8 maze.",
@@ -45,22 +51,45 @@ const SUMMARIES: [&str; MAZES.len()] = [
 
 /// One spec per maze.
 pub fn specs() -> Vec<EnvSpec> {
-    vec![spec::<0>(), spec::<1>(), spec::<2>(), spec::<3>(), spec::<4>()]
+    vec![
+        spec::<0>(),
+        spec::<1>(),
+        spec::<2>(),
+        spec::<3>(),
+        spec::<4>(),
+    ]
 }
 
 fn spec<const M: usize>() -> EnvSpec {
     let maze = &MAZES[M];
     let [low_x, low_y, high_x, high_y] = maze.bounds();
-    let entry = |name: &str, low, high| Entry { name: name.to_owned(), unit: "m", low, high };
-    let action = |name: &str| ActionEntry { name: name.to_owned(), unit: "m", scale: STEP_M };
+    let entry = |name: &str, low, high| Entry {
+        name: name.to_owned(),
+        unit: "m",
+        low,
+        high,
+    };
+    let action = |name: &str| ActionEntry {
+        name: name.to_owned(),
+        unit: "m",
+        scale: STEP_M,
+    };
     EnvSpec {
         id: IDS[M],
         family: "point-maze",
         version: 0,
         summary: SUMMARIES[M],
-        observation: vec![entry("point.x", low_x, high_x), entry("point.y", low_y, high_y)],
+        observation: vec![
+            entry("point.x", low_x, high_x),
+            entry("point.y", low_y, high_y),
+        ],
         action: vec![action("point.x"), action("point.y")],
-        goal: GoalSpec { indices: vec![0, 1], tolerance: TOLERANCE_M, point_dim: 2, metres_per_unit: 1.0 },
+        goal: GoalSpec {
+            indices: vec![0, 1],
+            tolerance: TOLERANCE_M,
+            point_dim: 2,
+            metres_per_unit: 1.0,
+        },
         control_hz: 10.0,
         max_episode_steps: MAX_EPISODE_STEPS,
         tasks: maze
@@ -81,13 +110,25 @@ fn spec<const M: usize>() -> EnvSpec {
                 name: "navigate",
                 summary: "Walks shortest paths from one random goal to the next.",
                 episode_steps: navigator::NAVIGATE_STEPS,
-                make: |noise| Ok(Box::new(navigator::Navigator::new(M, navigator::Play::Navigate, noise)?)),
+                make: |noise| {
+                    Ok(Box::new(navigator::Navigator::new(
+                        M,
+                        navigator::Play::Navigate,
+                        noise,
+                    )?))
+                },
             },
             DemonstratorSpec {
                 name: "stitch",
                 summary: "Walks to one goal four cells away and stays: longer tasks need stitching.",
                 episode_steps: navigator::STITCH_STEPS,
-                make: |noise| Ok(Box::new(navigator::Navigator::new(M, navigator::Play::Stitch, noise)?)),
+                make: |noise| {
+                    Ok(Box::new(navigator::Navigator::new(
+                        M,
+                        navigator::Play::Stitch,
+                        noise,
+                    )?))
+                },
             },
         ],
     }
@@ -124,12 +165,21 @@ impl PointMaze {
     fn new(index: usize) -> Result<Self, EnvError> {
         let maze = &MAZES[index];
         let spec = registry::spec(IDS[index])?;
-        let bad_model = |reason: String| EnvError::Model { id: spec.id, reason };
+        let bad_model = |reason: String| EnvError::Model {
+            id: spec.id,
+            reason,
+        };
         let model = model(index).map_err(bad_model)?;
-        let lab = |k: &str, d: f32| std::env::var(k).map_or(d, |v| v.parse().expect("lab"));
-        let config = PhysicsConfig { timestep_secs: PHYSICS_STEP_SECS, solver_iterations: lab("LAB_ITER", 4.0) as usize, stabilization_iterations: lab("LAB_STAB", 1.0) as usize, contact_natural_frequency_hz: lab("LAB_HZ", 60.0), contact_damping_ratio: lab("LAB_DAMP", 10.0), max_corrective_velocity: lab("LAB_MAXV", 3.0), ..PhysicsConfig::default() };
+        let config = PhysicsConfig {
+            timestep_secs: PHYSICS_STEP_SECS,
+            ..PhysicsConfig::default()
+        };
         let world = World::new(&model, &config).map_err(|error| bad_model(error.to_string()))?;
-        let joint = |name: &str| world.joint_id(name).ok_or_else(|| bad_model(format!("no joint `{name}`")));
+        let joint = |name: &str| {
+            world
+                .joint_id(name)
+                .ok_or_else(|| bad_model(format!("no joint `{name}`")))
+        };
         Ok(Self {
             spec,
             maze,
@@ -157,11 +207,14 @@ impl PointMaze {
 
 /// The model of a maze, parsed once and shared by all of its instances.
 fn model(index: usize) -> Result<Arc<Model>, String> {
-    static MODELS: [OnceLock<Result<Arc<Model>, String>>; MAZES.len()] = [const { OnceLock::new() }; MAZES.len()];
+    static MODELS: [OnceLock<Result<Arc<Model>, String>>; MAZES.len()] =
+        [const { OnceLock::new() }; MAZES.len()];
     MODELS[index]
         .get_or_init(|| {
             let xml = mjcf(&MAZES[index]);
-            Model::from_mjcf_str(IDS[index], &xml).map(Arc::new).map_err(|error| error.to_string())
+            Model::from_mjcf_str(IDS[index], &xml)
+                .map(Arc::new)
+                .map_err(|error| error.to_string())
         })
         .clone()
 }
@@ -188,7 +241,8 @@ fn mjcf(maze: &Maze) -> String {
 
 /// A point near the centre of a cell.
 fn near(cell: Cell, rng: &mut Rng) -> [f32; 2] {
-    cell.centre().map(|centre| centre + rng.random_range(-POSITION_NOISE_M..POSITION_NOISE_M))
+    cell.centre()
+        .map(|centre| centre + rng.random_range(-POSITION_NOISE_M..POSITION_NOISE_M))
 }
 
 fn any_of(cells: &[Cell], rng: &mut Rng) -> Cell {
@@ -216,22 +270,36 @@ impl GoalEnv for PointMaze {
                 let (start, goal) = self.maze.tasks[task];
                 (start, vec![goal])
             }
-            None => (any_of(&self.maze.free_cells(), &mut start_rng), self.maze.vertex_cells()),
+            None => (
+                any_of(&self.maze.free_cells(), &mut start_rng),
+                self.maze.vertex_cells(),
+            ),
         };
         let apart = (0..RESET_TRIES).find_map(|_| {
             let start = near(start_cell, &mut start_rng);
-            let goal = given_goal.unwrap_or_else(|| near(any_of(&goal_cells, &mut goal_rng), &mut goal_rng));
+            let goal = given_goal
+                .unwrap_or_else(|| near(any_of(&goal_cells, &mut goal_rng), &mut goal_rng));
             (!self.spec.goal.reached(&start, &goal)).then_some((start, goal))
         });
         let Some((start, goal)) = apart else {
             let reason = format!("every start of the episode is within {TOLERANCE_M} m of it");
-            return Err(EnvError::BadGoal { id: self.spec.id, reason });
+            return Err(EnvError::BadGoal {
+                id: self.spec.id,
+                reason,
+            });
         };
 
         self.world
             .set_state(&start, &[0.0; 2])
-            .map_err(|error| EnvError::Model { id: self.spec.id, reason: error.to_string() })?;
-        self.episode = Episode { seed: Some(seed), task, elapsed: 0 };
+            .map_err(|error| EnvError::Model {
+                id: self.spec.id,
+                reason: error.to_string(),
+            })?;
+        self.episode = Episode {
+            seed: Some(seed),
+            task,
+            elapsed: 0,
+        };
         self.goal = goal;
         self.observation = self.position();
         Ok(())
@@ -249,11 +317,15 @@ impl GoalEnv for PointMaze {
             && self.maze.in_portal(position)
         {
             // The stream is named by the step, so the draw needs no state of its own.
-            let mut rng = seed.child("portal").index(self.episode.elapsed as u64).rng();
+            let mut rng = seed
+                .child("portal")
+                .index(self.episode.elapsed as u64)
+                .rng();
             position = any_of(portals.exits, &mut rng).centre();
         }
         for (axis, joint) in self.joints.into_iter().enumerate() {
-            self.world.set_joint_position(joint, position[axis] + STEP_M * displacement[axis]);
+            self.world
+                .set_joint_position(joint, position[axis] + STEP_M * displacement[axis]);
             self.world.set_joint_velocity(joint, 0.0);
         }
         for _ in 0..PHYSICS_STEPS {
@@ -303,20 +375,33 @@ impl GoalEnv for PointMaze {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        let state =
-            Snapshot { episode: self.episode.clone(), goal: self.goal, world: self.world.snapshot() };
+        let state = Snapshot {
+            episode: self.episode.clone(),
+            goal: self.goal,
+            world: self.world.snapshot(),
+        };
         snapshot::encode(self.spec, &state)
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), EnvError> {
         let state: Snapshot = snapshot::decode(self.spec, snapshot)?;
-        if state.episode.task.is_some_and(|task| task >= self.spec.tasks.len()) {
+        if state
+            .episode
+            .task
+            .is_some_and(|task| task >= self.spec.tasks.len())
+        {
             let reason = format!("task {:?} of {}", state.episode.task, self.spec.tasks.len());
-            return Err(EnvError::BadSnapshot { id: self.spec.id, reason });
+            return Err(EnvError::BadSnapshot {
+                id: self.spec.id,
+                reason,
+            });
         }
         self.world
             .restore(&state.world)
-            .map_err(|error| EnvError::BadSnapshot { id: self.spec.id, reason: error.to_string() })?;
+            .map_err(|error| EnvError::BadSnapshot {
+                id: self.spec.id,
+                reason: error.to_string(),
+            })?;
         self.episode = state.episode;
         self.goal = state.goal;
         self.observation = self.position();
@@ -330,18 +415,35 @@ impl GoalEnv for PointMaze {
     fn markers(&self) -> Vec<Marker> {
         let disc = |name: String, xy: [f32; 2], radius: f32, rgba: [f32; 4]| Marker {
             name,
-            shape: GeomShape::Cylinder { radius, half_length: 0.02 },
+            shape: GeomShape::Cylinder {
+                radius,
+                half_length: 0.02,
+            },
             pose: Pose::from_parts(Vector::new(xy[0], xy[1], 0.02), Rotation::IDENTITY),
             rgba,
         };
-        let mut markers =
-            vec![disc("goal/disc".to_owned(), self.goal, TOLERANCE_M, [0.2, 0.75, 0.35, 0.6])];
+        let mut markers = vec![disc(
+            "goal/disc".to_owned(),
+            self.goal,
+            TOLERANCE_M,
+            [0.2, 0.75, 0.35, 0.6],
+        )];
         if let Some(portals) = &self.maze.portals {
             for (index, cell) in portals.entrances.iter().enumerate() {
-                markers.push(disc(format!("portals/entrance_{index}"), cell.centre(), 1.0, [0.2, 0.4, 0.9, 0.8]));
+                markers.push(disc(
+                    format!("portals/entrance_{index}"),
+                    cell.centre(),
+                    1.0,
+                    [0.2, 0.4, 0.9, 0.8],
+                ));
             }
             for (index, cell) in portals.exits.iter().enumerate() {
-                markers.push(disc(format!("portals/exit_{index}"), cell.centre(), 1.0, [0.95, 0.6, 0.1, 0.8]));
+                markers.push(disc(
+                    format!("portals/exit_{index}"),
+                    cell.centre(),
+                    1.0,
+                    [0.95, 0.6, 0.1, 0.8],
+                ));
             }
         }
         markers

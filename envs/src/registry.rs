@@ -7,20 +7,20 @@ use crate::{EnvError, EnvSpec, block_push, cube, point_maze};
 /// Every registered environment, in the order of the documentation.
 pub fn specs() -> &'static [EnvSpec] {
     static SPECS: OnceLock<Vec<EnvSpec>> = OnceLock::new();
-    SPECS.get_or_init(|| {
-        [
-            point_maze::specs(),
-            vec![block_push::spec()],
-            cube::specs(),
-        ]
-        .concat()
-    })
+    SPECS.get_or_init(|| [point_maze::specs(), vec![block_push::spec()], cube::specs()].concat())
 }
 
 /// The environment with this id.
 pub fn spec(id: &str) -> Result<&'static EnvSpec, EnvError> {
-    specs().iter().find(|spec| spec.id == id).ok_or_else(|| EnvError::UnknownId {
-        id: id.to_owned(),
-        known: specs().iter().map(|spec| spec.id).collect::<Vec<_>>().join(", "),
-    })
+    specs()
+        .iter()
+        .find(|spec| spec.id == id)
+        .ok_or_else(|| EnvError::UnknownId {
+            id: id.to_owned(),
+            known: specs()
+                .iter()
+                .map(|spec| spec.id)
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
 }

@@ -12,7 +12,10 @@ pub(crate) fn encode<T: Serialize>(spec: &EnvSpec, state: &T) -> Vec<u8> {
 
 /// Unpacks what [`encode`] packed for the same environment.
 pub(crate) fn decode<T: DeserializeOwned>(spec: &EnvSpec, bytes: &[u8]) -> Result<T, EnvError> {
-    let bad = |reason: String| EnvError::BadSnapshot { id: spec.id, reason };
+    let bad = |reason: String| EnvError::BadSnapshot {
+        id: spec.id,
+        reason,
+    };
     // The head is read alone first: the rest of a snapshot of something else has another layout.
     let (id, version): (String, u32) =
         bincode::deserialize(bytes).map_err(|error| bad(format!("it has no head ({error})")))?;

@@ -35,7 +35,10 @@ pub struct VecOptions {
 
 impl Default for VecOptions {
     fn default() -> Self {
-        Self { threads: 1, autoreset: AutoresetMode::default() }
+        Self {
+            threads: 1,
+            autoreset: AutoresetMode::default(),
+        }
     }
 }
 
@@ -50,7 +53,9 @@ pub enum VecError {
         what: &'static str,
     },
     /// The flat actions have the wrong length.
-    #[error("`{id}` × {rows} takes {expected} action numbers ({rows} rows of {action_dim}), got {found}")]
+    #[error(
+        "`{id}` × {rows} takes {expected} action numbers ({rows} rows of {action_dim}), got {found}"
+    )]
     ActionLength {
         /// The environment.
         id: &'static str,
@@ -269,7 +274,8 @@ impl<'a> Shard<'a> {
         self.observations[observation.clone()].copy_from_slice(env.observation());
         self.goal_observations[observation].copy_from_slice(env.goal_observation());
         self.desired_goals[goal.clone()].copy_from_slice(env.desired_goal());
-        spec.goal.extract(env.observation(), &mut self.achieved_goals[goal]);
+        spec.goal
+            .extract(env.observation(), &mut self.achieved_goals[goal]);
     }
 
     fn step(&mut self, row: usize, spec: &EnvSpec, autoreset: AutoresetMode, actions: &[f32]) {
@@ -296,7 +302,9 @@ impl<'a> Shard<'a> {
             self.reset[row] = true;
             return Ok(());
         }
-        let step = state.env.step(&actions[chunk(self.first + row, spec.action_dim())])?;
+        let step = state
+            .env
+            .step(&actions[chunk(self.first + row, spec.action_dim())])?;
         self.rewards[row] = step.reward;
         self.terminated[row] = step.terminated;
         self.truncated[row] = step.truncated;
@@ -304,8 +312,10 @@ impl<'a> Shard<'a> {
         if step.terminated || step.truncated {
             state.finished = true;
             state.final_metrics = state.env.metrics();
-            self.final_observations[chunk(row, spec.observation_dim())].copy_from_slice(state.env.observation());
-            self.final_desired_goals[chunk(row, spec.goal_dim())].copy_from_slice(state.env.desired_goal());
+            self.final_observations[chunk(row, spec.observation_dim())]
+                .copy_from_slice(state.env.observation());
+            self.final_desired_goals[chunk(row, spec.goal_dim())]
+                .copy_from_slice(state.env.desired_goal());
             if autoreset == AutoresetMode::SameStep {
                 state.begin_next()?;
                 self.reset[row] = true;
@@ -410,7 +420,11 @@ impl VecEnv {
             options,
             pool,
             // A few parts per thread even out rows of different cost.
-            grain: if threads == 1 { n } else { n.div_ceil(threads * 4) },
+            grain: if threads == 1 {
+                n
+            } else {
+                n.div_ceil(threads * 4)
+            },
             clipped: vec![0.0; spec.action_dim()],
         })
     }
@@ -474,7 +488,10 @@ impl VecEnv {
     pub fn reset_rows(&mut self, resets: &[RowReset]) -> Result<&StepBatch, VecError> {
         let rows = self.rows.len();
         if let Some(reset) = resets.iter().find(|reset| reset.row >= rows) {
-            return Err(VecError::UnknownRow { row: reset.row, rows });
+            return Err(VecError::UnknownRow {
+                row: reset.row,
+                rows,
+            });
         }
         let mut by_row: Vec<Option<&RowReset>> = vec![None; rows];
         for reset in resets {
@@ -503,14 +520,23 @@ impl VecEnv {
                 found: actions.len(),
             });
         }
-        for (row, (state, action)) in self.rows.iter().zip(actions.chunks_exact(action_dim)).enumerate() {
+        for (row, (state, action)) in self
+            .rows
+            .iter()
+            .zip(actions.chunks_exact(action_dim))
+            .enumerate()
+        {
             if !state.started {
-                return Err(VecError::Row { row, source: EnvError::NotReset { id } });
+                return Err(VecError::Row {
+                    row,
+                    source: EnvError::NotReset { id },
+                });
             }
             if state.finished && self.options.autoreset == AutoresetMode::Disabled {
                 return Err(VecError::Finished { row });
             }
-            checked_action(id, action, &mut self.clipped).map_err(|source| VecError::Row { row, source })?;
+            checked_action(id, action, &mut self.clipped)
+                .map_err(|source| VecError::Row { row, source })?;
         }
         let (spec, autoreset) = (self.spec, self.options.autoreset);
         self.run(&|shard, row| shard.step(row, spec, autoreset, actions));
@@ -521,14 +547,20 @@ impl VecEnv {
     ///
     /// # Errors
     /// As [`reset_rows`](Self::reset_rows); [`EnvError::NotReset`] for a row that never had a seed.
-    pub fn reset_rows_next(&mut self, resets: &[(usize, ResetOptions)]) -> Result<&StepBatch, VecError> {
+    pub fn reset_rows_next(
+        &mut self,
+        resets: &[(usize, ResetOptions)],
+    ) -> Result<&StepBatch, VecError> {
         let (id, rows) = (self.spec.id, self.rows.len());
         let mut by_row: Vec<Option<&ResetOptions>> = vec![None; rows];
         for (row, options) in resets {
             match self.rows.get(*row) {
                 None => return Err(VecError::UnknownRow { row: *row, rows }),
                 Some(state) if !state.started => {
-                    return Err(VecError::Row { row: *row, source: EnvError::NotReset { id } });
+                    return Err(VecError::Row {
+                        row: *row,
+                        source: EnvError::NotReset { id },
+                    });
                 }
                 Some(_) => by_row[*row] = Some(options),
             }

@@ -3,8 +3,8 @@
 
 use rand::RngExt;
 use telic_envs::{
-    AutoresetMode, EnvError, EnvSpec, GoalEnv, ResetOptions, RowReset, Start, Step, VecEnv, VecError, VecOptions,
-    specs,
+    AutoresetMode, EnvError, EnvSpec, GoalEnv, ResetOptions, RowReset, Start, Step, VecEnv,
+    VecError, VecOptions, specs,
 };
 use telic_seed::{Rng, Seed};
 
@@ -12,15 +12,23 @@ use telic_seed::{Rng, Seed};
 fn bits(env: &dyn GoalEnv) -> Vec<u32> {
     let (mut qpos, mut qvel) = (Vec::new(), Vec::new());
     env.state(&mut qpos, &mut qvel);
-    [env.observation(), env.goal_observation(), env.desired_goal(), &qpos, &qvel]
-        .concat()
-        .into_iter()
-        .map(f32::to_bits)
-        .collect()
+    [
+        env.observation(),
+        env.goal_observation(),
+        env.desired_goal(),
+        &qpos,
+        &qvel,
+    ]
+    .concat()
+    .into_iter()
+    .map(f32::to_bits)
+    .collect()
 }
 
 fn random_action(rng: &mut Rng, action: &mut [f32]) {
-    action.iter_mut().for_each(|value| *value = rng.random_range(-1.0..=1.0));
+    action
+        .iter_mut()
+        .for_each(|value| *value = rng.random_range(-1.0..=1.0));
 }
 
 fn actions_of(seed: u64) -> Rng {
@@ -73,10 +81,22 @@ fn ids_and_task_names_are_unique_and_dimensions_agree() {
         assert!(!names.is_empty(), "{}", spec.id);
         assert!(!spec.demonstrators.is_empty(), "{}", spec.id);
         assert_eq!(spec.goal_dim() % spec.goal.point_dim, 0, "{}", spec.id);
-        assert!(spec.goal.indices.iter().all(|&index| index < spec.observation_dim()), "{}", spec.id);
+        assert!(
+            spec.goal
+                .indices
+                .iter()
+                .all(|&index| index < spec.observation_dim()),
+            "{}",
+            spec.id
+        );
         let env = make(spec);
         assert_eq!(env.spec().id, spec.id);
-        assert_eq!(env.observation().len(), spec.observation_dim(), "{}", spec.id);
+        assert_eq!(
+            env.observation().len(),
+            spec.observation_dim(),
+            "{}",
+            spec.id
+        );
         assert_eq!(env.desired_goal().len(), spec.goal_dim(), "{}", spec.id);
     }
 }
@@ -85,7 +105,10 @@ fn ids_and_task_names_are_unique_and_dimensions_agree() {
 fn an_environment_refuses_to_step_before_a_reset() {
     for spec in specs() {
         let action = vec![0.0; spec.action_dim()];
-        assert_eq!(make(spec).step(&action), Err(EnvError::NotReset { id: spec.id }));
+        assert_eq!(
+            make(spec).step(&action),
+            Err(EnvError::NotReset { id: spec.id })
+        );
     }
 }
 
@@ -107,7 +130,11 @@ fn same_seed_gives_the_same_bits_whatever_ran_before() {
             used.restore(&snapshot).unwrap();
             used.reset(5, &options(start)).unwrap();
             assert_eq!(bits(used.as_ref()), first, "{} {start:?}", spec.id);
-            assert!(rollout(used.as_mut(), &mut actions_of(1), 30) == expected, "{} {start:?}", spec.id);
+            assert!(
+                rollout(used.as_mut(), &mut actions_of(1), 30) == expected,
+                "{} {start:?}",
+                spec.id
+            );
         }
     }
 }
@@ -146,8 +173,17 @@ fn a_snapshot_continues_to_the_same_bits() {
         for mut other in [env, make(spec), elsewhere] {
             other.restore(&snapshot).unwrap();
             assert_eq!(bits(other.as_ref()), at, "{}", spec.id);
-            assert_eq!((other.elapsed_steps(), other.task()), (elapsed, task), "{}", spec.id);
-            assert!(rollout(other.as_mut(), &mut actions_of(1), 25) == expected, "{}", spec.id);
+            assert_eq!(
+                (other.elapsed_steps(), other.task()),
+                (elapsed, task),
+                "{}",
+                spec.id
+            );
+            assert!(
+                rollout(other.as_mut(), &mut actions_of(1), 25) == expected,
+                "{}",
+                spec.id
+            );
             assert_eq!(other.metrics(), metrics, "{}", spec.id);
         }
     }
@@ -161,11 +197,19 @@ fn a_bad_snapshot_is_refused_and_changes_nothing() {
         env.reset(1, &ResetOptions::default()).unwrap();
         let good = env.snapshot();
         let before = bits(env.as_ref());
-        let mut damaged = vec![Vec::new(), good[..good.len() / 2].to_vec(), b"not a snapshot".to_vec()];
+        let mut damaged = vec![
+            Vec::new(),
+            good[..good.len() / 2].to_vec(),
+            b"not a snapshot".to_vec(),
+        ];
         damaged.extend(of_another.take());
         for bytes in damaged {
             let error = env.restore(&bytes).unwrap_err();
-            assert!(matches!(error, EnvError::BadSnapshot { .. }), "{} {error}", spec.id);
+            assert!(
+                matches!(error, EnvError::BadSnapshot { .. }),
+                "{} {error}",
+                spec.id
+            );
             assert_eq!(bits(env.as_ref()), before, "{}", spec.id);
         }
         assert_eq!(env.snapshot(), good, "{}", spec.id);
@@ -202,14 +246,21 @@ fn a_reset_does_not_start_at_a_goal_that_the_caller_gives() {
         for seed in 0..10 {
             env.reset(seed, &options(Start::Task(0))).unwrap();
             let goal = env.observation().to_vec();
-            let asked = ResetOptions { start: Start::Task(0), goal: Some(goal.clone()) };
+            let asked = ResetOptions {
+                start: Start::Task(0),
+                goal: Some(goal.clone()),
+            };
             match env.reset(seed, &asked) {
                 Ok(()) => {
                     assert_eq!(env.goal_observation(), goal, "{}", spec.id);
                     assert!(!reached(env.as_ref()), "{} seed {seed}", spec.id);
                 }
                 // A start that cannot move away from the goal has to be refused.
-                Err(error) => assert!(matches!(error, EnvError::BadGoal { .. }), "{} {error}", spec.id),
+                Err(error) => assert!(
+                    matches!(error, EnvError::BadGoal { .. }),
+                    "{} {error}",
+                    spec.id
+                ),
             }
         }
     }
@@ -255,8 +306,15 @@ fn ten_thousand_rough_actions_leave_every_state_sound() {
         env.reset(0, &ResetOptions::default()).unwrap();
         for step in 0..10_000_u64 {
             if step % 1000 == 999 {
-                env.reset(step, &options(if step % 2000 == 999 { Start::Collection } else { Start::RandomTask }))
-                    .unwrap();
+                env.reset(
+                    step,
+                    &options(if step % 2000 == 999 {
+                        Start::Collection
+                    } else {
+                        Start::RandomTask
+                    }),
+                )
+                .unwrap();
             }
             if held == 0 {
                 random_action(&mut rng, &mut action);
@@ -269,7 +327,8 @@ fn ten_thousand_rough_actions_leave_every_state_sound() {
                 let before = bits(env.as_ref());
                 let mut broken = action.clone();
                 let index = rng.random_range(0..broken.len());
-                broken[index] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][rng.random_range(0..3)];
+                broken[index] =
+                    [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][rng.random_range(0..3)];
                 let error = env.step(&broken).unwrap_err();
                 assert!(
                     matches!(error, EnvError::NonFiniteAction { index: found, .. } if found == index),
@@ -311,22 +370,49 @@ fn wrong_dimensions_and_numbers_are_errors() {
 
         assert_eq!(
             env.step(&vec![0.0; action_dim + 1]),
-            Err(EnvError::ActionDim { id: spec.id, found: action_dim + 1, expected: action_dim })
+            Err(EnvError::ActionDim {
+                id: spec.id,
+                found: action_dim + 1,
+                expected: action_dim
+            })
         );
-        assert!(matches!(env.step(&[]), Err(EnvError::ActionDim { found: 0, .. })));
+        assert!(matches!(
+            env.step(&[]),
+            Err(EnvError::ActionDim { found: 0, .. })
+        ));
         let mut broken = vec![0.0; observation_dim];
         broken[spec.goal.indices[0]] = f32::NAN;
         for goal in [vec![0.0; observation_dim + 1], Vec::new(), broken] {
-            assert!(matches!(env.set_goal(&goal), Err(EnvError::BadGoal { .. })), "{}", spec.id);
-            let asked = ResetOptions { start: Start::RandomTask, goal: Some(goal) };
-            assert!(matches!(env.reset(3, &asked), Err(EnvError::BadGoal { .. })), "{}", spec.id);
+            assert!(
+                matches!(env.set_goal(&goal), Err(EnvError::BadGoal { .. })),
+                "{}",
+                spec.id
+            );
+            let asked = ResetOptions {
+                start: Start::RandomTask,
+                goal: Some(goal),
+            };
+            assert!(
+                matches!(env.reset(3, &asked), Err(EnvError::BadGoal { .. })),
+                "{}",
+                spec.id
+            );
         }
         let tasks = spec.tasks.len();
         assert_eq!(
             env.reset(3, &options(Start::Task(tasks))),
-            Err(EnvError::UnknownTask { id: spec.id, task: tasks, tasks })
+            Err(EnvError::UnknownTask {
+                id: spec.id,
+                task: tasks,
+                tasks
+            })
         );
-        assert_eq!(bits(env.as_ref()), before, "{}: a refused call changed the state", spec.id);
+        assert_eq!(
+            bits(env.as_ref()),
+            before,
+            "{}: a refused call changed the state",
+            spec.id
+        );
     }
 }
 
@@ -375,7 +461,11 @@ fn rewards_of_a_batch_equal_the_rewards_of_the_steps() {
         let mut rewards = vec![f32::NAN; expected.len()];
         spec.goal.rewards(&achieved, &desired, &mut rewards);
         assert_eq!(rewards, expected, "{}", spec.id);
-        assert!(rewards.contains(&0.0) && rewards.contains(&-1.0), "{}", spec.id);
+        assert!(
+            rewards.contains(&0.0) && rewards.contains(&-1.0),
+            "{}",
+            spec.id
+        );
     }
 }
 
@@ -392,19 +482,43 @@ fn play_data_replays_to_the_bit_from_its_actions() {
                 let physics = |env: &dyn GoalEnv| {
                     let (mut qpos, mut qvel) = (Vec::new(), Vec::new());
                     env.state(&mut qpos, &mut qvel);
-                    [env.observation(), &qpos, &qvel].concat().into_iter().map(f32::to_bits).collect::<Vec<_>>()
+                    [env.observation(), &qpos, &qvel]
+                        .concat()
+                        .into_iter()
+                        .map(f32::to_bits)
+                        .collect::<Vec<_>>()
                 };
-                assert_eq!(physics(env.as_ref()), physics(expert.env()), "{} {}", spec.id, demonstrator.name);
+                assert_eq!(
+                    physics(env.as_ref()),
+                    physics(expert.env()),
+                    "{} {}",
+                    spec.id,
+                    demonstrator.name
+                );
                 let mut steps = 0;
                 while !expert.finished() {
                     expert.act(&mut action);
-                    assert!(action.iter().all(|value| (-1.0..=1.0).contains(value)), "{} {action:?}", spec.id);
+                    assert!(
+                        action.iter().all(|value| (-1.0..=1.0).contains(value)),
+                        "{} {action:?}",
+                        spec.id
+                    );
                     expert.step(&action).unwrap();
                     env.step(&action).unwrap();
-                    assert_eq!(physics(env.as_ref()), physics(expert.env()), "{} {}", spec.id, demonstrator.name);
+                    assert_eq!(
+                        physics(env.as_ref()),
+                        physics(expert.env()),
+                        "{} {}",
+                        spec.id,
+                        demonstrator.name
+                    );
                     steps += 1;
                 }
-                assert!((1..=demonstrator.episode_steps).contains(&steps), "{} {steps}", spec.id);
+                assert!(
+                    (1..=demonstrator.episode_steps).contains(&steps),
+                    "{} {steps}",
+                    spec.id
+                );
             }
         }
     }
@@ -441,9 +555,17 @@ fn a_batch_gives_the_bits_of_single_environments_for_any_number_of_threads() {
         for autoreset in [AutoresetMode::NextStep, AutoresetMode::SameStep] {
             let one = batch_trace(spec, 1, autoreset);
             let two = batch_trace(spec, 2, autoreset);
-            assert!(one == two, "{} {autoreset:?}: threads change the result", spec.id);
+            assert!(
+                one == two,
+                "{} {autoreset:?}: threads change the result",
+                spec.id
+            );
             let single = single_trace(spec, autoreset);
-            assert!(one == single, "{} {autoreset:?}: batching changes the result", spec.id);
+            assert!(
+                one == single,
+                "{} {autoreset:?}: batching changes the result",
+                spec.id
+            );
         }
     }
 }
@@ -452,7 +574,11 @@ const ROWS: usize = 5;
 
 /// Long enough to pass the step limit, but of no more than 2500 steps in all.
 fn batch_steps(spec: &EnvSpec) -> usize {
-    if spec.max_episode_steps <= 500 { spec.max_episode_steps + 5 } else { 60 }
+    if spec.max_episode_steps <= 500 {
+        spec.max_episode_steps + 5
+    } else {
+        60
+    }
 }
 
 fn batch_actions(spec: &EnvSpec) -> impl FnMut() -> Vec<f32> {
@@ -481,8 +607,13 @@ fn batch_trace(spec: &'static EnvSpec, threads: usize, autoreset: AutoresetMode)
             &batch.rewards,
         ]
         .concat();
-        let flags =
-            [&batch.terminated[..], &batch.truncated, &batch.success, &batch.reset].concat();
+        let flags = [
+            &batch.terminated[..],
+            &batch.truncated,
+            &batch.success,
+            &batch.reset,
+        ]
+        .concat();
         trace.push((numbers.into_iter().map(f32::to_bits).collect(), flags));
     }
     trace
@@ -490,7 +621,9 @@ fn batch_trace(spec: &'static EnvSpec, threads: usize, autoreset: AutoresetMode)
 
 fn single_trace(spec: &'static EnvSpec, autoreset: AutoresetMode) -> Trace {
     let mut envs: Vec<_> = (0..ROWS).map(|_| make(spec)).collect();
-    let seeds: Vec<_> = (0..ROWS).map(|row| Seed::new(77).index(row as u64)).collect();
+    let seeds: Vec<_> = (0..ROWS)
+        .map(|row| Seed::new(77).index(row as u64))
+        .collect();
     for (env, seed) in envs.iter_mut().zip(&seeds) {
         env.reset(seed.value(), &ResetOptions::default()).unwrap();
     }
@@ -526,14 +659,17 @@ fn single_trace(spec: &'static EnvSpec, autoreset: AutoresetMode) -> Trace {
             resets.push(reset);
         }
         let mut numbers: Vec<f32> = Vec::new();
-        envs.iter().for_each(|env| numbers.extend(env.observation()));
+        envs.iter()
+            .for_each(|env| numbers.extend(env.observation()));
         for env in &envs {
             let mut achieved = vec![0.0; spec.goal_dim()];
             spec.goal.extract(env.observation(), &mut achieved);
             numbers.extend(achieved);
         }
-        envs.iter().for_each(|env| numbers.extend(env.desired_goal()));
-        envs.iter().for_each(|env| numbers.extend(env.goal_observation()));
+        envs.iter()
+            .for_each(|env| numbers.extend(env.desired_goal()));
+        envs.iter()
+            .for_each(|env| numbers.extend(env.goal_observation()));
         numbers.extend(steps.iter().map(|step| step.reward));
         let flags = [
             steps.iter().map(|step| step.terminated).collect::<Vec<_>>(),
@@ -555,7 +691,12 @@ fn a_step_limit_truncates_and_never_terminates() {
         let action = vec![0.0; spec.action_dim()];
         for elapsed in 1..=spec.max_episode_steps {
             let step = env.step(&action).unwrap();
-            assert_eq!(step.truncated, elapsed == spec.max_episode_steps, "{} {elapsed}", spec.id);
+            assert_eq!(
+                step.truncated,
+                elapsed == spec.max_episode_steps,
+                "{} {elapsed}",
+                spec.id
+            );
             assert!(!step.terminated, "{} {elapsed}", spec.id);
             assert_eq!(env.elapsed_steps(), elapsed);
         }
@@ -568,56 +709,123 @@ fn markers_and_end_effector_are_finite_and_named_once() {
         let mut env = make(spec);
         env.reset(0, &ResetOptions::default()).unwrap();
         let markers = env.markers();
-        assert!(markers.iter().any(|marker| marker.name.starts_with("goal/")), "{}", spec.id);
+        assert!(
+            markers
+                .iter()
+                .any(|marker| marker.name.starts_with("goal/")),
+            "{}",
+            spec.id
+        );
         let mut names: Vec<_> = markers.iter().map(|marker| marker.name.as_str()).collect();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), markers.len(), "{}", spec.id);
-        assert!(env.end_effector().iter().all(|value| value.is_finite()), "{}", spec.id);
+        assert!(
+            env.end_effector().iter().all(|value| value.is_finite()),
+            "{}",
+            spec.id
+        );
     }
 }
 
 #[test]
 fn batch_errors_name_the_row_and_change_nothing() {
     let spec = telic_envs::spec("point-maze-medium").unwrap();
-    assert!(matches!(VecEnv::new(spec, 0, VecOptions::default()), Err(VecError::Empty { what: "row" })));
-    let no_threads = VecOptions { threads: 0, ..VecOptions::default() };
-    assert!(matches!(VecEnv::new(spec, 1, no_threads), Err(VecError::Empty { what: "thread" })));
+    assert!(matches!(
+        VecEnv::new(spec, 0, VecOptions::default()),
+        Err(VecError::Empty { what: "row" })
+    ));
+    let no_threads = VecOptions {
+        threads: 0,
+        ..VecOptions::default()
+    };
+    assert!(matches!(
+        VecEnv::new(spec, 1, no_threads),
+        Err(VecError::Empty { what: "thread" })
+    ));
 
-    let mut envs = VecEnv::new(spec, 3, VecOptions { threads: 2, ..VecOptions::default() }).unwrap();
+    let mut envs = VecEnv::new(
+        spec,
+        3,
+        VecOptions {
+            threads: 2,
+            ..VecOptions::default()
+        },
+    )
+    .unwrap();
     assert!(matches!(
         envs.step(&[0.0; 6]),
-        Err(VecError::Row { row: 0, source: EnvError::NotReset { .. } })
+        Err(VecError::Row {
+            row: 0,
+            source: EnvError::NotReset { .. }
+        })
     ));
     let before = envs.reset(0, &ResetOptions::default()).unwrap().clone();
-    assert!(matches!(envs.step(&[0.0; 5]), Err(VecError::ActionLength { expected: 6, found: 5, .. })));
+    assert!(matches!(
+        envs.step(&[0.0; 5]),
+        Err(VecError::ActionLength {
+            expected: 6,
+            found: 5,
+            ..
+        })
+    ));
     let mut actions = [0.5; 6];
     actions[5] = f32::NAN;
     let error = envs.step(&actions).unwrap_err();
-    assert_eq!(error.to_string(), "row 2: action entry 1 of `point-maze-medium` is NaN, expected a finite number");
+    assert_eq!(
+        error.to_string(),
+        "row 2: action entry 1 of `point-maze-medium` is NaN, expected a finite number"
+    );
     assert_eq!(envs.batch(), &before);
-    let elapsed: Vec<_> = (0..3).map(|row| envs.env(row).unwrap().elapsed_steps()).collect();
+    let elapsed: Vec<_> = (0..3)
+        .map(|row| envs.env(row).unwrap().elapsed_steps())
+        .collect();
     assert_eq!(elapsed, [0, 0, 0]);
-    let unknown = RowReset { row: 3, seed: 0, options: ResetOptions::default() };
-    assert!(matches!(envs.reset_rows(&[unknown]), Err(VecError::UnknownRow { row: 3, rows: 3 })));
+    let unknown = RowReset {
+        row: 3,
+        seed: 0,
+        options: ResetOptions::default(),
+    };
+    assert!(matches!(
+        envs.reset_rows(&[unknown]),
+        Err(VecError::UnknownRow { row: 3, rows: 3 })
+    ));
 }
 
 /// Drives row 0 to the end of its episode with the goal set to where the point is.
 fn end_episode(autoreset: AutoresetMode) -> VecEnv {
     let spec = telic_envs::spec("point-maze-medium").unwrap();
-    let mut envs = VecEnv::new(spec, 2, VecOptions { threads: 1, autoreset }).unwrap();
+    let mut envs = VecEnv::new(
+        spec,
+        2,
+        VecOptions {
+            threads: 1,
+            autoreset,
+        },
+    )
+    .unwrap();
     envs.reset(0, &ResetOptions::default()).unwrap();
     let mut ends = 0;
     // Row 0 starts a little over the tolerance away from its goal and walks into it.
     for offset in [[1.05, 0.0], [-1.05, 0.0], [0.0, 1.05], [0.0, -1.05]] {
         let at = envs.env(0).unwrap().observation().to_vec();
         let goal = vec![at[0] + offset[0], at[1] + offset[1]];
-        let options = ResetOptions { start: Start::Task(0), goal: Some(goal.clone()) };
+        let options = ResetOptions {
+            start: Start::Task(0),
+            goal: Some(goal.clone()),
+        };
         let seed = Seed::new(0).index(0).value();
-        envs.reset_rows(&[RowReset { row: 0, seed, options }]).unwrap();
+        envs.reset_rows(&[RowReset {
+            row: 0,
+            seed,
+            options,
+        }])
+        .unwrap();
         for _ in 0..3 {
             let at = envs.env(0).unwrap().observation().to_vec();
-            let batch = envs.step(&[goal[0] - at[0], goal[1] - at[1], 0.0, 0.0]).unwrap();
+            let batch = envs
+                .step(&[goal[0] - at[0], goal[1] - at[1], 0.0, 0.0])
+                .unwrap();
             if batch.terminated[0] {
                 ends += 1;
                 break;
@@ -653,7 +861,10 @@ fn same_step_mode_resets_in_the_step_of_the_end() {
     assert!(ended.terminated[0] && ended.success[0] && ended.reset[0]);
     assert_ne!(ended.final_observations[..2], ended.observations[..2]);
     let spec = envs.spec();
-    assert!(spec.goal.reached(&ended.final_observations[..2], &ended.final_desired_goals[..2]));
+    assert!(spec.goal.reached(
+        &ended.final_observations[..2],
+        &ended.final_desired_goals[..2]
+    ));
     assert_eq!(envs.env(0).unwrap().elapsed_steps(), 0);
     // The goal of the new episode may be as close as the last one; walk away from it.
     let (at, goal) = (&ended.observations[..2], &ended.desired_goals[..2]);
@@ -666,8 +877,15 @@ fn same_step_mode_resets_in_the_step_of_the_end() {
 fn disabled_mode_leaves_the_reset_to_the_caller() {
     let mut envs = end_episode(AutoresetMode::Disabled);
     assert!(envs.batch().terminated[0]);
-    assert!(matches!(envs.step(&[0.0; 4]), Err(VecError::Finished { row: 0 })));
-    let reset = RowReset { row: 0, seed: 5, options: ResetOptions::default() };
+    assert!(matches!(
+        envs.step(&[0.0; 4]),
+        Err(VecError::Finished { row: 0 })
+    ));
+    let reset = RowReset {
+        row: 0,
+        seed: 5,
+        options: ResetOptions::default(),
+    };
     let before = envs.env(1).unwrap().observation().to_vec();
     let batch = envs.reset_rows(&[reset]).unwrap();
     assert_eq!(batch.reset, [true, false]);

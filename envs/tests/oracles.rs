@@ -28,8 +28,10 @@ fn demonstrators_without_noise_solve_their_tasks() {
     let mut too_few = Vec::new();
     for spec in specs() {
         for demonstrator in 0..spec.demonstrators.len() {
-            let lengths: Vec<_> =
-                (0..EPISODES).into_par_iter().map(|episode| solve(spec, demonstrator, episode)).collect();
+            let lengths: Vec<_> = (0..EPISODES)
+                .into_par_iter()
+                .map(|episode| solve(spec, demonstrator, episode))
+                .collect();
             let mut solved: Vec<_> = lengths.iter().flatten().copied().collect();
             solved.sort_unstable();
             let name = spec.demonstrators[demonstrator].name;
@@ -38,7 +40,11 @@ fn demonstrators_without_noise_solve_their_tasks() {
                 .map(|task| {
                     let of_task = lengths.iter().skip(task).step_by(spec.tasks.len());
                     let count = of_task.clone().count();
-                    format!("{} {}/{count}", spec.tasks[task].name, of_task.flatten().count())
+                    format!(
+                        "{} {}/{count}",
+                        spec.tasks[task].name,
+                        of_task.flatten().count()
+                    )
                 })
                 .collect();
             eprintln!(
@@ -52,7 +58,11 @@ fn demonstrators_without_noise_solve_their_tasks() {
             }
             for task in 0..spec.tasks.len() {
                 assert!(
-                    lengths.iter().skip(task).step_by(spec.tasks.len()).any(Option::is_some),
+                    lengths
+                        .iter()
+                        .skip(task)
+                        .step_by(spec.tasks.len())
+                        .any(Option::is_some),
                     "{} {name} never solves {}",
                     spec.id,
                     spec.tasks[task].name
@@ -60,5 +70,8 @@ fn demonstrators_without_noise_solve_their_tasks() {
             }
         }
     }
-    assert!(too_few.is_empty(), "fewer than {LEAST_SUCCESSES} of {EPISODES}: {too_few:?}");
+    assert!(
+        too_few.is_empty(),
+        "fewer than {LEAST_SUCCESSES} of {EPISODES}: {too_few:?}"
+    );
 }

@@ -17,7 +17,10 @@ use burn::tensor::{Tensor, TensorData};
 use ndarray::{Array2, ArrayView2};
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
-use telic_datasets::{FeatureView, GoalMix, HindsightConfig, HindsightSampler, Normalizer, NormalizerKind, TransitionBatch};
+use telic_datasets::{
+    FeatureView, GoalMix, HindsightConfig, HindsightSampler, Normalizer, NormalizerKind,
+    TransitionBatch,
+};
 use telic_seed::{Rng, Seed};
 
 use crate::batches::SizedSampler;
@@ -25,8 +28,8 @@ use crate::config_table;
 use crate::module_state::{insert_module, load_module, tensor_values};
 use crate::nn::{Adam, AdamConfig, LrSchedule, Mlp, MlpConfig};
 use crate::{
-    Agent, Algorithm, BatchSampler, DataPart, DataSpec, Metrics, Model, Policy, PolicyConfig, PolicyError, PolicySpec,
-    Problems, TensorMap, TrainingTask,
+    Agent, Algorithm, BatchSampler, DataPart, DataSpec, Metrics, Model, Policy, PolicyConfig,
+    PolicyError, PolicySpec, Problems, TensorMap, TrainingTask,
 };
 
 /// GCBC in the registry.
@@ -92,15 +95,43 @@ impl Default for GcbcConfig {
 impl PolicyConfig for GcbcConfig {
     fn validate(&self, problems: &mut Problems) {
         problems.nested("network", |problems| self.network.validate(problems));
-        problems.check(self.output_scale > 0.0, "output_scale", self.output_scale, "a positive number");
-        problems.check(self.std > 0.0 && self.std.is_finite(), "std", self.std, "a positive number");
-        let GoalMix { current, trajectory, random, .. } = self.goals;
+        problems.check(
+            self.output_scale > 0.0,
+            "output_scale",
+            self.output_scale,
+            "a positive number",
+        );
+        problems.check(
+            self.std > 0.0 && self.std.is_finite(),
+            "std",
+            self.std,
+            "a positive number",
+        );
+        let GoalMix {
+            current,
+            trajectory,
+            random,
+            ..
+        } = self.goals;
         let mix = [current, trajectory, random];
-        let holds = mix.iter().all(|p| (0.0..=1.0).contains(p)) && (mix.iter().sum::<f64>() - 1.0).abs() < 1e-6;
-        problems.check(holds, "goals", mix, "probabilities `current`, `trajectory`, `random` that add up to 1");
-        problems.check((0.0..1.0).contains(&self.discount), "discount", self.discount, "a number in 0..1");
+        let holds = mix.iter().all(|p| (0.0..=1.0).contains(p))
+            && (mix.iter().sum::<f64>() - 1.0).abs() < 1e-6;
+        problems.check(
+            holds,
+            "goals",
+            mix,
+            "probabilities `current`, `trajectory`, `random` that add up to 1",
+        );
+        problems.check(
+            (0.0..1.0).contains(&self.discount),
+            "discount",
+            self.discount,
+            "a number in 0..1",
+        );
         problems.nested("optimizer", |problems| self.optimizer.validate(problems));
-        problems.nested("lr_schedule", |problems| self.lr_schedule.validate(problems));
+        problems.nested("lr_schedule", |problems| {
+            self.lr_schedule.validate(problems);
+        });
         problems.nested("inference", |problems| self.inference.validate(problems));
     }
 }
@@ -108,7 +139,12 @@ impl PolicyConfig for GcbcConfig {
 impl GcbcInference {
     fn validate(&self, problems: &mut Problems) {
         let holds = self.temperature >= 0.0 && self.temperature.is_finite();
-        problems.check(holds, "temperature", self.temperature, "0 or a positive number");
+        problems.check(
+            holds,
+            "temperature",
+            self.temperature,
+            "0 or a positive number",
+        );
     }
 }
 
@@ -136,16 +172,38 @@ impl Algorithm for Gcbc {
     }
 }
 
-fn network<B: Backend>(config: &GcbcConfig, data: &DataSpec, rng: &mut Rng, device: &B::Device) -> Mlp<B> {
+fn network<B: Backend>(
+    config: &GcbcConfig,
+    data: &DataSpec,
+    rng: &mut Rng,
+    device: &B::Device,
+) -> Mlp<B> {
     let (inputs, outputs) = (2 * data.observation_dim, data.action_dim);
-    Mlp::new(&config.network, inputs, outputs, config.output_scale, rng, device)
+    Mlp::new(
+        &config.network,
+        inputs,
+        outputs,
+        config.output_scale,
+        rng,
+        device,
+    )
 }
 
 /// Rows of `left` and `right` side by side, `[rows, 2 · width]`.
-fn side_by_side<B: Backend>(left: &[f32], right: &[f32], width: usize, device: &B::Device) -> Tensor<B, 2> {
+fn side_by_side<B: Backend>(
+    left: &[f32],
+    right: &[f32],
+    width: usize,
+    device: &B::Device,
+) -> Tensor<B, 2> {
     let rows = left.chunks_exact(width).zip(right.chunks_exact(width));
-    let values: Vec<f32> = rows.flat_map(|(left, right)| [left, right].concat()).collect();
-    Tensor::from_data(TensorData::new(values, [left.len() / width, 2 * width]), device)
+    let values: Vec<f32> = rows
+        .flat_map(|(left, right)| [left, right].concat())
+        .collect();
+    Tensor::from_data(
+        TensorData::new(values, [left.len() / width, 2 * width]),
+        device,
+    )
 }
 
 /// Trains the mean.
@@ -168,14 +226,21 @@ pub struct GcbcAgent<B: AutodiffBackend> {
 const LIVES: &str = "the network is only away during an update";
 
 impl<B: AutodiffBackend> GcbcAgent<B> {
-    fn new(config: &GcbcConfig, task: &TrainingTask, device: &B::Device) -> Result<Self, PolicyError> {
+    fn new(
+        config: &GcbcConfig,
+        task: &TrainingTask,
+        device: &B::Device,
+    ) -> Result<Self, PolicyError> {
         let DataPart { dataset, episodes } = &task.data;
         let data = DataSpec::of(dataset);
         let normalizer = dataset.fit_observations(config.observation_normalizer, episodes, None)?;
         let network = network::<B>(config, &data, &mut task.seed.child("init").rng(), device);
         Ok(Self {
             data,
-            features: FeatureView { normalizer, ..FeatureView::default() },
+            features: FeatureView {
+                normalizer,
+                ..FeatureView::default()
+            },
             actions: dataset.fit_actions(config.action_normalizer, episodes)?,
             total_updates: task.steps,
             updates: 0,
@@ -187,8 +252,17 @@ impl<B: AutodiffBackend> GcbcAgent<B> {
     }
 
     /// The mean squared error per action entry.
-    fn error<C: Backend>(network: &Mlp<C>, batch: &TransitionBatch, device: &C::Device) -> Tensor<C, 1> {
-        let input = side_by_side(&batch.observations, &batch.actor_goals, batch.observation_dim, device);
+    fn error<C: Backend>(
+        network: &Mlp<C>,
+        batch: &TransitionBatch,
+        device: &C::Device,
+    ) -> Tensor<C, 1> {
+        let input = side_by_side(
+            &batch.observations,
+            &batch.actor_goals,
+            batch.observation_dim,
+            device,
+        );
         let actions = TensorData::new(batch.actions.clone(), [batch.size, batch.action_dim]);
         let difference = network.forward(input) - Tensor::from_data(actions, device);
         (difference.clone() * difference).mean()
@@ -196,7 +270,10 @@ impl<B: AutodiffBackend> GcbcAgent<B> {
 
     fn metrics(&self, error: f64) -> Metrics {
         let loss = negative_log_prob(error, self.config.std, self.data.action_dim);
-        Metrics::new().with("actor/loss", loss).with("actor/bc_log_prob", -loss).with("actor/mse", error)
+        Metrics::new()
+            .with("actor/loss", loss)
+            .with("actor/bc_log_prob", -loss)
+            .with("actor/mse", error)
     }
 }
 
@@ -213,12 +290,22 @@ impl<B: AutodiffBackend> Agent for GcbcAgent<B> {
         data: &DataPart,
         batch_size: usize,
     ) -> Result<Box<dyn BatchSampler<TransitionBatch>>, PolicyError> {
-        let GcbcConfig { goals, discount, .. } = self.config;
+        let GcbcConfig {
+            goals, discount, ..
+        } = self.config;
         // Only the goals of the actor are read.
-        let config = HindsightConfig { value: goals, actor: goals, discount, negative_rewards: true };
+        let config = HindsightConfig {
+            value: goals,
+            actor: goals,
+            discount,
+            negative_rewards: true,
+        };
         let sampler = HindsightSampler::over(data.dataset.clone(), &data.episodes, config)?
             .with_normalizers(self.features.normalizer.clone(), self.actions.clone())?;
-        Ok(Box::new(SizedSampler { sampler, batch_size }))
+        Ok(Box::new(SizedSampler {
+            sampler,
+            batch_size,
+        }))
     }
 
     fn update(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Metrics {
@@ -229,11 +316,17 @@ impl<B: AutodiffBackend> Agent for GcbcAgent<B> {
         let std = self.config.std;
         let loss = error * (self.data.action_dim as f64 / (2.0 * std * std));
         let gradients = GradientsParams::from_grads(loss.backward(), &network);
-        let lr = self.config.optimizer.lr * self.config.lr_schedule.factor(self.updates, self.total_updates);
+        let lr = self.config.optimizer.lr
+            * self
+                .config
+                .lr_schedule
+                .factor(self.updates, self.total_updates);
         let (network, gradient_norm) = self.adam.step(lr, network, gradients);
         self.network = Some(network);
         self.updates += 1;
-        self.metrics(f64::from(value)).with("optimizer/gradient_norm", gradient_norm).with("optimizer/lr", lr)
+        self.metrics(f64::from(value))
+            .with("optimizer/gradient_norm", gradient_norm)
+            .with("optimizer/lr", lr)
     }
 
     fn evaluate(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Metrics {
@@ -246,7 +339,10 @@ impl<B: AutodiffBackend> Agent for GcbcAgent<B> {
         let mut weights = TensorMap::new();
         insert_module(&mut weights, NETWORK, self.network.as_ref().expect(LIVES));
         let mut settings = toml::Table::new();
-        settings.insert(INFERENCE.into(), config_table::to_table(&self.config.inference).into());
+        settings.insert(
+            INFERENCE.into(),
+            config_table::to_table(&self.config.inference).into(),
+        );
         Model {
             data: self.data.clone(),
             features: self.features.clone(),
@@ -268,7 +364,8 @@ impl<B: AutodiffBackend> Agent for GcbcAgent<B> {
     fn load_state(&mut self, state: &TensorMap) -> Result<(), PolicyError> {
         let network = load_module(state, NETWORK, self.network.clone().expect(LIVES))?;
         let updates = state.get_u64("updates")?;
-        self.adam.load_state(&state.sub_map("adam"), &network, &self.device)?;
+        self.adam
+            .load_state(&state.sub_map("adam"), &network, &self.device)?;
         self.network = Some(network);
         self.updates = updates;
         Ok(())
@@ -339,7 +436,11 @@ impl<B: Backend> Policy for GcbcPolicy<B> {
             ("actions", actions.shape(), outputs),
         ] {
             if found != expected {
-                return Err(PolicyError::Shape { what, found: found.to_vec(), expected });
+                return Err(PolicyError::Shape {
+                    what,
+                    found: found.to_vec(),
+                    expected,
+                });
             }
         }
         // A product of one row has another order of summation than the same row among others.
@@ -354,20 +455,32 @@ impl<B: Backend> Policy for GcbcPolicy<B> {
         let input = side_by_side::<B>(&see(observations), &see(goals), width, &self.device);
         let means = tensor_values(self.network.forward(input));
         let spread = self.inference.temperature * self.std;
-        for ((mut row, mean), rng) in actions.rows_mut().into_iter().zip(means.chunks_exact(self.data.action_dim)).zip(rngs) {
+        for ((mut row, mean), rng) in actions
+            .rows_mut()
+            .into_iter()
+            .zip(means.chunks_exact(self.data.action_dim))
+            .zip(rngs)
+        {
             let mut action = mean.to_vec();
             if spread > 0.0 {
-                action.iter_mut().for_each(|a| *a += (spread * Distribution::<f64>::sample(&StandardNormal, rng)) as f32);
+                action.iter_mut().for_each(|a| {
+                    *a += (spread * Distribution::<f64>::sample(&StandardNormal, rng)) as f32;
+                });
             }
             self.actions.invert(&mut action);
-            row.iter_mut().zip(action).for_each(|(out, action)| *out = action.clamp(-1.0, 1.0));
+            row.iter_mut()
+                .zip(action)
+                .for_each(|(out, action)| *out = action.clamp(-1.0, 1.0));
         }
         Ok(())
     }
 
     fn settings(&self) -> toml::Table {
         let mut table = toml::Table::new();
-        table.insert(INFERENCE.into(), config_table::to_table(&self.inference).into());
+        table.insert(
+            INFERENCE.into(),
+            config_table::to_table(&self.inference).into(),
+        );
         table
     }
 
@@ -407,17 +520,34 @@ mod tests {
         let episodes: Vec<Episode> = (0..8)
             .map(|episode| {
                 let mut rng = Seed::new(7).index(episode).rng();
-                let mut draw = |cols| Array2::from_shape_simple_fn((12, cols), || rng.random_range(-1.0_f32..1.0));
-                Episode { observations: draw(observation_dim), actions: draw(action_dim), ..Episode::default() }
+                let mut draw = |cols| {
+                    Array2::from_shape_simple_fn((12, cols), || rng.random_range(-1.0_f32..1.0))
+                };
+                Episode {
+                    observations: draw(observation_dim),
+                    actions: draw(action_dim),
+                    ..Episode::default()
+                }
             })
             .collect();
         let dataset = Arc::new(Dataset::from_episodes(&episodes, Metadata::default()).unwrap());
-        let data = DataPart { dataset, episodes: (0..8).collect() };
-        TrainingTask { data, seed: Seed::new(3), steps: 500, batch_size: 64 }
+        let data = DataPart {
+            dataset,
+            episodes: (0..8).collect(),
+        };
+        TrainingTask {
+            data,
+            seed: Seed::new(3),
+            steps: 500,
+            batch_size: 64,
+        }
     }
 
     fn small() -> GcbcConfig {
-        let mut config = GcbcConfig { action_normalizer: NormalizerKind::MinMax, ..Default::default() };
+        let mut config = GcbcConfig {
+            action_normalizer: NormalizerKind::MinMax,
+            ..Default::default()
+        };
         config.network.hidden = vec![64, 64];
         config.observation_normalizer = NormalizerKind::ZScore;
         config
@@ -436,11 +566,17 @@ mod tests {
 
     #[test]
     fn parameter_counts_are_the_published_ones() {
-        for (observation_dim, action_dim, count) in
-            [(2, 2, 528_898), (29, 8, 559_624), (69, 21, 607_253), (28, 5, 557_061)]
-        {
-            let agent =
-                Gcbc::new_agent::<A>(&GcbcConfig::default(), &task(observation_dim, action_dim), &Default::default());
+        for (observation_dim, action_dim, count) in [
+            (2, 2, 528_898),
+            (29, 8, 559_624),
+            (69, 21, 607_253),
+            (28, 5, 557_061),
+        ] {
+            let agent = Gcbc::new_agent::<A>(
+                &GcbcConfig::default(),
+                &task(observation_dim, action_dim),
+                &Default::default(),
+            );
             let network = agent.unwrap().network.unwrap();
             assert_eq!(network.num_params(), count);
         }
@@ -449,9 +585,14 @@ mod tests {
     #[test]
     fn log_probabilities_match_published_values() {
         // μ = (0.1, −0.2), a = (0.3, 0.4), std 1.
-        let error = (0.2_f64.powi(2) + 0.6_f64.powi(2)) / 2.0;
+        let error = f64::midpoint(0.2_f64.powi(2), 0.6_f64.powi(2));
         assert!((negative_log_prob(error, 1.0, 2) - 2.037_877_1).abs() < 1e-7);
-        for (action_dim, constant) in [(2, 1.837_877), (5, 4.594_693), (8, 7.351_508), (21, 19.297_709)] {
+        for (action_dim, constant) in [
+            (2, 1.837_877),
+            (5, 4.594_693),
+            (8, 7.351_508),
+            (21, 19.297_709),
+        ] {
             assert!((negative_log_prob(0.0, 1.0, action_dim) - constant).abs() < 1e-6);
         }
         // At half the standard deviation the density at the mean is twice as high per entry.
@@ -461,13 +602,22 @@ mod tests {
 
     #[test]
     fn sixty_four_transitions_are_learned_by_heart() {
-        let mut agent = agent(&GcbcConfig { optimizer: AdamConfig { lr: 3e-3, ..Default::default() }, ..small() });
+        let mut agent = agent(&GcbcConfig {
+            optimizer: AdamConfig {
+                lr: 3e-3,
+                ..Default::default()
+            },
+            ..small()
+        });
         let transitions = batch(&agent, 1);
         let mse = |metrics: &Metrics| metrics.get("actor/mse").unwrap();
         let mut rng = Seed::new(1).rng();
         let before = mse(&agent.evaluate(&transitions, &mut rng));
         let first = agent.update(&transitions, &mut rng);
-        assert!((mse(&first) - before).abs() < 1e-6, "an update reports the error before its step");
+        assert!(
+            (mse(&first) - before).abs() < 1e-6,
+            "an update reports the error before its step"
+        );
         for _ in 0..400 {
             agent.update(&transitions, &mut rng);
         }
@@ -513,16 +663,34 @@ mod tests {
             let text = format!("[inference]\ntemperature = {temperature}");
             policy.configure(&toml::from_str(&text).unwrap()).unwrap();
             let (observations, goals) = (draw(5, 5, 1), draw(5, 5, 2));
-            let streams = || (0..5).map(|row| Seed::new(4).index(row).rng()).collect::<Vec<_>>();
+            let streams = || {
+                (0..5)
+                    .map(|row| Seed::new(4).index(row).rng())
+                    .collect::<Vec<_>>()
+            };
             let mut together = Array2::zeros((5, 2));
             policy.reset(5);
-            policy.act(observations.view(), goals.view(), &mut streams(), &mut together).unwrap();
+            policy
+                .act(
+                    observations.view(),
+                    goals.view(),
+                    &mut streams(),
+                    &mut together,
+                )
+                .unwrap();
             policy.reset(1);
             for row in 0..5 {
                 let part = s![row..=row, ..];
                 let mut alone = Array2::zeros((1, 2));
                 let mut rngs = vec![streams().swap_remove(row)];
-                policy.act(observations.slice(part), goals.slice(part), &mut rngs, &mut alone).unwrap();
+                policy
+                    .act(
+                        observations.slice(part),
+                        goals.slice(part),
+                        &mut rngs,
+                        &mut alone,
+                    )
+                    .unwrap();
                 assert_eq!(alone.row(0), together.row(row));
             }
         }
@@ -534,18 +702,45 @@ mod tests {
         let act = |policy: &mut GcbcPolicy<Flex>, seed| {
             let mut action = Array2::zeros((1, 2));
             let mut rngs = vec![Seed::new(seed).rng()];
-            policy.act(draw(1, 5, 1).view(), draw(1, 5, 2).view(), &mut rngs, &mut action).unwrap();
+            policy
+                .act(
+                    draw(1, 5, 1).view(),
+                    draw(1, 5, 2).view(),
+                    &mut rngs,
+                    &mut action,
+                )
+                .unwrap();
             action
         };
         let mean = act(&mut policy, 1);
         assert_eq!(act(&mut policy, 2), mean);
-        policy.configure(&toml::from_str("[inference]\ntemperature = 0.01").unwrap()).unwrap();
+        policy
+            .configure(&toml::from_str("[inference]\ntemperature = 0.01").unwrap())
+            .unwrap();
         let near = act(&mut policy, 1);
         assert_ne!(near, mean);
-        assert!((&near - &mean).iter().all(|difference| difference.abs() < 0.1));
-        let error = policy.configure(&toml::from_str("[inference]\ntemperature = -1.0").unwrap()).unwrap_err();
-        assert_eq!(error.to_string(), "`inference.temperature` is -1.0; expected 0 or a positive number");
-        assert!(policy.act(draw(1, 4, 1).view(), draw(1, 5, 2).view(), &mut [Seed::new(1).rng()], &mut mean.clone()).is_err());
+        assert!(
+            (&near - &mean)
+                .iter()
+                .all(|difference| difference.abs() < 0.1)
+        );
+        let error = policy
+            .configure(&toml::from_str("[inference]\ntemperature = -1.0").unwrap())
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`inference.temperature` is -1.0; expected 0 or a positive number"
+        );
+        assert!(
+            policy
+                .act(
+                    draw(1, 4, 1).view(),
+                    draw(1, 5, 2).view(),
+                    &mut [Seed::new(1).rng()],
+                    &mut mean.clone()
+                )
+                .is_err()
+        );
     }
 
     #[test]
@@ -554,6 +749,9 @@ mod tests {
         let mut problems = Problems::new();
         config.validate(&mut problems);
         assert!(problems.is_empty(), "{problems}");
-        assert_eq!(toml::from_str::<GcbcConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);
+        assert_eq!(
+            toml::from_str::<GcbcConfig>(&toml::to_string(&config).unwrap()).unwrap(),
+            config
+        );
     }
 }

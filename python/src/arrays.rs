@@ -40,17 +40,29 @@ pub(crate) unsafe fn borrowed_column<'py, T: Element>(
 }
 
 /// Takes the right to write from whoever holds the array.
-pub(crate) fn read_only<T: Element, D: ndarray::Dimension>(array: &Bound<'_, numpy::PyArray<T, D>>) {
+pub(crate) fn read_only<T: Element, D: ndarray::Dimension>(
+    array: &Bound<'_, numpy::PyArray<T, D>>,
+) {
     array.readwrite().make_nonwriteable();
 }
 
 /// The numbers of `array` in row-major order, after a check of its shape. `None` in `expected` is any length.
-pub(crate) fn checked(name: &str, array: ArrayViewD<'_, f32>, expected: &[Option<usize>]) -> PyResult<Vec<f32>> {
+pub(crate) fn checked(
+    name: &str,
+    array: ArrayViewD<'_, f32>,
+    expected: &[Option<usize>],
+) -> PyResult<Vec<f32>> {
     let fits = array.ndim() == expected.len()
-        && array.shape().iter().zip(expected).all(|(&found, expected)| expected.is_none_or(|length| length == found));
+        && array
+            .shape()
+            .iter()
+            .zip(expected)
+            .all(|(&found, expected)| expected.is_none_or(|length| length == found));
     if !fits {
-        let expected: Vec<_> =
-            expected.iter().map(|length| length.map_or_else(|| "n".to_owned(), |length| length.to_string())).collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|length| length.map_or_else(|| "n".to_owned(), |length| length.to_string()))
+            .collect();
         return Err(input(format!(
             "`{name}` has shape {:?}, expected [{}]",
             array.shape(),

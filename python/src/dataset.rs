@@ -8,8 +8,8 @@ use numpy::{AllowTypeChange, Element, IntoPyArray, PyArray1, PyArray2, PyArrayLi
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySlice, PyTuple};
 use telic_datasets::{
-    Columns, Dataset as Data, EpisodeIndex, GoalMix, HindsightConfig, HindsightSampler, Layout, Metadata,
-    TransitionBatch,
+    Columns, Dataset as Data, EpisodeIndex, GoalMix, HindsightConfig, HindsightSampler, Layout,
+    Metadata, TransitionBatch,
 };
 use telic_seed::Seed;
 
@@ -21,15 +21,25 @@ use crate::nested;
 #[pyfunction]
 pub(crate) fn load_dataset(py: Python<'_>, path: std::path::PathBuf) -> PyResult<Dataset> {
     let path = existing_path(path, "dataset")?;
-    let data = py.detach(|| Data::load(&path)).map_err(|error| of_dataset(&error))?;
+    let data = py
+        .detach(|| Data::load(&path))
+        .map_err(|error| of_dataset(&error))?;
     Ok(Dataset::new(data, Some(path)))
 }
 
 /// Checks that something is there.
 pub(crate) fn existing_path(path: std::path::PathBuf, what: &str) -> PyResult<Utf8PathBuf> {
-    let path = Utf8PathBuf::from_path_buf(path)
-        .map_err(|path| input(format!("the path of the {what} is not UTF-8: {}", path.display())))?;
-    if path.exists() { Ok(path) } else { Err(missing_file(format!("there is no {what} here\nin {path}"))) }
+    let path = Utf8PathBuf::from_path_buf(path).map_err(|path| {
+        input(format!(
+            "the path of the {what} is not UTF-8: {}",
+            path.display()
+        ))
+    })?;
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(missing_file(format!("there is no {what} here\nin {path}")))
+    }
 }
 
 /// Episodes as NumPy columns, with hindsight goals.
@@ -48,7 +58,14 @@ struct Sampling {
 
 impl Dataset {
     fn new(data: Data, path: Option<Utf8PathBuf>) -> Self {
-        Self { data: Arc::new(data), path, sampling: Mutex::new(Sampling { sampler: None, batches: 0 }) }
+        Self {
+            data: Arc::new(data),
+            path,
+            sampling: Mutex::new(Sampling {
+                sampler: None,
+                batches: 0,
+            }),
+        }
     }
 
     /// A read-only view on a column.
@@ -62,16 +79,28 @@ impl Dataset {
     }
 }
 
-fn goal_mix(name: &str, argument: Option<&Bound<'_, PyAny>>, default: GoalMix) -> PyResult<GoalMix> {
-    let Some(argument) = argument else { return Ok(default) };
+fn goal_mix(
+    name: &str,
+    argument: Option<&Bound<'_, PyAny>>,
+    default: GoalMix,
+) -> PyResult<GoalMix> {
+    let Some(argument) = argument else {
+        return Ok(default);
+    };
     let value = nested::json(name, argument)?;
     serde_json::from_value(value).map_err(|error| {
-        input(format!("`{name}`: {error}; expected the keys current, trajectory, random and geometric"))
+        input(format!(
+            "`{name}`: {error}; expected the keys current, trajectory, random and geometric"
+        ))
     })
 }
 
 fn integers<'py>(py: Python<'py>, values: &[usize]) -> Bound<'py, PyArray1<i64>> {
-    values.iter().map(|&value| value as i64).collect::<Vec<_>>().into_pyarray(py)
+    values
+        .iter()
+        .map(|&value| value as i64)
+        .collect::<Vec<_>>()
+        .into_pyarray(py)
 }
 
 fn table(
@@ -81,15 +110,18 @@ fn table(
     rows: usize,
     width: usize,
 ) -> PyResult<Py<PyArray2<f32>>> {
-    let table = Array2::from_shape_vec((rows, width), values).map_err(|error| failure(format!("`{name}`: {error}")))?;
+    let table = Array2::from_shape_vec((rows, width), values)
+        .map_err(|error| failure(format!("`{name}`: {error}")))?;
     Ok(table.into_pyarray(py).unbind())
 }
 
 fn column_of<T: Clone>(name: &str, array: ArrayD<T>) -> PyResult<Array2<T>> {
     let shape = array.shape().to_vec();
-    let table = array
-        .into_dimensionality::<Ix2>()
-        .map_err(|_| input(format!("`{name}` has shape {shape:?}, expected [rows, entries]")))?;
+    let table = array.into_dimensionality::<Ix2>().map_err(|_| {
+        input(format!(
+            "`{name}` has shape {shape:?}, expected [rows, entries]"
+        ))
+    })?;
     Ok(table.as_standard_layout().into_owned())
 }
 
@@ -114,11 +146,16 @@ impl Dataset {
         };
         let terminals = terminals.as_array();
         if terminals.ndim() != 1 {
-            return Err(input(format!("`terminals` has shape {:?}, expected [rows]", terminals.shape())));
+            return Err(input(format!(
+                "`terminals` has shape {:?}, expected [rows]",
+                terminals.shape()
+            )));
         }
         let terminals: Vec<bool> = terminals.iter().copied().collect();
         let optional = |name: &str, array: Option<AnyArray<'_>>| {
-            array.map(|array| column_of(name, array.as_array().to_owned())).transpose()
+            array
+                .map(|array| column_of(name, array.as_array().to_owned()))
+                .transpose()
         };
         let columns = Columns {
             observations: column_of("observations", observations.as_array().to_owned())?,
@@ -142,10 +179,17 @@ impl Dataset {
             "file" => Layout::File,
             "compact" => Layout::Compact,
             "regular" => Layout::Regular,
-            other => return Err(input(format!("`layout` is `{other}`, expected file, compact or regular"))),
+            other => {
+                return Err(input(format!(
+                    "`layout` is `{other}`, expected file, compact or regular"
+                )));
+            }
         };
-        let path = path.to_str().ok_or_else(|| input(format!("the path is not UTF-8: {}", path.display())))?;
-        py.detach(|| self.data.save(Utf8Path::new(path), layout)).map_err(|error| of_dataset(&error))
+        let path = path
+            .to_str()
+            .ok_or_else(|| input(format!("the path is not UTF-8: {}", path.display())))?;
+        py.detach(|| self.data.save(Utf8Path::new(path), layout))
+            .map_err(|error| of_dataset(&error))
     }
 
     /// State before the action of the same row, `[rows, observation_dim]`.
@@ -175,7 +219,10 @@ impl Dataset {
     /// Discrete states, `[rows, buttons]`.
     #[getter]
     fn button_states<'py>(slf: &Bound<'py, Self>) -> Option<Bound<'py, PyArray2<i64>>> {
-        slf.get().data.button_states().map(|table| Self::view(slf, table))
+        slf.get()
+            .data
+            .button_states()
+            .map(|table| Self::view(slf, table))
     }
 
     /// Whether each row is the last one of its episode, `[rows]`.
@@ -194,7 +241,11 @@ impl Dataset {
     fn episodes<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray2<i64>> {
         let index = self.data.episodes();
         Array2::from_shape_fn((index.len(), 2), |(episode, entry)| {
-            (if entry == 0 { index.start(episode) } else { index.rows(episode) }) as i64
+            (if entry == 0 {
+                index.start(episode)
+            } else {
+                index.rows(episode)
+            }) as i64
         })
         .into_pyarray(py)
     }
@@ -203,9 +254,15 @@ impl Dataset {
     fn episode<'py>(slf: &Bound<'py, Self>, episode: i64) -> PyResult<Bound<'py, PyDict>> {
         let py = slf.py();
         let index = slf.get().data.episodes();
-        let number = usize::try_from(episode).ok().filter(|&number| number < index.len()).ok_or_else(|| {
-            input(format!("there is no episode {episode}; the dataset has {}, numbered from 0", index.len()))
-        })?;
+        let number = usize::try_from(episode)
+            .ok()
+            .filter(|&number| number < index.len())
+            .ok_or_else(|| {
+                input(format!(
+                    "there is no episode {episode}; the dataset has {}, numbered from 0",
+                    index.len()
+                ))
+            })?;
         let start = index.start(number) as isize;
         let rows = PySlice::new(py, start, start + index.rows(number) as isize, 1);
         let columns = PyDict::new(py);
@@ -295,31 +352,39 @@ impl Dataset {
             discount,
             negative_rewards,
         };
-        let (batch, rows) = py.detach(|| {
-            let mut sampling = self.sampling.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let sampler = match &sampling.sampler {
-                Some(sampler) if *sampler.config() == config => Arc::clone(sampler),
-                _ => Arc::new(HindsightSampler::new(Arc::clone(&self.data), config)?),
-            };
-            sampling.sampler = Some(Arc::clone(&sampler));
-            let stream = if let Some(seed) = seed {
-                Seed::new(seed).child("batches")
-            } else {
-                sampling.batches += 1;
-                Seed::new(0).child("batches").index(sampling.batches)
-            };
-            drop(sampling);
-            let mut batch = TransitionBatch::with_size(batch_size);
-            sampler.sample(&mut stream.rng(), &mut batch);
-            Ok((batch, batch_size))
-        })
-        .map_err(|error| of_sampler(&error))?;
+        let (batch, rows) = py
+            .detach(|| {
+                let mut sampling = self
+                    .sampling
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
+                let sampler = match &sampling.sampler {
+                    Some(sampler) if *sampler.config() == config => Arc::clone(sampler),
+                    _ => Arc::new(HindsightSampler::new(Arc::clone(&self.data), config)?),
+                };
+                sampling.sampler = Some(Arc::clone(&sampler));
+                let stream = if let Some(seed) = seed {
+                    Seed::new(seed).child("batches")
+                } else {
+                    sampling.batches += 1;
+                    Seed::new(0).child("batches").index(sampling.batches)
+                };
+                drop(sampling);
+                let mut batch = TransitionBatch::with_size(batch_size);
+                sampler.sample(&mut stream.rng(), &mut batch);
+                Ok((batch, batch_size))
+            })
+            .map_err(|error| of_sampler(&error))?;
         let (observation_dim, action_dim) = (batch.observation_dim, batch.action_dim);
         let sample = PyDict::new(py);
         for (name, values, width) in [
             ("observations", batch.observations, observation_dim),
             ("actions", batch.actions, action_dim),
-            ("next_observations", batch.next_observations, observation_dim),
+            (
+                "next_observations",
+                batch.next_observations,
+                observation_dim,
+            ),
             ("value_goals", batch.value_goals, observation_dim),
             ("actor_goals", batch.actor_goals, observation_dim),
         ] {
@@ -340,7 +405,11 @@ impl Dataset {
     fn __repr__(&self) -> String {
         format!(
             "<telic.Dataset {}: {} episodes, {} transitions, observation {}, action {}>",
-            if self.data.metadata().env.is_empty() { "of an unknown environment" } else { &self.data.metadata().env },
+            if self.data.metadata().env.is_empty() {
+                "of an unknown environment"
+            } else {
+                &self.data.metadata().env
+            },
             self.data.num_episodes(),
             self.data.num_transitions(),
             self.data.observation_dim(),
@@ -349,9 +418,14 @@ impl Dataset {
     }
 
     /// Loads the file again in another process.
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+    fn __reduce__<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let path = self.path.as_ref().ok_or_else(|| {
-            pyo3::exceptions::PyTypeError::new_err("only a dataset that was loaded from a file can be pickled")
+            pyo3::exceptions::PyTypeError::new_err(
+                "only a dataset that was loaded from a file can be pickled",
+            )
         })?;
         let load = py.import("telic")?.getattr("load_dataset")?;
         Ok((load, PyTuple::new(py, [path.as_str()])?))

@@ -37,7 +37,8 @@ struct Rows {
 impl Rows {
     fn push(&mut self, expert: &dyn telic_envs::Demonstrator, action: &[f32]) {
         self.count += 1;
-        self.observations.extend_from_slice(expert.env().observation());
+        self.observations
+            .extend_from_slice(expert.env().observation());
         self.actions.extend_from_slice(action);
         expert.env().state(&mut self.qpos, &mut self.qvel);
     }
@@ -45,7 +46,9 @@ impl Rows {
 
 impl Demonstrator {
     fn expert(&mut self) -> &mut Box<dyn telic_envs::Demonstrator> {
-        self.expert.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.expert
+            .get_mut()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn task(&self, task: Option<&StartArgument>) -> PyResult<Option<usize>> {
@@ -67,15 +70,31 @@ impl Demonstrator {
             Some(name) => spec.demonstrators.iter().find(|expert| expert.name == name),
         };
         let found = found.ok_or_else(|| {
-            let known = spec.demonstrators.iter().map(|expert| expert.name).collect::<Vec<_>>().join(", ");
+            let known = spec
+                .demonstrators
+                .iter()
+                .map(|expert| expert.name)
+                .collect::<Vec<_>>()
+                .join(", ");
             let name = name.unwrap_or_default().to_owned();
-            of_env(&EnvError::UnknownDemonstrator { id: spec.id, name, known })
+            of_env(&EnvError::UnknownDemonstrator {
+                id: spec.id,
+                name,
+                known,
+            })
         })?;
         if !(noise.is_finite() && noise >= 0.0) {
-            return Err(input(format!("`noise` is {noise}, expected a finite number of at least 0")));
+            return Err(input(format!(
+                "`noise` is {noise}, expected a finite number of at least 0"
+            )));
         }
         let expert = (found.make)(noise).map_err(|error| of_env(&error))?;
-        Ok(Self { expert: Mutex::new(expert), spec, name: found.name, episode_steps: found.episode_steps })
+        Ok(Self {
+            expert: Mutex::new(expert),
+            spec,
+            name: found.name,
+            episode_steps: found.episode_steps,
+        })
     }
 
     /// Name of the expert.
@@ -95,7 +114,8 @@ impl Demonstrator {
     fn reset(&mut self, py: Python<'_>, seed: u64, task: Option<StartArgument>) -> PyResult<()> {
         let task = self.task(task.as_ref())?;
         let expert = self.expert();
-        py.detach(|| expert.reset(seed, task)).map_err(|error| of_env(&error))
+        py.detach(|| expert.reset(seed, task))
+            .map_err(|error| of_env(&error))
     }
 
     /// The next action.
@@ -110,7 +130,9 @@ impl Demonstrator {
     fn step(&mut self, py: Python<'_>, action: AnyArray<'_>) -> PyResult<(f32, bool, bool, bool)> {
         let action = checked("action", action.as_array(), &[Some(self.spec.action_dim())])?;
         let expert = self.expert();
-        let step = py.detach(|| expert.step(&action)).map_err(|error| of_env(&error))?;
+        let step = py
+            .detach(|| expert.step(&action))
+            .map_err(|error| of_env(&error))?;
         Ok((step.reward, step.terminated, step.truncated, step.success))
     }
 
@@ -169,7 +191,8 @@ impl Demonstrator {
             ("qvel", rows.qvel),
         ] {
             let width = values.len() / count;
-            let table = Array2::from_shape_vec((count, width), values).expect("every row has the same entries");
+            let table = Array2::from_shape_vec((count, width), values)
+                .expect("every row has the same entries");
             episode.set_item(name, table.into_pyarray(py))?;
         }
         let mut terminals = vec![false; count];

@@ -24,19 +24,28 @@ pub(crate) fn start(spec: &EnvSpec, start: Option<&StartArgument>) -> PyResult<S
     match start {
         None => Ok(Start::RandomTask),
         Some(StartArgument::Name(name)) if name == "collection" => Ok(Start::Collection),
-        Some(StartArgument::Name(name)) => {
-            tasks.iter().position(|task| task.name == *name).map(Start::Task).ok_or_else(|| {
+        Some(StartArgument::Name(name)) => tasks
+            .iter()
+            .position(|task| task.name == *name)
+            .map(Start::Task)
+            .ok_or_else(|| {
                 let known: Vec<_> = tasks.iter().map(|task| task.name.as_str()).collect();
-                input(format!("`{}` has no task `{name}`; known: {}", spec.id, known.join(", ")))
-            })
-        }
+                input(format!(
+                    "`{}` has no task `{name}`; known: {}",
+                    spec.id,
+                    known.join(", ")
+                ))
+            }),
         Some(&StartArgument::Number(number)) => usize::try_from(number)
             .ok()
             .filter(|&task| task < tasks.len())
             .map(Start::Task)
             .ok_or_else(|| {
                 let tasks = tasks.len();
-                input(format!("`{}` has {tasks} tasks, numbered from 0; there is no task {number}", spec.id))
+                input(format!(
+                    "`{}` has {tasks} tasks, numbered from 0; there is no task {number}",
+                    spec.id
+                ))
             }),
     }
 }
@@ -60,7 +69,9 @@ pub(crate) struct Env {
 
 impl Env {
     fn env(&mut self) -> &mut Box<dyn GoalEnv> {
-        self.inner.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.inner
+            .get_mut()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn state(&mut self) -> (Vec<f32>, Vec<f32>) {
@@ -76,7 +87,11 @@ impl Env {
     fn new(env: &str) -> PyResult<Self> {
         let spec = telic_envs::spec(env).map_err(|error| of_env(&error))?;
         let env = (spec.make)().map_err(|error| of_env(&error))?;
-        Ok(Self { inner: Mutex::new(env), action: Vec::new(), achieved_goal: vec![0.0; spec.goal_dim()] })
+        Ok(Self {
+            inner: Mutex::new(env),
+            action: Vec::new(),
+            achieved_goal: vec![0.0; spec.goal_dim()],
+        })
     }
 
     /// Starts an episode. `goal` replaces the goal observation of the task.
@@ -90,26 +105,38 @@ impl Env {
     ) -> PyResult<()> {
         let spec = self.env().spec();
         let start = self::start(spec, start.as_ref())?;
-        let goal =
-            goal.map(|goal| checked("goal", goal.as_array(), &[Some(spec.observation_dim())])).transpose()?;
+        let goal = goal
+            .map(|goal| checked("goal", goal.as_array(), &[Some(spec.observation_dim())]))
+            .transpose()?;
         let env = self.env();
-        py.detach(|| env.reset(seed, &ResetOptions { start, goal })).map_err(|error| of_env(&error))
+        py.detach(|| env.reset(seed, &ResetOptions { start, goal }))
+            .map_err(|error| of_env(&error))
     }
 
     /// Applies an action; returns reward, terminated, truncated and success.
     fn step(&mut self, py: Python<'_>, action: AnyArray<'_>) -> PyResult<(f32, bool, bool, bool)> {
         let expected = self.env().spec().action_dim();
         self.action = checked("action", action.as_array(), &[Some(expected)])?;
-        let env = self.inner.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let env = self
+            .inner
+            .get_mut()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let action = &self.action;
-        let step = py.detach(|| env.step(action)).map_err(|error| of_env(&error))?;
+        let step = py
+            .detach(|| env.step(action))
+            .map_err(|error| of_env(&error))?;
         Ok((step.reward, step.terminated, step.truncated, step.success))
     }
 
     /// Copies of the observation, achieved goal, desired goal and goal observation.
     fn view<'py>(&mut self, py: Python<'py>) -> View<'py> {
-        let env = self.inner.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-        env.spec().goal.extract(env.observation(), &mut self.achieved_goal);
+        let env = self
+            .inner
+            .get_mut()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        env.spec()
+            .goal
+            .extract(env.observation(), &mut self.achieved_goal);
         (
             PyArray1::from_slice(py, env.observation()),
             PyArray1::from_slice(py, &self.achieved_goal),
@@ -181,7 +208,12 @@ pub(crate) fn episode_seed(seed: u64, index: u64) -> u64 {
 /// Action entry `j` of step `t`, from 0, is `((7 t + 3 j) mod 11) / 5 - 1`; the rollout ends with the episode or after `steps`.
 #[pyfunction]
 #[pyo3(signature = (env, *, seed=0, steps=100))]
-pub(crate) fn rollout_checksum(py: Python<'_>, env: &str, seed: u64, steps: usize) -> PyResult<u32> {
+pub(crate) fn rollout_checksum(
+    py: Python<'_>,
+    env: &str,
+    seed: u64,
+    steps: usize,
+) -> PyResult<u32> {
     let spec = telic_envs::spec(env).map_err(|error| of_env(&error))?;
     py.detach(|| {
         let mut env = (spec.make)()?;

@@ -53,7 +53,9 @@ pub(crate) fn of_vec_env(error: &VecError) -> PyErr {
 
 pub(crate) fn of_dataset(error: &DatasetError) -> PyErr {
     match error {
-        DatasetError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => missing_file(error),
+        DatasetError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            missing_file(error)
+        }
         _ => failure(error),
     }
 }
@@ -76,7 +78,10 @@ pub(crate) fn of_policy(error: &PolicyError) -> PyErr {
 pub(crate) fn of_checkpoint(error: &CheckpointError) -> PyErr {
     match error {
         CheckpointError::NotFound { .. } => missing_file(error),
-        CheckpointError::Model { source: PolicyError::Device { .. }, .. } => input(error),
+        CheckpointError::Model {
+            source: PolicyError::Device { .. },
+            ..
+        } => input(error),
         _ => failure(error),
     }
 }

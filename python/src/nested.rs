@@ -10,8 +10,9 @@ pub(crate) fn table(name: &str, dictionary: &Bound<'_, PyDict>) -> PyResult<toml
     dictionary
         .iter()
         .map(|(key, value)| {
-            let key: String =
-                key.extract().map_err(|_| input(format!("`{name}` has the key {key}, expected a string")))?;
+            let key: String = key
+                .extract()
+                .map_err(|_| input(format!("`{name}` has the key {key}, expected a string")))?;
             let value = setting(&format!("{name}.{key}"), &value)?;
             Ok((key, value))
         })
@@ -23,7 +24,10 @@ fn setting(name: &str, object: &Bound<'_, PyAny>) -> PyResult<toml::Value> {
         return table(name, dictionary).map(toml::Value::Table);
     }
     if object.cast::<PyList>().is_ok() || object.cast::<PyTuple>().is_ok() {
-        let items = object.try_iter()?.map(|item| setting(name, &item?)).collect::<PyResult<_>>()?;
+        let items = object
+            .try_iter()?
+            .map(|item| setting(name, &item?))
+            .collect::<PyResult<_>>()?;
         return Ok(toml::Value::Array(items));
     }
     if object.cast::<PyString>().is_ok() {
@@ -39,11 +43,17 @@ fn setting(name: &str, object: &Bound<'_, PyAny>) -> PyResult<toml::Value> {
     if let Ok(float) = object.extract() {
         return Ok(toml::Value::Float(float));
     }
-    Err(input(format!("`{name}` is {}, expected a string, number, flag, list or dictionary", object.repr()?)))
+    Err(input(format!(
+        "`{name}` is {}, expected a string, number, flag, list or dictionary",
+        object.repr()?
+    )))
 }
 
 /// A table of settings as a dictionary.
-pub(crate) fn dictionary<'py>(py: Python<'py>, table: &toml::Table) -> PyResult<Bound<'py, PyDict>> {
+pub(crate) fn dictionary<'py>(
+    py: Python<'py>,
+    table: &toml::Table,
+) -> PyResult<Bound<'py, PyDict>> {
     let dictionary = PyDict::new(py);
     for (key, value) in table {
         dictionary.set_item(key, object(py, value)?)?;
@@ -81,7 +91,10 @@ pub(crate) fn json(name: &str, object: &Bound<'_, PyAny>) -> PyResult<serde_json
 }
 
 /// A document as Python's `json` reads it.
-pub(crate) fn from_json<'py>(py: Python<'py>, document: &impl serde::Serialize) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn from_json<'py>(
+    py: Python<'py>,
+    document: &impl serde::Serialize,
+) -> PyResult<Bound<'py, PyAny>> {
     let text = serde_json::to_string(document).map_err(crate::error::failure)?;
     py.import("json")?.call_method1("loads", (text,))
 }

@@ -3,7 +3,9 @@
 use std::sync::Mutex;
 
 use ndarray::{Array2, ArrayD, ArrayViewD};
-use numpy::{AllowTypeChange, IntoPyArray, PyArray1, PyArrayDyn, PyArrayLikeDyn, PyUntypedArrayMethods};
+use numpy::{
+    AllowTypeChange, IntoPyArray, PyArray1, PyArrayDyn, PyArrayLikeDyn, PyUntypedArrayMethods,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use telic_policies::{Checkpoint, Device};
@@ -17,12 +19,20 @@ use crate::nested;
 /// Loads the policy of a run folder, or of one checkpoint in it.
 #[pyfunction]
 #[pyo3(signature = (path, *, device="cpu"))]
-pub(crate) fn load_policy(py: Python<'_>, path: std::path::PathBuf, device: &str) -> PyResult<Policy> {
+pub(crate) fn load_policy(
+    py: Python<'_>,
+    path: std::path::PathBuf,
+    device: &str,
+) -> PyResult<Policy> {
     let path = existing_path(path, "run")?;
     let device = match device {
         "cpu" => Device::Cpu,
         "cuda" => Device::Cuda,
-        other => return Err(input(format!("`device` is `{other}`, expected cpu or cuda"))),
+        other => {
+            return Err(input(format!(
+                "`device` is `{other}`, expected cpu or cuda"
+            )));
+        }
     };
     let (checkpoint, policy) = py
         .detach(|| {
@@ -31,7 +41,13 @@ pub(crate) fn load_policy(py: Python<'_>, path: std::path::PathBuf, device: &str
             Ok((checkpoint, policy))
         })
         .map_err(|error| of_checkpoint(&error))?;
-    Ok(Policy { inner: Mutex::new(policy), checkpoint, device, seed: 0, rngs: Vec::new() })
+    Ok(Policy {
+        inner: Mutex::new(policy),
+        checkpoint,
+        device,
+        seed: 0,
+        rngs: Vec::new(),
+    })
 }
 
 /// A trained policy, which acts towards goals.
@@ -49,7 +65,9 @@ pub(crate) struct Policy {
 
 impl Policy {
     fn policy(&mut self) -> &mut Box<dyn telic_policies::Policy> {
-        self.inner.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.inner
+            .get_mut()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Starts `rows` episodes. Each row has a stream of its own, so that it does not depend on the others.
@@ -70,7 +88,11 @@ fn rows_of(name: &str, array: ArrayViewD<'_, f32>, width: usize) -> PyResult<Arr
     let rows = match *shape {
         [found] if found == width => 1,
         [rows, found] if found == width && rows > 0 => rows,
-        _ => return Err(input(format!("`{name}` has shape {shape:?}, expected [{width}] or [rows, {width}]"))),
+        _ => {
+            return Err(input(format!(
+                "`{name}` has shape {shape:?}, expected [{width}] or [rows, {width}]"
+            )));
+        }
     };
     let values = array.iter().copied().collect();
     Ok(Array2::from_shape_vec((rows, width), values).expect("the shape was checked"))
@@ -88,10 +110,17 @@ fn pairs(
         return Ok((rows, goal_rows));
     }
     if goals.ndim() == 1 {
-        let goal_rows = goal_rows.broadcast(rows.dim()).expect("one row fits any number of rows").to_owned();
+        let goal_rows = goal_rows
+            .broadcast(rows.dim())
+            .expect("one row fits any number of rows")
+            .to_owned();
         return Ok((rows, goal_rows));
     }
-    Err(input(format!("`goal` has {} rows, `observation` {}", goal_rows.nrows(), rows.nrows())))
+    Err(input(format!(
+        "`goal` has {} rows, `observation` {}",
+        goal_rows.nrows(),
+        rows.nrows()
+    )))
 }
 
 /// Dotted keys as tables: `{"sampler.steps": 3}` is `{"sampler": {"steps": 3}}`.
@@ -102,7 +131,9 @@ fn undotted(settings: toml::Table) -> toml::Table {
         let last = path.pop().expect("a split has at least one part");
         let mut table = &mut tables;
         for part in path {
-            let entry = table.entry(part).or_insert_with(|| toml::Table::new().into());
+            let entry = table
+                .entry(part)
+                .or_insert_with(|| toml::Table::new().into());
             if !entry.is_table() {
                 *entry = toml::Table::new().into();
             }
@@ -165,7 +196,9 @@ impl Policy {
         let mask = mask.as_array();
         if mask.shape() != [self.rngs.len()] {
             let (shape, rows) = (mask.shape(), self.rngs.len());
-            return Err(input(format!("`mask` has shape {shape:?}, the policy acts for [{rows}] rows")));
+            return Err(input(format!(
+                "`mask` has shape {shape:?}, the policy acts for [{rows}] rows"
+            )));
         }
         for (row, _) in mask.iter().enumerate().filter(|(_, reset)| **reset) {
             self.policy().reset_row(row);
@@ -182,7 +215,8 @@ impl Policy {
         goal: AnyArray<'py>,
         seed: Option<u64>,
     ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
-        let (observation_dim, action_dim) = (self.policy().observation_dim(), self.policy().action_dim());
+        let (observation_dim, action_dim) =
+            (self.policy().observation_dim(), self.policy().action_dim());
         let (observations, goals) = pairs(&observation, &goal, observation_dim)?;
         let rows = observations.nrows();
         if self.rngs.is_empty() {
@@ -195,12 +229,18 @@ impl Policy {
         }
         let mut own_streams = seed.map(|seed| row_streams(seed, rows));
         let rngs = own_streams.as_mut().unwrap_or(&mut self.rngs);
-        let policy = self.inner.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let policy = self
+            .inner
+            .get_mut()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut actions = Array2::zeros((rows, action_dim));
         py.detach(|| policy.act(observations.view(), goals.view(), rngs, &mut actions))
             .map_err(|error| of_policy(&error))?;
-        let actions: ArrayD<f32> =
-            if observation.ndim() == 1 { actions.row(0).to_owned().into_dyn() } else { actions.into_dyn() };
+        let actions: ArrayD<f32> = if observation.ndim() == 1 {
+            actions.row(0).to_owned().into_dyn()
+        } else {
+            actions.into_dyn()
+        };
         Ok(actions.into_pyarray(py))
     }
 
@@ -213,8 +253,9 @@ impl Policy {
     ) -> PyResult<Option<Bound<'py, PyArray1<f32>>>> {
         let policy = self.policy();
         let (observations, goals) = pairs(&observation, &goal, policy.observation_dim())?;
-        let values =
-            py.detach(|| policy.values(observations.view(), goals.view())).map_err(|error| of_policy(&error))?;
+        let values = py
+            .detach(|| policy.values(observations.view(), goals.view()))
+            .map_err(|error| of_policy(&error))?;
         Ok(values.map(|values| values.into_pyarray(py)))
     }
 
@@ -227,13 +268,18 @@ impl Policy {
     /// Changes inference settings.
     #[pyo3(signature = (**settings))]
     fn configure(&mut self, settings: Option<Bound<'_, PyDict>>) -> PyResult<()> {
-        let Some(settings) = settings else { return Ok(()) };
+        let Some(settings) = settings else {
+            return Ok(());
+        };
         let table = undotted(nested::table("settings", &settings)?);
-        self.policy().configure(&table).map_err(|error| of_policy(&error))
+        self.policy()
+            .configure(&table)
+            .map_err(|error| of_policy(&error))
     }
 
     fn __repr__(&mut self) -> String {
-        let (observation_dim, action_dim) = (self.policy().observation_dim(), self.policy().action_dim());
+        let (observation_dim, action_dim) =
+            (self.policy().observation_dim(), self.policy().action_dim());
         format!(
             "<telic.Policy {} of {}: observation {observation_dim}, action {action_dim}>",
             self.checkpoint.manifest.policy, self.checkpoint.path
@@ -241,9 +287,20 @@ impl Policy {
     }
 
     /// Loads the run again in another process, with the settings in force and without the running episodes.
-    fn __reduce__<'py>(&mut self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+    fn __reduce__<'py>(
+        &mut self,
+        py: Python<'py>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let settings = self.settings(py)?;
         let load = py.import("telic")?.getattr("_configured_policy")?;
-        Ok((load, (self.checkpoint.path.as_str(), self.device.to_string(), settings).into_pyobject(py)?))
+        Ok((
+            load,
+            (
+                self.checkpoint.path.as_str(),
+                self.device.to_string(),
+                settings,
+            )
+                .into_pyobject(py)?,
+        ))
     }
 }

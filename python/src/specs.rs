@@ -15,7 +15,9 @@ fn gymnasium_id(spec: &EnvSpec) -> String {
         .split('-')
         .map(|word| {
             let mut letters = word.chars();
-            letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+            letters.next().map_or_else(String::new, |first| {
+                first.to_uppercase().chain(letters).collect()
+            })
         })
         .collect();
     format!("telic/{name}-v{}", spec.version)
@@ -33,8 +35,20 @@ fn describe<'py>(py: Python<'py>, spec: &EnvSpec) -> PyResult<Bound<'py, PyDict>
     row.set_item("goal_dim", spec.goal_dim())?;
     row.set_item("control_hz", spec.control_hz)?;
     row.set_item("max_episode_steps", spec.max_episode_steps)?;
-    row.set_item("tasks", spec.tasks.iter().map(|task| task.name.as_str()).collect::<Vec<_>>())?;
-    row.set_item("demonstrators", spec.demonstrators.iter().map(|expert| expert.name).collect::<Vec<_>>())?;
+    row.set_item(
+        "tasks",
+        spec.tasks
+            .iter()
+            .map(|task| task.name.as_str())
+            .collect::<Vec<_>>(),
+    )?;
+    row.set_item(
+        "demonstrators",
+        spec.demonstrators
+            .iter()
+            .map(|expert| expert.name)
+            .collect::<Vec<_>>(),
+    )?;
     let observation = PyList::empty(py);
     for entry in &spec.observation {
         let item = PyDict::new(py);
@@ -66,7 +80,10 @@ fn describe<'py>(py: Python<'py>, spec: &EnvSpec) -> PyResult<Bound<'py, PyDict>
 /// Every environment, with a name and a unit for each number.
 #[pyfunction]
 pub(crate) fn env_specs(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
-    telic_envs::specs().iter().map(|spec| describe(py, spec)).collect()
+    telic_envs::specs()
+        .iter()
+        .map(|spec| describe(py, spec))
+        .collect()
 }
 
 /// Sparse rewards of the environment `env`: 0 where a goal is reached, -1 elsewhere.
@@ -85,7 +102,9 @@ pub(crate) fn rewards<'py>(
     let desired = checked("desired_goals", desired_goals.as_array(), &shape)?;
     if achieved.len() != desired.len() {
         let (achieved, desired) = (achieved_goals.shape(), desired_goals.shape());
-        return Err(input(format!("`achieved_goals` has shape {achieved:?}, `desired_goals` {desired:?}")));
+        return Err(input(format!(
+            "`achieved_goals` has shape {achieved:?}, `desired_goals` {desired:?}"
+        )));
     }
     let rewards = py.detach(|| {
         let mut rewards = vec![0.0; achieved.len() / spec.goal_dim()];

@@ -25,13 +25,24 @@ pub(crate) fn train(
     resume: bool,
     on_log: Option<Py<PyAny>>,
 ) -> PyResult<(u64, bool)> {
-    let out = Utf8PathBuf::from_path_buf(out)
-        .map_err(|path| input(format!("the path of the run is not UTF-8: {}", path.display())))?;
+    let out = Utf8PathBuf::from_path_buf(out).map_err(|path| {
+        input(format!(
+            "the path of the run is not UTF-8: {}",
+            path.display()
+        ))
+    })?;
     let config = read_config(&config, &overrides.unwrap_or_default())?;
-    let mut observer = Observer { on_log, interrupt: None, last_look: Instant::now() };
+    let mut observer = Observer {
+        on_log,
+        interrupt: None,
+        last_look: Instant::now(),
+    };
     let outcome = py.detach(|| {
-        let mut trainer =
-            if resume { Trainer::resume(config, &out) } else { Trainer::create(config, &out) }?;
+        let mut trainer = if resume {
+            Trainer::resume(config, &out)
+        } else {
+            Trainer::create(config, &out)
+        }?;
         trainer.run(&mut observer, &AtomicBool::new(false))
     });
     if let Some(interrupt) = observer.interrupt {
@@ -44,11 +55,17 @@ pub(crate) fn train(
 /// A path of a TOML file, or a nested dictionary.
 fn read_config(config: &Bound<'_, PyAny>, overrides: &[String]) -> PyResult<TrainConfig> {
     let result = if let Ok(config) = config.cast::<PyDict>() {
-        TrainConfig::from_table(nested::table("config", config)?, "the configuration", overrides)
+        TrainConfig::from_table(
+            nested::table("config", config)?,
+            "the configuration",
+            overrides,
+        )
     } else {
-        let path: std::path::PathBuf = config
-            .extract()
-            .map_err(|_| input(format!("`config` is {config}, expected a path or a dictionary")))?;
+        let path: std::path::PathBuf = config.extract().map_err(|_| {
+            input(format!(
+                "`config` is {config}, expected a path or a dictionary"
+            ))
+        })?;
         let path = crate::dataset::existing_path(path, "configuration")?;
         TrainConfig::load(&path, overrides)
     };
@@ -98,7 +115,10 @@ pub(crate) fn policies(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
             row.set_item("name", spec.name)?;
             row.set_item("summary", spec.summary)?;
             row.set_item("paper", spec.paper)?;
-            row.set_item("default_config", nested::dictionary(py, &(spec.default_config)())?)?;
+            row.set_item(
+                "default_config",
+                nested::dictionary(py, &(spec.default_config)())?,
+            )?;
             Ok(row)
         })
         .collect()

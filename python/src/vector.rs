@@ -30,7 +30,9 @@ pub(crate) struct VecEnv {
 
 impl VecEnv {
     fn envs(&mut self) -> &mut telic_envs::VecEnv {
-        self.envs.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.envs
+            .get_mut()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -42,16 +44,26 @@ fn row_options(
     goals: Option<&AnyArray<'_>>,
 ) -> PyResult<Vec<ResetOptions>> {
     if starts.len() != rows {
-        return Err(input(format!("there are {} starts for {rows} rows", starts.len())));
+        return Err(input(format!(
+            "there are {} starts for {rows} rows",
+            starts.len()
+        )));
     }
     let dim = spec.observation_dim();
-    let goals = goals.map(|goals| checked("goal", goals.as_array(), &[Some(rows), Some(dim)])).transpose()?;
+    let goals = goals
+        .map(|goals| checked("goal", goals.as_array(), &[Some(rows), Some(dim)]))
+        .transpose()?;
     starts
         .iter()
         .enumerate()
         .map(|(row, argument)| {
-            let goal = goals.as_ref().map(|goals| goals[row * dim..(row + 1) * dim].to_vec());
-            Ok(ResetOptions { start: start(spec, argument.as_ref())?, goal })
+            let goal = goals
+                .as_ref()
+                .map(|goals| goals[row * dim..(row + 1) * dim].to_vec());
+            Ok(ResetOptions {
+                start: start(spec, argument.as_ref())?,
+                goal,
+            })
         })
         .collect()
 }
@@ -60,18 +72,31 @@ fn row_options(
 impl VecEnv {
     #[new]
     #[pyo3(signature = (env, *, num_envs, threads, autoreset))]
-    fn new(py: Python<'_>, env: &str, num_envs: usize, threads: usize, autoreset: &str) -> PyResult<Self> {
+    fn new(
+        py: Python<'_>,
+        env: &str,
+        num_envs: usize,
+        threads: usize,
+        autoreset: &str,
+    ) -> PyResult<Self> {
         let spec = telic_envs::spec(env).map_err(|error| of_env(&error))?;
         let autoreset = match autoreset {
             "NextStep" => AutoresetMode::NextStep,
             "SameStep" => AutoresetMode::SameStep,
             "Disabled" => AutoresetMode::Disabled,
-            other => return Err(input(format!("`autoreset` is `{other}`, expected NextStep, SameStep or Disabled"))),
+            other => {
+                return Err(input(format!(
+                    "`autoreset` is `{other}`, expected NextStep, SameStep or Disabled"
+                )));
+            }
         };
         let envs = py
             .detach(|| telic_envs::VecEnv::new(spec, num_envs, VecOptions { threads, autoreset }))
             .map_err(|error| of_vec_env(&error))?;
-        Ok(Self { envs: Mutex::new(envs), front: 0 })
+        Ok(Self {
+            envs: Mutex::new(envs),
+            front: 0,
+        })
     }
 
     /// Starts an episode in each of `rows`, from the seed, start and goal at the same place of the other lists.
@@ -87,7 +112,11 @@ impl VecEnv {
         let envs = self.envs();
         let options = row_options(envs.spec(), rows.len(), &starts, goals.as_ref())?;
         if seeds.len() != rows.len() {
-            return Err(input(format!("there are {} seeds for {} rows", seeds.len(), rows.len())));
+            return Err(input(format!(
+                "there are {} seeds for {} rows",
+                seeds.len(),
+                rows.len()
+            )));
         }
         let resets: Vec<_> = rows
             .into_iter()
@@ -95,7 +124,8 @@ impl VecEnv {
             .zip(options)
             .map(|((row, seed), options)| RowReset { row, seed, options })
             .collect();
-        py.detach(|| envs.reset_rows(&resets).map(|_| ())).map_err(|error| of_vec_env(&error))
+        py.detach(|| envs.reset_rows(&resets).map(|_| ()))
+            .map_err(|error| of_vec_env(&error))
     }
 
     /// Starts the next episode in each of `rows`, with the seed that an automatic reset would use.
@@ -110,13 +140,17 @@ impl VecEnv {
         let envs = self.envs();
         let options = row_options(envs.spec(), rows.len(), &starts, goals.as_ref())?;
         let resets: Vec<_> = rows.into_iter().zip(options).collect();
-        py.detach(|| envs.reset_rows_next(&resets).map(|_| ())).map_err(|error| of_vec_env(&error))
+        py.detach(|| envs.reset_rows_next(&resets).map(|_| ()))
+            .map_err(|error| of_vec_env(&error))
     }
 
     /// Applies one action per row, `[num_envs, action_dim]`. Returns which of the two sets of buffers, 0 or 1, holds
     /// the result; the other one keeps the batch before it.
     fn step(&mut self, py: Python<'_>, actions: AnyArray<'_>) -> PyResult<usize> {
-        let envs = self.envs.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let envs = self
+            .envs
+            .get_mut()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let shape = [Some(envs.len()), Some(envs.spec().action_dim())];
         let actions = checked("actions", actions.as_array(), &shape)?;
         envs.swap_buffers();
@@ -144,8 +178,16 @@ impl VecEnv {
             ("achieved_goal", &batch.achieved_goals, spec.goal_dim()),
             ("desired_goal", &batch.desired_goals, spec.goal_dim()),
             ("goal", &batch.goal_observations, spec.observation_dim()),
-            ("final_observation", &batch.final_observations, spec.observation_dim()),
-            ("final_desired_goal", &batch.final_desired_goals, spec.goal_dim()),
+            (
+                "final_observation",
+                &batch.final_observations,
+                spec.observation_dim(),
+            ),
+            (
+                "final_desired_goal",
+                &batch.final_desired_goals,
+                spec.goal_dim(),
+            ),
         ];
         for (name, data, width) in tables {
             // SAFETY: buffers are allocated with the environments and neither grow nor shrink; exchanging two sets
@@ -176,7 +218,11 @@ impl VecEnv {
     fn tasks<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
         let envs = self.envs();
         (0..envs.len())
-            .map(|row| envs.env(row).and_then(telic_envs::GoalEnv::task).map_or(-1, |task| task as i64))
+            .map(|row| {
+                envs.env(row)
+                    .and_then(telic_envs::GoalEnv::task)
+                    .map_or(-1, |task| task as i64)
+            })
             .collect::<Vec<_>>()
             .into_pyarray(py)
     }
@@ -184,25 +230,39 @@ impl VecEnv {
     /// Scores of the running episodes beyond success, `[num_envs]` each.
     fn metrics<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let envs = self.envs();
-        let rows: Vec<_> =
-            (0..envs.len()).map(|row| envs.env(row).map_or_else(Vec::new, telic_envs::GoalEnv::metrics)).collect();
+        let rows: Vec<_> = (0..envs.len())
+            .map(|row| {
+                envs.env(row)
+                    .map_or_else(Vec::new, telic_envs::GoalEnv::metrics)
+            })
+            .collect();
         columns(py, &rows)
     }
 
     /// Scores of the last finished episode of each row, `[num_envs]` each, 0 where there is none.
     fn final_metrics<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let envs = self.envs();
-        let rows: Vec<_> = (0..envs.len()).map(|row| envs.final_metrics(row).to_vec()).collect();
+        let rows: Vec<_> = (0..envs.len())
+            .map(|row| envs.final_metrics(row).to_vec())
+            .collect();
         columns(py, &rows)
     }
 }
 
-fn columns<'py>(py: Python<'py>, rows: &[Vec<(&'static str, f64)>]) -> PyResult<Bound<'py, PyDict>> {
+fn columns<'py>(
+    py: Python<'py>,
+    rows: &[Vec<(&'static str, f64)>],
+) -> PyResult<Bound<'py, PyDict>> {
     let columns = PyDict::new(py);
-    let names = rows.iter().find(|row| !row.is_empty()).map_or(&[][..], Vec::as_slice);
+    let names = rows
+        .iter()
+        .find(|row| !row.is_empty())
+        .map_or(&[][..], Vec::as_slice);
     for (index, (name, _)) in names.iter().enumerate() {
-        let column: Vec<f64> =
-            rows.iter().map(|row| row.get(index).map_or(0.0, |(_, value)| *value)).collect();
+        let column: Vec<f64> = rows
+            .iter()
+            .map(|row| row.get(index).map_or(0.0, |(_, value)| *value))
+            .collect();
         columns.set_item(*name, column.into_pyarray(py))?;
     }
     Ok(columns)

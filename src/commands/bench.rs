@@ -12,7 +12,8 @@ use telic::evaluate::threads;
 use telic_datasets::{Dataset, HindsightConfig, HindsightSampler, TransitionBatch};
 use telic_envs::{AutoresetMode, ResetOptions, VecEnv, VecOptions};
 use telic_policies::{
-    DataPart, Device, TrainConfig, TrainingTask, benchmark_act, benchmark_updates, synthetic_dataset,
+    DataPart, Device, TrainConfig, TrainingTask, benchmark_act, benchmark_updates,
+    synthetic_dataset,
 };
 use telic_seed::Seed;
 
@@ -22,10 +23,12 @@ use crate::output::print_json;
 
 /// Measure simulation, sampling, training or acting.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  telic bench sim --env cube-single --worlds 64 --threads 2 --seconds 5\n  \
+#[command(
+    after_help = "Examples:\n  telic bench sim --env cube-single --worlds 64 --threads 2 --seconds 5\n  \
                         telic bench sample --dataset block-push.npz --batch 1024\n  \
                         telic bench train --policy beso --env block-push --batch 256\n  \
-                        telic bench act --policy beso --env block-push")]
+                        telic bench act --policy beso --env block-push"
+)]
 pub(crate) struct Args {
     #[command(subcommand)]
     what: What,
@@ -131,7 +134,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
             if context.json {
                 print_json(&report);
             } else {
-                println!("{:.0} batches/s of {} rows", report.batches_per_second, report.batch);
+                println!(
+                    "{:.0} batches/s of {} rows",
+                    report.batches_per_second, report.batch
+                );
             }
         }
         What::Train(args) => bench_train(args, context)?,
@@ -141,13 +147,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
 }
 
 fn measured_seconds(seconds: f64) -> Result<Duration, FlowError> {
-    Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero()).ok_or_else(|| {
-        FlowError::Argument {
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| FlowError::Argument {
             name: "seconds",
             value: seconds.to_string(),
             expected: "a positive number".to_owned(),
-        }
-    })
+        })
 }
 
 /// Random actions drawn before the clock starts, episodes restarted as they end.
@@ -155,18 +162,29 @@ fn sim(args: &SimArgs) -> Result<SimReport, FlowError> {
     let seconds = measured_seconds(args.seconds)?;
     let spec = telic_envs::spec(&args.env)?;
     let worlds = args.worlds as usize;
-    let threads = args.threads.map_or_else(threads, |threads| threads as usize);
-    let options = VecOptions { threads, autoreset: AutoresetMode::SameStep };
+    let threads = args
+        .threads
+        .map_or_else(threads, |threads| threads as usize);
+    let options = VecOptions {
+        threads,
+        autoreset: AutoresetMode::SameStep,
+    };
     let mut envs = VecEnv::new(spec, worlds, options)?;
     envs.reset(args.seed, &ResetOptions::default())?;
     let mut rng = Seed::new(args.seed).child("bench").rng();
     let actions: Vec<Vec<f32>> = (0..64)
-        .map(|_| (0..worlds * spec.action_dim()).map(|_| rng.random_range(-1.0..=1.0)).collect())
+        .map(|_| {
+            (0..worlds * spec.action_dim())
+                .map(|_| rng.random_range(-1.0..=1.0))
+                .collect()
+        })
         .collect();
     for actions in actions.iter().take(8) {
         envs.step(actions)?;
     }
-    let timestep = envs.env(0).map_or(1.0, |env| f64::from(env.world().timestep_secs()));
+    let timestep = envs
+        .env(0)
+        .map_or(1.0, |env| f64::from(env.world().timestep_secs()));
     let substeps = 1.0 / (spec.control_hz * timestep);
     let (start, mut calls) = (Instant::now(), 0_usize);
     while start.elapsed() < seconds {
@@ -240,7 +258,9 @@ fn bench_setup(args: &PolicyArgs) -> Result<(TrainConfig, Arc<Dataset>), FlowErr
 fn bench_train(args: &PolicyArgs, context: &Context) -> Result<(), FlowError> {
     let (config, dataset) = bench_setup(args)?;
     let trial = benchmark_updates(&config, Arc::clone(&dataset), 2, 3)?;
-    let updates = (args.seconds * 1e3 / trial.ms_per_update).ceil().clamp(5.0, 100_000.0) as usize;
+    let updates = (args.seconds * 1e3 / trial.ms_per_update)
+        .ceil()
+        .clamp(5.0, 100_000.0) as usize;
     let figures = benchmark_updates(&config, dataset, 3, updates)?;
     let report = TrainReport {
         policy: args.policy.clone(),
@@ -256,7 +276,12 @@ fn bench_train(args: &PolicyArgs, context: &Context) -> Result<(), FlowError> {
     } else {
         println!(
             "{} on {}: {:.2} ms per update of {} (90 % within {:.2} ms, {} updates)",
-            report.policy, report.env, report.ms_per_update, report.batch, report.p90_ms, report.updates
+            report.policy,
+            report.env,
+            report.ms_per_update,
+            report.batch,
+            report.p90_ms,
+            report.updates
         );
     }
     Ok(())
@@ -273,7 +298,9 @@ fn bench_act(args: &PolicyArgs, context: &Context) -> Result<(), FlowError> {
     let spec = telic_policies::spec(&config.policy.id).expect("the configuration was checked");
     let mut policy = (spec.train)(&config.policy.settings, task, Device::Cpu)?.policy()?;
     let trial = benchmark_act(policy.as_mut(), 1, 20, 20)?;
-    let calls = (args.seconds * 1e6 / trial.p50_us).ceil().clamp(100.0, 1_000_000.0) as usize;
+    let calls = (args.seconds * 1e6 / trial.p50_us)
+        .ceil()
+        .clamp(100.0, 1_000_000.0) as usize;
     let figures = benchmark_act(policy.as_mut(), 1, 20, calls)?;
     let report = ActReport {
         policy: args.policy.clone(),

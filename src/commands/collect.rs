@@ -13,7 +13,9 @@ use crate::output::{print_json, progress_bar};
 /// Collect play data with a scripted demonstrator. The file does not depend on the number of threads; an interrupted
 /// call goes on where it stopped.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  telic collect --env block-push --out block-push.npz --episodes 1000 --seed 0")]
+#[command(
+    after_help = "Example:\n  telic collect --env block-push --out block-push.npz --episodes 1000 --seed 0"
+)]
 pub(crate) struct Args {
     /// Environment id, see `telic envs`.
     #[arg(long)]
@@ -45,7 +47,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         out: args.out.clone(),
         episodes: args.episodes as usize,
         seed: args.seed,
-        threads: args.threads.map_or_else(threads, |threads| threads as usize),
+        threads: args
+            .threads
+            .map_or_else(threads, |threads| threads as usize),
         noise: args.noise,
     };
     let spec = telic_envs::spec(&config.env)?;

@@ -53,14 +53,30 @@ fn row(spec: &telic_envs::EnvSpec, entries: bool) -> Row<'_> {
         control_hz: spec.control_hz,
         max_episode_steps: spec.max_episode_steps,
         tasks: spec.tasks.iter().map(|task| task.name.as_str()).collect(),
-        demonstrators: spec.demonstrators.iter().map(|demonstrator| demonstrator.name).collect(),
+        demonstrators: spec
+            .demonstrators
+            .iter()
+            .map(|demonstrator| demonstrator.name)
+            .collect(),
         observation: if entries {
-            spec.observation.iter().map(|entry| Entry { name: &entry.name, unit: entry.unit }).collect()
+            spec.observation
+                .iter()
+                .map(|entry| Entry {
+                    name: &entry.name,
+                    unit: entry.unit,
+                })
+                .collect()
         } else {
             Vec::new()
         },
         action: if entries {
-            spec.action.iter().map(|entry| Entry { name: &entry.name, unit: entry.unit }).collect()
+            spec.action
+                .iter()
+                .map(|entry| Entry {
+                    name: &entry.name,
+                    unit: entry.unit,
+                })
+                .collect()
         } else {
             Vec::new()
         },
@@ -73,7 +89,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         None => telic_envs::specs(),
     };
     if context.json {
-        let rows: Vec<_> = specs.iter().map(|spec| row(spec, args.id.is_some())).collect();
+        let rows: Vec<_> = specs
+            .iter()
+            .map(|spec| row(spec, args.id.is_some()))
+            .collect();
         print_json(&rows);
         return Ok(ExitCode::SUCCESS);
     }
@@ -96,13 +115,27 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
             ]
         })
         .collect();
-    print_table(&["id", "observation", "action", "control", "max steps", "tasks", "demonstrators"], &rows);
+    print_table(
+        &[
+            "id",
+            "observation",
+            "action",
+            "control",
+            "max steps",
+            "tasks",
+            "demonstrators",
+        ],
+        &rows,
+    );
     Ok(ExitCode::SUCCESS)
 }
 
 fn describe(spec: &telic_envs::EnvSpec) {
     println!("{} (version {}): {}", spec.id, spec.version, spec.summary);
-    println!("{} Hz, at most {} steps\n", spec.control_hz, spec.max_episode_steps);
+    println!(
+        "{} Hz, at most {} steps\n",
+        spec.control_hz, spec.max_episode_steps
+    );
     let rows: Vec<_> = spec
         .observation
         .iter()
@@ -114,7 +147,11 @@ fn describe(spec: &telic_envs::EnvSpec) {
                 entry.unit.to_owned(),
                 entry.low.to_string(),
                 entry.high.to_string(),
-                if spec.goal.indices.contains(&index) { "goal".to_owned() } else { String::new() },
+                if spec.goal.indices.contains(&index) {
+                    "goal".to_owned()
+                } else {
+                    String::new()
+                },
             ]
         })
         .collect();
@@ -125,13 +162,20 @@ fn describe(spec: &telic_envs::EnvSpec) {
         .iter()
         .enumerate()
         .map(|(index, entry)| {
-            vec![entry.name.clone(), index.to_string(), format!("{} {}", entry.scale, entry.unit)]
+            vec![
+                entry.name.clone(),
+                index.to_string(),
+                format!("{} {}", entry.scale, entry.unit),
+            ]
         })
         .collect();
     print_table(&["action", "index", "at 1"], &rows);
     println!();
-    let rows: Vec<_> =
-        spec.tasks.iter().map(|task| vec![task.name.clone(), task.summary.clone()]).collect();
+    let rows: Vec<_> = spec
+        .tasks
+        .iter()
+        .map(|task| vec![task.name.clone(), task.summary.clone()])
+        .collect();
     print_table(&["task", ""], &rows);
     println!();
     let rows: Vec<_> = spec

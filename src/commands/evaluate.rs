@@ -14,8 +14,10 @@ use crate::output::{percent, print_json, print_table, progress_bar};
 
 /// Measure a trained policy on the tasks of its environment. Writes `evaluation.json` into the run folder.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  telic evaluate runs/beso --episodes 100\n  \
-                        telic evaluate runs/beso --set sampler.steps=5 --set sampler.guidance=2.0")]
+#[command(
+    after_help = "Examples:\n  telic evaluate runs/beso --episodes 100\n  \
+                        telic evaluate runs/beso --set sampler.steps=5 --set sampler.guidance=2.0"
+)]
 pub(crate) struct Args {
     /// Run folder or checkpoint folder.
     path: Utf8PathBuf,
@@ -59,18 +61,28 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         episodes: args.episodes as usize,
         seed: args.seed,
         worlds: args.worlds as usize,
-        threads: args.threads.map_or_else(threads, |threads| threads as usize),
+        threads: args
+            .threads
+            .map_or_else(threads, |threads| threads as usize),
         tasks,
     };
     let bar = progress_bar(u64::from(args.episodes), "episodes");
-    let outcome =
-        evaluate(policy.as_mut(), spec, &config, &context.stop, |episodes, successes| {
+    let outcome = evaluate(
+        policy.as_mut(),
+        spec,
+        &config,
+        &context.stop,
+        |episodes, successes| {
             bar.set_position(episodes as u64);
             bar.set_message(format!("{successes} with success"));
-        });
+        },
+    );
     bar.finish_and_clear();
     let (evaluation, _) = outcome?;
-    let out = args.out.clone().unwrap_or_else(|| args.path.join("evaluation.json"));
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| args.path.join("evaluation.json"));
     telic::evaluate::write(&evaluation, &out)?;
     if context.json {
         print_json(&evaluation);
@@ -94,12 +106,11 @@ pub(crate) fn print_evaluation(evaluation: &Evaluation) {
                 percent(task.success_rate, task.ci95),
                 task.episodes.to_string(),
             ];
-            row.extend(
-                evaluation
-                    .metrics
-                    .keys()
-                    .map(|name| task.metrics.get(name).map_or(String::new(), |value| format!("{value:.3}"))),
-            );
+            row.extend(evaluation.metrics.keys().map(|name| {
+                task.metrics
+                    .get(name)
+                    .map_or(String::new(), |value| format!("{value:.3}"))
+            }));
             row
         })
         .collect();
@@ -108,7 +119,12 @@ pub(crate) fn print_evaluation(evaluation: &Evaluation) {
         percent(evaluation.success_rate, evaluation.ci95),
         evaluation.episodes.to_string(),
     ];
-    all.extend(evaluation.metrics.values().map(|value| format!("{value:.3}")));
+    all.extend(
+        evaluation
+            .metrics
+            .values()
+            .map(|value| format!("{value:.3}")),
+    );
     rows.push(all);
     println!("{}, seed {}", evaluation.env, evaluation.seed);
     print_table(&header, &rows);
@@ -118,5 +134,8 @@ pub(crate) fn print_evaluation(evaluation: &Evaluation) {
 fn overrides_table(overrides: &[String]) -> Result<toml::Table, FlowError> {
     let (mut table, mut problems) = (toml::Table::new(), Problems::new());
     apply_overrides(&mut table, overrides, &mut problems);
-    problems.into_result().map_err(|problems| PolicyError::Settings(problems).into()).map(|()| table)
+    problems
+        .into_result()
+        .map_err(|problems| PolicyError::Settings(problems).into())
+        .map(|()| table)
 }

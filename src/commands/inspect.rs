@@ -49,12 +49,23 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let summary = &report.summary;
-    let unknown = |text: &str| if text.is_empty() { "unknown".to_owned() } else { text.to_owned() };
+    let unknown = |text: &str| {
+        if text.is_empty() {
+            "unknown".to_owned()
+        } else {
+            text.to_owned()
+        }
+    };
     println!("{}", args.path);
     println!("environment   {}", unknown(report.env));
     println!("made by       {}", unknown(report.generator));
     println!("demonstrator  {}", unknown(report.demonstrator));
-    println!("seed          {}", report.seed.map_or("unknown".to_owned(), |seed| seed.to_string()));
+    println!(
+        "seed          {}",
+        report
+            .seed
+            .map_or("unknown".to_owned(), |seed| seed.to_string())
+    );
     println!("episodes      {}", summary.episodes);
     println!("transitions   {}", summary.transitions);
     println!(
@@ -65,7 +76,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         println!("successes     {successes}");
     }
     println!();
-    print_columns("observation", &metadata.observation_names, &summary.observations);
+    print_columns(
+        "observation",
+        &metadata.observation_names,
+        &summary.observations,
+    );
     println!();
     print_columns("action", &metadata.action_names, &summary.actions);
     Ok(ExitCode::SUCCESS)
@@ -112,14 +127,21 @@ fn inspect_run(path: &Utf8Path, context: &Context) -> Result<(), FlowError> {
         telic_version: &manifest.telic_version,
         settings: &manifest.settings,
         metrics: &manifest.metrics,
-        tensors: summary.tensors.iter().map(|(name, shape)| Tensor { name, shape }).collect(),
+        tensors: summary
+            .tensors
+            .iter()
+            .map(|(name, shape)| Tensor { name, shape })
+            .collect(),
     };
     if context.json {
         print_json(&report);
         return Ok(());
     }
     println!("{}", report.checkpoint);
-    println!("policy        {}, {} parameters, {} updates", report.policy, report.parameters, report.step);
+    println!(
+        "policy        {}, {} parameters, {} updates",
+        report.policy, report.parameters, report.step
+    );
     println!("environment   {}", report.env);
     println!("observation   {} entries", report.observation_dim);
     println!("action        {} entries", report.action_dim);
@@ -129,14 +151,23 @@ fn inspect_run(path: &Utf8Path, context: &Context) -> Result<(), FlowError> {
     );
     println!("made by       telic {}", report.telic_version);
     if !report.settings.is_empty() {
-        println!("\ninference settings, for `telic evaluate --set`:\n{}", report.settings);
+        println!(
+            "\ninference settings, for `telic evaluate --set`:\n{}",
+            report.settings
+        );
     }
-    let rows: Vec<_> =
-        report.metrics.iter().map(|(name, value)| vec![name.clone(), format!("{value:.5}")]).collect();
+    let rows: Vec<_> = report
+        .metrics
+        .iter()
+        .map(|(name, value)| vec![name.clone(), format!("{value:.5}")])
+        .collect();
     print_table(&["metric", "value"], &rows);
     println!();
-    let rows: Vec<_> =
-        summary.tensors.iter().map(|(name, shape)| vec![name.clone(), shape.clone()]).collect();
+    let rows: Vec<_> = summary
+        .tensors
+        .iter()
+        .map(|(name, shape)| vec![name.clone(), shape.clone()])
+        .collect();
     print_table(&["tensor", ""], &rows);
     Ok(())
 }

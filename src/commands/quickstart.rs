@@ -60,21 +60,37 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let dataset = args.out.join("block-push.npz");
     let run = args.out.join("beso");
     let rrd = run.join("run.rrd");
-    let mut overrides = vec![format!("dataset={:?}", dataset.as_str()), format!("seed={}", args.seed)];
+    let mut overrides = vec![
+        format!("dataset={:?}", dataset.as_str()),
+        format!("seed={}", args.seed),
+    ];
     overrides.extend(args.set.iter().cloned());
     let config = TrainConfig::parse(CONFIG, "configs/quickstart.toml", &overrides)?;
-    std::fs::create_dir_all(&args.out)
-        .map_err(|error| FlowError::File { reason: error.to_string(), path: args.out.clone() })?;
+    std::fs::create_dir_all(&args.out).map_err(|error| FlowError::File {
+        reason: error.to_string(),
+        path: args.out.clone(),
+    })?;
 
-    heading(1, "collecting play data: block-push, scripted pusher, four modes");
+    heading(
+        1,
+        "collecting play data: block-push, scripted pusher, four modes",
+    );
     let collect_seconds = collect_data(args, &dataset, &context.stop)?;
     heading(2, "training BESO, a score-based diffusion policy");
     let clock = std::time::Instant::now();
     let mut bar = Bar::new();
-    let outcome = train(config, &run, run.join("config.toml").exists(), &context.stop, &mut bar);
+    let outcome = train(
+        config,
+        &run,
+        run.join("config.toml").exists(),
+        &context.stop,
+        &mut bar,
+    );
     bar.bar.finish_and_clear();
     if !outcome?.finished {
-        return Err(FlowError::Stopped("the same command goes on from here".to_owned()));
+        return Err(FlowError::Stopped(
+            "the same command goes on from here".to_owned(),
+        ));
     }
     let train_seconds = clock.elapsed().as_secs_f64();
     heading(3, "evaluating with 3 denoising steps");
@@ -118,7 +134,9 @@ fn collect_data(args: &Args, dataset: &Utf8Path, stop: &AtomicBool) -> Result<f6
         threads: threads(),
         noise: 1.0,
     };
-    let collected = collect(&config, stop, |episodes, _| bar.set_position(episodes as u64));
+    let collected = collect(&config, stop, |episodes, _| {
+        bar.set_position(episodes as u64);
+    });
     bar.finish_and_clear();
     Ok(collected?.seconds)
 }
@@ -131,8 +149,11 @@ fn evaluate_and_record(
 ) -> Result<Evaluation, FlowError> {
     let mut policy = telic_policies::load_policy(run, Device::Cpu)?;
     let spec = telic_envs::spec("block-push")?;
-    let config =
-        EvaluateConfig { episodes: args.episodes as usize, seed: args.seed, ..EvaluateConfig::default() };
+    let config = EvaluateConfig {
+        episodes: args.episodes as usize,
+        seed: args.seed,
+        ..EvaluateConfig::default()
+    };
     let bar = progress_bar(u64::from(args.episodes), "episodes");
     let outcome = evaluate(policy.as_mut(), spec, &config, stop, |episodes, _| {
         bar.set_position(episodes as u64);
@@ -140,8 +161,17 @@ fn evaluate_and_record(
     bar.finish_and_clear();
     let (evaluation, _) = outcome?;
     write(&evaluation, &run.join("evaluation.json"))?;
-    let rollouts = RolloutConfig { seed: args.seed, ..RolloutConfig::default() };
-    record_rollouts(policy.as_mut(), spec, &rollouts, RecordingTarget::File(rrd.to_owned()), stop)?;
+    let rollouts = RolloutConfig {
+        seed: args.seed,
+        ..RolloutConfig::default()
+    };
+    record_rollouts(
+        policy.as_mut(),
+        spec,
+        &rollouts,
+        RecordingTarget::File(rrd.to_owned()),
+        stop,
+    )?;
     Ok(evaluation)
 }
 
@@ -153,8 +183,14 @@ fn print_report(report: &Report) {
         report.collect_seconds, report.train_seconds, report.evaluate_seconds
     );
     println!("\nWhat to do next:");
-    println!("  telic view {} --web            the policy acting, with its denoising", report.rrd);
+    println!(
+        "  telic view {} --web            the policy acting, with its denoising",
+        report.rrd
+    );
     println!("  telic evaluate {} --set sampler.steps=10", report.run);
     println!("  telic replay {} --verify", report.dataset);
-    println!("  telic train configs/beso_block_push.toml --set dataset={} --out runs/beso", report.dataset);
+    println!(
+        "  telic train configs/beso_block_push.toml --set dataset={} --out runs/beso",
+        report.dataset
+    );
 }

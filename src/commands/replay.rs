@@ -45,7 +45,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
             None => (0..dataset.num_episodes()).collect(),
         };
         let bar = progress_bar(episodes.len() as u64, "episodes");
-        let report = verify(&dataset, &episodes, &context.stop, |done| bar.set_position(done as u64));
+        let report = verify(&dataset, &episodes, &context.stop, |done| {
+            bar.set_position(done as u64);
+        });
         bar.finish_and_clear();
         let report = report?;
         if context.json {
@@ -61,7 +63,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
                 difference.simulated
             );
         } else {
-            println!("identical to the bit: {} episodes, {} steps", report.episodes, report.steps);
+            println!(
+                "identical to the bit: {} episodes, {} steps",
+                report.episodes, report.steps
+            );
         }
         if !report.identical {
             return Ok(ExitCode::from(1));
@@ -73,7 +78,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         if !context.json {
             println!("episode {episode}, {steps} steps: {rrd}");
         } else if !args.verify {
-            print_json(&Recorded { episode, steps, rrd: rrd.clone() });
+            print_json(&Recorded {
+                episode,
+                steps,
+                rrd: rrd.clone(),
+            });
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -14,9 +14,11 @@ use crate::output::{percent, print_json, progress_bar};
 
 /// Train a policy. The run folder holds everything to repeat, resume and evaluate it.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  telic train configs/beso_block_push.toml --out runs/beso\n  \
+#[command(
+    after_help = "Examples:\n  telic train configs/beso_block_push.toml --out runs/beso\n  \
                         telic train configs/gcbc.toml --set dataset=block-push.npz --set seed=1 --out runs/gcbc-1\n  \
-                        telic train configs/beso_block_push.toml --out runs/beso --resume")]
+                        telic train configs/beso_block_push.toml --out runs/beso --resume"
+)]
 pub(crate) struct Args {
     /// Configuration (.toml).
     config: Utf8PathBuf,
@@ -45,10 +47,17 @@ struct Report {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let mut overrides = args.set.clone();
-    overrides.extend(args.device.iter().map(|device| format!("device={device:?}")));
+    overrides.extend(
+        args.device
+            .iter()
+            .map(|device| format!("device={device:?}")),
+    );
     let config = TrainConfig::load(&args.config, &overrides)?;
     let name = args.config.file_stem().unwrap_or("run");
-    let folder = args.out.clone().unwrap_or_else(|| Utf8PathBuf::from("runs").join(name));
+    let folder = args
+        .out
+        .clone()
+        .unwrap_or_else(|| Utf8PathBuf::from("runs").join(name));
     let started = std::time::Instant::now();
     let mut progress = Bar::new();
     let outcome = train(config, &folder, args.resume, &context.stop, &mut progress);
@@ -64,11 +73,20 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     if context.json {
         print_json(&report);
     } else if report.finished {
-        println!("{} updates in {:.0} s\n{}", report.step, report.seconds, report.checkpoint);
+        println!(
+            "{} updates in {:.0} s\n{}",
+            report.step, report.seconds, report.checkpoint
+        );
         println!("\nnext: telic evaluate {}", report.run);
     } else {
-        println!("stopped after {} updates\n{}", report.step, report.checkpoint);
-        println!("\nto go on: telic train {} --out {} --resume", args.config, report.run);
+        println!(
+            "stopped after {} updates\n{}",
+            report.step, report.checkpoint
+        );
+        println!(
+            "\nto go on: telic train {} --out {} --resume",
+            args.config, report.run
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -80,7 +98,9 @@ pub(crate) struct Bar {
 
 impl Bar {
     pub(crate) fn new() -> Self {
-        Self { bar: progress_bar(0, "updates") }
+        Self {
+            bar: progress_bar(0, "updates"),
+        }
     }
 }
 
@@ -97,15 +117,23 @@ impl Progress for Bar {
 
     fn log(&mut self, _: u64, metrics: &Metrics, speed: Speed) {
         let loss = metrics.iter().find(|(name, _)| name.ends_with("loss"));
-        let loss = loss.map_or(String::new(), |(name, value)| format!("{name} {value:.4}, "));
-        self.bar.set_message(format!("{loss}{:.1}/s", speed.updates_per_sec));
+        let loss = loss.map_or(String::new(), |(name, value)| {
+            format!("{name} {value:.4}, ")
+        });
+        self.bar
+            .set_message(format!("{loss}{:.1}/s", speed.updates_per_sec));
     }
 
     fn evaluated(&mut self, step: u64, evaluation: &Evaluation) {
-        let scores: String =
-            evaluation.metrics.iter().map(|(name, value)| format!(", {name} {value:.3}")).collect();
-        let line =
-            format!("step {step}: success {}{scores}", percent(evaluation.success_rate, evaluation.ci95));
+        let scores: String = evaluation
+            .metrics
+            .iter()
+            .map(|(name, value)| format!(", {name} {value:.3}"))
+            .collect();
+        let line = format!(
+            "step {step}: success {}{scores}",
+            percent(evaluation.success_rate, evaluation.ci95)
+        );
         self.bar.suspend(|| eprintln!("{line}"));
     }
 }

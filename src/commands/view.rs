@@ -17,8 +17,10 @@ use crate::output::print_json;
 
 /// Open a run (rollouts of its policy, with the denoising), a dataset (one episode) or a recording in rerun.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  telic view runs/beso --web\n  telic view block-push.npz --episode 3\n  \
-                        telic view runs/quickstart/run.rrd")]
+#[command(
+    after_help = "Examples:\n  telic view runs/beso --web\n  telic view block-push.npz --episode 3\n  \
+                        telic view runs/quickstart/run.rrd"
+)]
 pub(crate) struct Args {
     /// Run folder, dataset (.npz) or recording (.rrd).
     path: Utf8PathBuf,
@@ -49,7 +51,11 @@ struct Report<'a> {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let made = args.path.extension() != Some("rrd");
-    let rrd = if made { make(args, context)? } else { args.path.clone() };
+    let rrd = if made {
+        make(args, context)?
+    } else {
+        args.path.clone()
+    };
     if args.out.is_some() {
         if context.json {
             print_json(&Report { rrd: &rrd });
@@ -62,10 +68,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         return serve(&rrd, args.port, context);
     }
     let mut viewer = open_viewer(&rrd)?;
-    let status = viewer
-        .wait()
-        .map_err(|error| FlowError::File { reason: format!("the viewer: {error}"), path: rrd.clone() })?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    let status = viewer.wait().map_err(|error| FlowError::File {
+        reason: format!("the viewer: {error}"),
+        path: rrd.clone(),
+    })?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }
 
 /// Records what the path is about.
@@ -74,9 +85,15 @@ fn make(args: &Args, context: &Context) -> Result<Utf8PathBuf, FlowError> {
         let checkpoint = Checkpoint::open(&args.path)?;
         let mut policy = checkpoint.policy(Device::Cpu)?;
         let spec = telic_envs::spec(&checkpoint.manifest.data.env)?;
-        let rrd = args.out.clone().unwrap_or_else(|| args.path.join("run.rrd"));
-        let config =
-            RolloutConfig { episodes: args.episodes as usize, seed: args.seed, ..RolloutConfig::default() };
+        let rrd = args
+            .out
+            .clone()
+            .unwrap_or_else(|| args.path.join("run.rrd"));
+        let config = RolloutConfig {
+            episodes: args.episodes as usize,
+            seed: args.seed,
+            ..RolloutConfig::default()
+        };
         record_rollouts(
             policy.as_mut(),
             spec,
@@ -87,18 +104,26 @@ fn make(args: &Args, context: &Context) -> Result<Utf8PathBuf, FlowError> {
         return Ok(rrd);
     }
     let dataset = Dataset::load(&args.path)?;
-    let rrd = args
-        .out
-        .clone()
-        .unwrap_or_else(|| args.path.with_extension(format!("episode{}.rrd", args.episode)));
+    let rrd = args.out.clone().unwrap_or_else(|| {
+        args.path
+            .with_extension(format!("episode{}.rrd", args.episode))
+    });
     record_replay(&dataset, args.episode, RecordingTarget::File(rrd.clone()))?;
     Ok(rrd)
 }
 
 /// Serves a recording until the user stops it.
 fn serve(rrd: &Utf8Path, port: u16, context: &Context) -> Outcome {
-    let grpc_port = if port == 0 { 0 } else { WebOptions::default().grpc_port };
-    let options = WebOptions { web_port: port, grpc_port, ..WebOptions::default() };
+    let grpc_port = if port == 0 {
+        0
+    } else {
+        WebOptions::default().grpc_port
+    };
+    let options = WebOptions {
+        web_port: port,
+        grpc_port,
+        ..WebOptions::default()
+    };
     let server = WebServer::serve_file(rrd, &options)?;
     if context.json {
         print_json(&serde_json::json!({ "rrd": rrd, "url": server.url() }));

@@ -19,7 +19,11 @@ pub(super) struct Pusher {
 impl Pusher {
     pub(super) fn new(_noise: f32) -> Result<Self, EnvError> {
         let oracle = Oracle::new([(0, 0), (1, 1)], [0.0; 2]);
-        Ok(Self { env: BlockPush::new()?, oracle, finished: false })
+        Ok(Self {
+            env: BlockPush::new()?,
+            oracle,
+            finished: false,
+        })
     }
 
     fn scene(&self) -> Scene {
@@ -44,7 +48,8 @@ impl Demonstrator for Pusher {
         self.env.reset(seed, &ResetOptions { start, goal: None })?;
         // The environment draws the assignment, the oracle the order: four modes, each as likely as the others.
         let first = usize::from(Seed::new(seed).child("demonstrator").rng().random_bool(0.5));
-        let pairs = [first, 1 - first].map(|block| (block, self.env.episode.assignment.target_of(block)));
+        let pairs =
+            [first, 1 - first].map(|block| (block, self.env.episode.assignment.target_of(block)));
         self.oracle = Oracle::new(pairs, self.scene().command);
         self.finished = false;
         Ok(())

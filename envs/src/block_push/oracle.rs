@@ -62,7 +62,13 @@ pub(super) struct Oracle {
 impl Oracle {
     /// Starts at the commanded position `origin`.
     pub(super) fn new(pairs: [(usize, usize); 2], origin: [f64; 2]) -> Self {
-        Self { pairs, on_second: false, phase: Phase::ToPreBlock, origin, first_pre_block: None }
+        Self {
+            pairs,
+            on_second: false,
+            phase: Phase::ToPreBlock,
+            origin,
+            first_pre_block: None,
+        }
     }
 
     /// The next displacement of the commanded effector, in metres. At most [`PUSH_STEP_M`] long.
@@ -137,7 +143,11 @@ impl Oracle {
             }
         }
         let norm = length(delta);
-        if norm > limit { scale(delta, limit / norm) } else { delta }
+        if norm > limit {
+            scale(delta, limit / norm)
+        } else {
+            delta
+        }
     }
 }
 
@@ -160,7 +170,11 @@ fn length(a: [f64; 2]) -> f64 {
 /// The direction of a vector; +x for a vector too short to have one.
 fn unit(a: [f64; 2]) -> [f64; 2] {
     let norm = length(a);
-    if norm > 1e-12 { scale(a, 1.0 / norm) } else { [1.0, 0.0] }
+    if norm > 1e-12 {
+        scale(a, 1.0 / norm)
+    } else {
+        [1.0, 0.0]
+    }
 }
 
 fn rotated(a: [f64; 2], angle: f64) -> [f64; 2] {
@@ -189,7 +203,11 @@ mod tests {
 
     #[test]
     fn angles_reduce_to_an_eighth_turn() {
-        for (angle, expected) in [(0.1, 0.1), (1.6, 1.6 - 2.0 * FRAC_PI_4), (-3.0, -3.0 + 4.0 * FRAC_PI_4)] {
+        for (angle, expected) in [
+            (0.1, 0.1),
+            (1.6, 1.6 - 2.0 * FRAC_PI_4),
+            (-3.0, -3.0 + 4.0 * FRAC_PI_4),
+        ] {
             assert!((wrapped_quarter(angle) - expected).abs() < 1e-12, "{angle}");
         }
     }

@@ -26,7 +26,12 @@ impl Score {
         }
         let inside = blocks.map(|block| targets.map(|target| is_inside(block, target)));
         let mut reward = 0.0;
-        for (entered, inside) in self.entered.iter_mut().flatten().zip(inside.iter().flatten()) {
+        for (entered, inside) in self
+            .entered
+            .iter_mut()
+            .flatten()
+            .zip(inside.iter().flatten())
+        {
             if *inside && !*entered {
                 *entered = true;
                 reward += ENTER_REWARD;
@@ -44,7 +49,9 @@ impl Score {
 
     /// Share of the two pairs of the desired assignment that were entered.
     pub(super) fn result(&self, desired: Assignment) -> f64 {
-        let entered = (0..2).filter(|&block| self.entered[block][desired.target_of(block)]).count();
+        let entered = (0..2)
+            .filter(|&block| self.entered[block][desired.target_of(block)])
+            .count();
         entered as f64 / 2.0
     }
 }

@@ -158,7 +158,8 @@ impl Variant {
         for cube in 0..self.cubes() {
             let first = observation.len();
             indices.extend(first..first + 3);
-            let free = (f32::NEG_INFINITY, f32::INFINITY);
+            // Ten metres: farther than a cube flies that was squeezed out of the workspace.
+            let free = (-100.0, 100.0);
             for (part, unit, (low, high)) in [
                 ("x", "0.1 m", free),
                 ("y", "0.1 m", free),

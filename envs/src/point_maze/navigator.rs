@@ -42,7 +42,15 @@ impl Navigator {
     pub(super) fn new(index: usize, play: Play, noise: f32) -> Result<Self, EnvError> {
         let env = PointMaze::new(index)?;
         let distances = env.maze.distances(Cell { row: 1, column: 1 }, &[]);
-        Ok(Self { env, play, noise, rng: Seed::new(0).rng(), solving: false, distances, finished: false })
+        Ok(Self {
+            env,
+            play,
+            noise,
+            rng: Seed::new(0).rng(),
+            solving: false,
+            distances,
+            finished: false,
+        })
     }
 
     /// Plans towards the goal of the environment. Play data takes no notice of portals; solving a task goes around
@@ -55,7 +63,10 @@ impl Navigator {
         self.distances = maze.distances(cell, &[]);
         if let (true, Some(portals)) = (self.solving, &maze.portals) {
             let around = maze.distances(cell, portals.entrances);
-            if maze.cell_at(self.env.observation).is_some_and(|cell| around.from(cell).is_some()) {
+            if maze
+                .cell_at(self.env.observation)
+                .is_some_and(|cell| around.from(cell).is_some())
+            {
                 self.distances = around;
             }
         }
@@ -104,7 +115,11 @@ impl Demonstrator for Navigator {
 
     fn act(&mut self, action: &mut [f32]) {
         let at = self.env.observation;
-        let cell = self.env.maze.cell_at(at).unwrap_or(Cell { row: 1, column: 1 });
+        let cell = self
+            .env
+            .maze
+            .cell_at(at)
+            .unwrap_or(Cell { row: 1, column: 1 });
         // Play data heads for cell centres, in the goal cell too. The centre can be outside of the tolerance, so
         // solving a task ends on the goal itself.
         let target = if self.solving && self.distances.from(cell) == Some(0) {

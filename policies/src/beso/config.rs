@@ -139,7 +139,7 @@ impl PolicyConfig for BesoConfig {
         problems.nested("goal_mask", |problems| self.goal_mask.validate(problems));
         problems.nested("optimizer", |problems| self.optimizer.validate(problems));
         problems.nested("lr_schedule", |problems| {
-            self.lr_schedule.validate(problems)
+            self.lr_schedule.validate(problems);
         });
         problems.nested("ema", |problems| self.ema.validate(problems));
         problems.nested("sampler", |problems| self.sampler.validate(problems));

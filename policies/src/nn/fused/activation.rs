@@ -195,7 +195,12 @@ impl Kernel<2> for BiasActivation {
         with_function!(self.0, forward(x, values(&bias)))
     }
 
-    fn backward(&self, [x, bias]: [FlexTensor; 2], gradient: FlexTensor, _: [bool; 2]) -> [Option<FlexTensor>; 2] {
+    fn backward(
+        &self,
+        [x, bias]: [FlexTensor; 2],
+        gradient: FlexTensor,
+        _: [bool; 2],
+    ) -> [Option<FlexTensor>; 2] {
         let cols = cols(&x);
         let (gradient, sums) =
             with_function!(self.0, backward(values(&x), values(&bias), gradient));
@@ -204,18 +209,30 @@ impl Kernel<2> for BiasActivation {
 }
 
 fn forward<F: Function>(x: FlexTensor, bias: &[f32]) -> FlexTensor {
-    map_rows(x, #[inline(always)] |_, x, out| {
-        out.iter_mut().zip(x).zip(bias).for_each(|((y, x), b)| *y = F::value(*x + b));
-    })
+    map_rows(
+        x,
+        #[inline(always)]
+        |_, x, out| {
+            out.iter_mut()
+                .zip(x)
+                .zip(bias)
+                .for_each(|((y, x), b)| *y = F::value(*x + b));
+        },
+    )
 }
 
 fn backward<F: Function>(x: &[f32], bias: &[f32], gradient: FlexTensor) -> (FlexTensor, Vec<f32>) {
     let cols = bias.len();
-    map_fold_rows(gradient, cols, #[inline(always)] |row, gradient, out, sums| {
-        let x = &x[row * cols..(row + 1) * cols];
-        for (((out, gradient), x), b) in out.iter_mut().zip(gradient).zip(x).zip(bias) {
-            *out = gradient * F::slope(*x + b);
-        }
-        add(sums, out);
-    })
+    map_fold_rows(
+        gradient,
+        cols,
+        #[inline(always)]
+        |row, gradient, out, sums| {
+            let x = &x[row * cols..(row + 1) * cols];
+            for (((out, gradient), x), b) in out.iter_mut().zip(gradient).zip(x).zip(bias) {
+                *out = gradient * F::slope(*x + b);
+            }
+            add(sums, out);
+        },
+    )
 }

@@ -304,21 +304,43 @@ impl Head {
             let factor = if part == 0 { scale } else { 1.0 };
             let column = part * model + index * w;
             let bias = &bias[column..column + w];
-            for (row, table) in rows.chunks_exact(3 * model).zip(table.chunks_exact_mut(padded)) {
+            for (row, table) in rows
+                .chunks_exact(3 * model)
+                .zip(table.chunks_exact_mut(padded))
+            {
                 let row = &row[column..column + w];
-                table[..w].iter_mut().zip(row).zip(bias).for_each(|((out, x), b)| *out = (x + b) * factor);
+                table[..w]
+                    .iter_mut()
+                    .zip(row)
+                    .zip(bias)
+                    .for_each(|((out, x), b)| *out = (x + b) * factor);
             }
         }
-        transpose(&self.key, padded, w, &mut self.key_transposed, self.padded_tokens);
+        transpose(
+            &self.key,
+            padded,
+            w,
+            &mut self.key_transposed,
+            self.padded_tokens,
+        );
     }
 
     /// Takes the gradient of the output of head `index`.
     #[inline(always)]
     fn load_gradient(&mut self, rows: &[f32], model: usize, index: usize) {
-        for (row, table) in rows.chunks_exact(model).zip(self.output_gradient.chunks_exact_mut(self.padded_width)) {
+        for (row, table) in rows
+            .chunks_exact(model)
+            .zip(self.output_gradient.chunks_exact_mut(self.padded_width))
+        {
             table[..self.width].copy_from_slice(&row[index * self.width..][..self.width]);
         }
-        transpose(&self.value, self.padded_width, self.width, &mut self.value_transposed, self.padded_tokens);
+        transpose(
+            &self.value,
+            self.padded_width,
+            self.width,
+            &mut self.value_transposed,
+            self.padded_tokens,
+        );
     }
 
     /// Softmax of the scores up to the query's own position, and dropout.

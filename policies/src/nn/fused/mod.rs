@@ -52,7 +52,12 @@ trait Kernel<const N: usize>: Clone + Debug + Send + 'static {
     fn forward(&self, inputs: [FlexTensor; N]) -> FlexTensor;
 
     /// The gradient of each input for the gradient of the result. What is not `wanted` may be `None`.
-    fn backward(&self, saved: Self::Saved, gradient: FlexTensor, wanted: [bool; N]) -> [Option<FlexTensor>; N];
+    fn backward(
+        &self,
+        saved: Self::Saved,
+        gradient: FlexTensor,
+        wanted: [bool; N],
+    ) -> [Option<FlexTensor>; N];
 }
 
 /// Runs a kernel if the backend is flex or autodiff on flex and all inputs are `f32`; hands the inputs back otherwise.

@@ -92,7 +92,12 @@ impl Kernel<3> for Norm {
         forward::<IdentityFunction>(x, &zeros, values(&gamma), values(&beta), self.epsilon)
     }
 
-    fn backward(&self, [x, gamma]: [FlexTensor; 2], gradient: FlexTensor, _: [bool; 3]) -> [Option<FlexTensor>; 3] {
+    fn backward(
+        &self,
+        [x, gamma]: [FlexTensor; 2],
+        gradient: FlexTensor,
+        _: [bool; 3],
+    ) -> [Option<FlexTensor>; 3] {
         let cols = cols(&x);
         let zeros = vec![0.0; cols];
         let (gradient, sums) = backward::<IdentityFunction>(
@@ -106,7 +111,8 @@ impl Kernel<3> for Norm {
             gradient,
             from_values(sums[..cols].to_vec(), [cols]),
             from_values(sums[cols..2 * cols].to_vec(), [cols]),
-        ].map(Some)
+        ]
+        .map(Some)
     }
 }
 
@@ -136,7 +142,12 @@ impl Kernel<4> for BiasActivationNorm {
         )
     }
 
-    fn backward(&self, [x, bias, gamma]: [FlexTensor; 3], gradient: FlexTensor, _: [bool; 4]) -> [Option<FlexTensor>; 4] {
+    fn backward(
+        &self,
+        [x, bias, gamma]: [FlexTensor; 3],
+        gradient: FlexTensor,
+        _: [bool; 4],
+    ) -> [Option<FlexTensor>; 4] {
         let cols = cols(&x);
         let (gradient, sums) = with_function!(
             self.activation,
@@ -162,14 +173,27 @@ fn moments(row: &[f32], epsilon: f32) -> (f32, f32) {
     (mean, 1.0 / (variance + epsilon).sqrt())
 }
 
-fn forward<F: Function>(x: FlexTensor, bias: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32) -> FlexTensor {
-    map_rows(x, #[inline(always)] |_, x, out| {
-        out.iter_mut().zip(x).zip(bias).for_each(|((y, x), b)| *y = F::value(*x + b));
-        let (mean, scale) = moments(out, epsilon);
-        for ((y, gamma), beta) in out.iter_mut().zip(gamma).zip(beta) {
-            *y = (*y - mean) * scale * gamma + beta;
-        }
-    })
+fn forward<F: Function>(
+    x: FlexTensor,
+    bias: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    epsilon: f32,
+) -> FlexTensor {
+    map_rows(
+        x,
+        #[inline(always)]
+        |_, x, out| {
+            out.iter_mut()
+                .zip(x)
+                .zip(bias)
+                .for_each(|((y, x), b)| *y = F::value(*x + b));
+            let (mean, scale) = moments(out, epsilon);
+            for ((y, gamma), beta) in out.iter_mut().zip(gamma).zip(beta) {
+                *y = (*y - mean) * scale * gamma + beta;
+            }
+        },
+    )
 }
 
 /// The gradient of `x`, and the sums over rows for γ, β and the bias, one after the other.
@@ -181,30 +205,36 @@ fn backward<F: Function>(
     gradient: FlexTensor,
 ) -> (FlexTensor, Vec<f32>) {
     let cols = bias.len();
-    map_fold_rows(gradient, 3 * cols, #[inline(always)] |row, gradient, out, sums| {
-        let (gamma_sums, others) = sums.split_at_mut(cols);
-        let (beta_sums, bias_sums) = others.split_at_mut(cols);
-        let x = &x[row * cols..(row + 1) * cols];
-        // First `out` holds x̂, then the gradient.
-        for ((out, x), b) in out.iter_mut().zip(x).zip(bias) {
-            *out = F::value(*x + b);
-        }
-        let (mean, scale) = moments(out, epsilon);
-        for (normed, ((gradient, gamma_sum), beta_sum)) in
-            out.iter_mut().zip(gradient.iter().zip(gamma_sums).zip(beta_sums))
-        {
-            *normed = (*normed - mean) * scale;
-            *gamma_sum += gradient * *normed;
-            *beta_sum += gradient;
-        }
-        let gradient = &gradient[..cols];
-        let inverse = 1.0 / cols as f32;
-        let mean_d = sum(cols, |i| gradient[i] * gamma[i]) * inverse;
-        let mean_dx = sum(cols, |i| gradient[i] * gamma[i] * out[i]) * inverse;
-        for (i, (out, bias_sum)) in out.iter_mut().zip(bias_sums).enumerate() {
-            let centred = (gradient[i] * gamma[i] - mean_d - *out * mean_dx) * scale;
-            *out = centred * F::slope(x[i] + bias[i]);
-            *bias_sum += *out;
-        }
-    })
+    map_fold_rows(
+        gradient,
+        3 * cols,
+        #[inline(always)]
+        |row, gradient, out, sums| {
+            let (gamma_sums, others) = sums.split_at_mut(cols);
+            let (beta_sums, bias_sums) = others.split_at_mut(cols);
+            let x = &x[row * cols..(row + 1) * cols];
+            // First `out` holds x̂, then the gradient.
+            for ((out, x), b) in out.iter_mut().zip(x).zip(bias) {
+                *out = F::value(*x + b);
+            }
+            let (mean, scale) = moments(out, epsilon);
+            for (normed, ((gradient, gamma_sum), beta_sum)) in out
+                .iter_mut()
+                .zip(gradient.iter().zip(gamma_sums).zip(beta_sums))
+            {
+                *normed = (*normed - mean) * scale;
+                *gamma_sum += gradient * *normed;
+                *beta_sum += gradient;
+            }
+            let gradient = &gradient[..cols];
+            let inverse = 1.0 / cols as f32;
+            let mean_d = sum(cols, |i| gradient[i] * gamma[i]) * inverse;
+            let mean_dx = sum(cols, |i| gradient[i] * gamma[i] * out[i]) * inverse;
+            for (i, (out, bias_sum)) in out.iter_mut().zip(bias_sums).enumerate() {
+                let centred = (gradient[i] * gamma[i] - mean_d - *out * mean_dx) * scale;
+                *out = centred * F::slope(x[i] + bias[i]);
+                *bias_sum += *out;
+            }
+        },
+    )
 }

@@ -36,7 +36,12 @@ impl Kernel<2> for Product {
         multiply(Matrix::of(&x), Matrix::of(&w))
     }
 
-    fn backward(&self, [x, w]: [FlexTensor; 2], gradient: FlexTensor, wanted: [bool; 2]) -> [Option<FlexTensor>; 2] {
+    fn backward(
+        &self,
+        [x, w]: [FlexTensor; 2],
+        gradient: FlexTensor,
+        wanted: [bool; 2],
+    ) -> [Option<FlexTensor>; 2] {
         let gradient = Matrix::of(&gradient);
         [
             wanted[0].then(|| multiply(gradient, Matrix::of(&w).transposed())),
@@ -58,18 +63,31 @@ struct Matrix<'a> {
 impl<'a> Matrix<'a> {
     fn of(tensor: &'a FlexTensor) -> Self {
         let (values, cols) = (values(tensor), cols(tensor));
-        Self { values, rows: tensor.layout().shape()[0], cols, row_stride: cols, col_stride: 1 }
+        Self {
+            values,
+            rows: tensor.layout().shape()[0],
+            cols,
+            row_stride: cols,
+            col_stride: 1,
+        }
     }
 
     fn transposed(self) -> Self {
-        Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+        Self {
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+            ..self
+        }
     }
 
     /// Whether every entry lies in `values`.
     fn is_inside(&self) -> bool {
         self.rows > 0
             && self.cols > 0
-            && (self.rows - 1) * self.row_stride + (self.cols - 1) * self.col_stride < self.values.len()
+            && (self.rows - 1) * self.row_stride + (self.cols - 1) * self.col_stride
+                < self.values.len()
     }
 }
 
@@ -79,10 +97,20 @@ fn multiply(left: Matrix<'_>, right: Matrix<'_>) -> FlexTensor {
     /// Multiplications from which on the hand-over to other threads is small.
     const PARALLEL: usize = 192 * 192 * 192;
     let (m, k, n) = (left.rows, left.cols, right.cols);
-    assert_eq!(k, right.rows, "a product of {m} × {k} and {} × {n}", right.rows);
-    assert!(left.is_inside() && right.is_inside(), "a product of empty matrices");
-    let parallelism =
-        if m * k * n < PARALLEL { gemm::Parallelism::None } else { gemm::Parallelism::Rayon(0) };
+    assert_eq!(
+        k, right.rows,
+        "a product of {m} × {k} and {} × {n}",
+        right.rows
+    );
+    assert!(
+        left.is_inside() && right.is_inside(),
+        "a product of empty matrices"
+    );
+    let parallelism = if m * k * n < PARALLEL {
+        gemm::Parallelism::None
+    } else {
+        gemm::Parallelism::Rayon(0)
+    };
     let mut output: Vec<f32> = Vec::with_capacity(m * n);
     // SAFETY: `is_inside` has checked that every entry that the strides reach lies in its slice, and the slices are borrowed
     // during the call. The output has room for m · n numbers and is written row by row (row stride n, column stride 1); with

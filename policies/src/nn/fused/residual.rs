@@ -56,18 +56,28 @@ impl Kernel<3> for BiasResidual {
         let (h, bias) = (values(&h), values(&bias));
         let cols = bias.len();
         match self.dropout {
-            None => map_rows(y, #[inline(always)] |row, y, out| {
-                let h = &h[row * cols..(row + 1) * cols];
-                for (((out, y), h), b) in out.iter_mut().zip(y).zip(h).zip(bias) {
-                    *out = h + (y + b);
-                }
-            }),
-            Some(dropout) => map_rows(y, #[inline(always)] |row, y, out| {
-                let h = &h[row * cols..(row + 1) * cols];
-                for (i, (((out, y), h), b)) in out.iter_mut().zip(y).zip(h).zip(bias).enumerate() {
-                    *out = h + (y + b) * dropout.factor(row * cols + i);
-                }
-            }),
+            None => map_rows(
+                y,
+                #[inline(always)]
+                |row, y, out| {
+                    let h = &h[row * cols..(row + 1) * cols];
+                    for (((out, y), h), b) in out.iter_mut().zip(y).zip(h).zip(bias) {
+                        *out = h + (y + b);
+                    }
+                },
+            ),
+            Some(dropout) => map_rows(
+                y,
+                #[inline(always)]
+                |row, y, out| {
+                    let h = &h[row * cols..(row + 1) * cols];
+                    for (i, (((out, y), h), b)) in
+                        out.iter_mut().zip(y).zip(h).zip(bias).enumerate()
+                    {
+                        *out = h + (y + b) * dropout.factor(row * cols + i);
+                    }
+                },
+            ),
         }
     }
 
@@ -78,12 +88,17 @@ impl Kernel<3> for BiasResidual {
             let sums = column_sums(&gradient);
             return [direct, gradient, from_values(sums, [cols])].map(Some);
         };
-        let (branch, sums) = map_fold_rows(gradient, cols, #[inline(always)] |row, gradient, out, sums| {
-            for (i, (out, gradient)) in out.iter_mut().zip(gradient).enumerate() {
-                *out = gradient * dropout.factor(row * cols + i);
-            }
-            add(sums, out);
-        });
+        let (branch, sums) = map_fold_rows(
+            gradient,
+            cols,
+            #[inline(always)]
+            |row, gradient, out, sums| {
+                for (i, (out, gradient)) in out.iter_mut().zip(gradient).enumerate() {
+                    *out = gradient * dropout.factor(row * cols + i);
+                }
+                add(sums, out);
+            },
+        );
         [direct, branch, from_values(sums, [cols])].map(Some)
     }
 }

@@ -33,7 +33,7 @@ pub(crate) fn for_blocks(data: &mut [f32], cols: usize, body: impl Fn(usize, &mu
                 simd(
                     #[inline(always)]
                     || body(block * rows, data),
-                )
+                );
             });
     }
 }
@@ -57,7 +57,12 @@ pub(super) fn fold_blocks(
         return partial;
     }
     if width == 0 {
-        let body = |(block, data): (usize, &mut [f32])| simd(#[inline(always)] || body(block * rows, data, &mut []));
+        let body = |(block, data): (usize, &mut [f32])| {
+            simd(
+                #[inline(always)]
+                || body(block * rows, data, &mut []),
+            );
+        };
         data.par_chunks_mut(rows * cols).enumerate().for_each(body);
         return partial;
     }
@@ -68,7 +73,7 @@ pub(super) fn fold_blocks(
             simd(
                 #[inline(always)]
                 || body(block * rows, data, partial),
-            )
+            );
         });
     simd(
         #[inline(always)]
@@ -106,8 +111,17 @@ pub(super) fn from_values<const D: usize>(values: Vec<f32>, shape: [usize; D]) -
 
 /// A tensor of the shape of `input`, with `body(row, source, destination)` for every row. In the memory of `input` if nobody
 /// else holds it; a row is then copied to scratch first.
-pub(super) fn map_rows(input: FlexTensor, body: impl Fn(usize, &[f32], &mut [f32]) + Sync) -> FlexTensor {
-    map_fold_rows(input, 0, #[inline(always)] |row, source, destination, _| body(row, source, destination)).0
+pub(super) fn map_rows(
+    input: FlexTensor,
+    body: impl Fn(usize, &[f32], &mut [f32]) + Sync,
+) -> FlexTensor {
+    map_fold_rows(
+        input,
+        0,
+        #[inline(always)]
+        |row, source, destination, _| body(row, source, destination),
+    )
+    .0
 }
 
 /// As [`map_rows`], with a sum over rows as in [`fold_blocks`].
@@ -118,24 +132,47 @@ pub(super) fn map_fold_rows(
 ) -> (FlexTensor, Vec<f32>) {
     let (cols, shape) = (cols(&input), input.layout().shape().clone());
     if let Some(data) = input.try_storage_mut::<f32>() {
-        let sums = fold_blocks(data, cols, width, #[inline(always)] |first_row, rows, partial| {
-            let mut scratch = vec![0.0_f32; cols];
-            for (i, row) in rows.chunks_exact_mut(cols).enumerate() {
-                scratch.copy_from_slice(row);
-                body(first_row + i, &scratch, row, partial);
-            }
-        });
+        let sums = fold_blocks(
+            data,
+            cols,
+            width,
+            #[inline(always)]
+            |first_row, rows, partial| {
+                let mut scratch = vec![0.0_f32; cols];
+                for (i, row) in rows.chunks_exact_mut(cols).enumerate() {
+                    scratch.copy_from_slice(row);
+                    body(first_row + i, &scratch, row, partial);
+                }
+            },
+        );
         return (input, sums);
     }
     let source = values(&input);
     let mut output = vec![0.0_f32; source.len()];
-    let sums = fold_blocks(&mut output, cols, width, #[inline(always)] |first_row, rows, partial| {
-        let source = &source[first_row * cols..];
-        for (i, (row, source)) in rows.chunks_exact_mut(cols).zip(source.chunks_exact(cols)).enumerate() {
-            body(first_row + i, source, row, partial);
-        }
-    });
-    (FlexTensor::new(Bytes::from_elems(output), Layout::contiguous(shape), DType::F32), sums)
+    let sums = fold_blocks(
+        &mut output,
+        cols,
+        width,
+        #[inline(always)]
+        |first_row, rows, partial| {
+            let source = &source[first_row * cols..];
+            for (i, (row, source)) in rows
+                .chunks_exact_mut(cols)
+                .zip(source.chunks_exact(cols))
+                .enumerate()
+            {
+                body(first_row + i, source, row, partial);
+            }
+        },
+    );
+    (
+        FlexTensor::new(
+            Bytes::from_elems(output),
+            Layout::contiguous(shape),
+            DType::F32,
+        ),
+        sums,
+    )
 }
 
 /// `total += other`.

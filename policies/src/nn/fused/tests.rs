@@ -325,10 +325,14 @@ fn rows_of_a_product_do_not_depend_on_their_neighbours_or_on_threads() {
     let device = Default::default();
     for [k, n] in [[58, 512], [512, 512], [240, 960], [960, 240], [1440, 360]] {
         let x = normal(&mut rng, 400 * k);
-        let w = Tensor::<Flex, 2>::from_data(TensorData::new(normal(&mut rng, k * n), [k, n]), &device);
+        let w =
+            Tensor::<Flex, 2>::from_data(TensorData::new(normal(&mut rng, k * n), [k, n]), &device);
         let run = |rows: usize, threads| {
             let x = TensorData::new(x[..rows * k].to_vec(), [rows, k]);
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
             pool.install(|| values(product(Tensor::<Flex, 2>::from_data(x, &device), w.clone())))
         };
         let together = run(400, 1);
