@@ -23,10 +23,10 @@ use crate::{Dataset, FeatureView, Normalizer, SamplerError};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GoalRange {
-    /// Up to and including the final state; see the [module](self).
+    /// Up to and including the final state; see the docs of the module.
     #[default]
     ThroughFinalState,
-    /// As the release of BESO; see the [module](self).
+    /// As the release of BESO; see the docs of the module.
     Reference,
 }
 

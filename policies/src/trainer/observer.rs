@@ -32,7 +32,7 @@ pub trait TrainObserver {
     /// `evaluation/…` of `metrics.csv`. They should depend on the policy and the run's seed alone.
     ///
     /// # Errors
-    /// Whatever went wrong; the run then stops with [`TrainError::Observer`].
+    /// Whatever went wrong; the run then stops with [`TrainError::Observer`](crate::TrainError::Observer).
     fn on_evaluate(
         &mut self,
         step: u64,
