@@ -58,7 +58,7 @@ pub struct Content<'a> {
     pub metrics: &'a BTreeMap<String, f64>,
 }
 
-/// Writes the checkpoint `step_XXXXXXXX` into `folder`, replacing one of the same step.
+/// Writes the checkpoint `step_<eight digits>` into `folder`, replacing one of the same step.
 ///
 /// # Errors
 /// [`CheckpointError::Io`]; there is then no folder of that name, or the old one.

@@ -133,9 +133,15 @@ pub(crate) fn read_messages(path: &Utf8Path) -> Result<Vec<LogMsg>, VizError> {
     })?;
     let decoder = Decoder::<LogMsg>::decode_eager(BufReader::new(file))
         .map_err(|error| decode_error(path, &error))?;
-    decoder
+    let messages: Vec<LogMsg> = decoder
         .map(|message| message.map_err(|error| decode_error(path, &error)))
-        .collect()
+        .collect::<Result<_, _>>()?;
+    // The decoder ends quietly at a message that it cannot read.
+    let recording = |message: &LogMsg| matches!(message, LogMsg::SetStoreInfo(info) if info.info.store_id.is_recording());
+    if !messages.iter().any(recording) {
+        return Err(decode_error(path, &"there is no recording in it"));
+    }
+    Ok(messages)
 }
 
 fn decode_error(path: &Utf8Path, error: &dyn std::fmt::Display) -> VizError {

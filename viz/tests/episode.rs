@@ -310,6 +310,15 @@ fn a_file_that_is_no_recording_is_an_error_with_the_path() {
     assert!(matches!(error, VizError::Decode { .. }), "{error}");
     assert!(error.to_string().contains("text.rrd"), "{error}");
 
+    let whole = file(&directory, "whole.rrd");
+    record("block-push", RecordingTarget::File(whole.clone()), 1, false);
+    let mut bytes = std::fs::read(&whole).unwrap();
+    // The head of the first message; the decoder reaches nothing behind it.
+    bytes[16..256].fill(0xA5);
+    std::fs::write(&path, &bytes).unwrap();
+    let error = inspect_recording(&path).unwrap_err();
+    assert!(matches!(error, VizError::Decode { .. }), "{error}");
+
     let error = inspect_recording(Utf8Path::new("/no/such.rrd")).unwrap_err();
     assert!(matches!(error, VizError::Open { .. }), "{error}");
 }
