@@ -9,6 +9,8 @@
 //! - [`GoalRange::Reference`]: r in e … T − G − 1; if e ≥ T − G the goal is G rows of zeros, written before
 //!   normalisation. This is what the release does: its last frame is never a goal, and G + 1 windows of each
 //!   episode have none.
+//!
+//! With [`WindowConfig::short_windows`] the first W − 1 steps of an episode end a window too, of fewer steps.
 
 use std::sync::Arc;
 
@@ -45,6 +47,9 @@ pub struct WindowConfig {
     /// Entries of an observation that survive in a goal, a subset of `observation_columns`; absent for all of them. The
     /// others are 0 after normalisation.
     pub goal_columns: Option<Vec<usize>>,
+    /// Whether windows may begin before their episode. The steps that are missing in front repeat the first observation, with
+    /// actions of 0, and are counted in [`WindowBatch::missing`].
+    pub short_windows: bool,
 }
 
 impl Default for WindowConfig {
@@ -56,6 +61,7 @@ impl Default for WindowConfig {
             goal_range: GoalRange::default(),
             observation_columns: None,
             goal_columns: None,
+            short_windows: false,
         }
     }
 }
@@ -81,11 +87,19 @@ pub struct WindowBatch {
     pub goals: Vec<f32>,
     /// First row of each window in the dataset, `[B]`.
     pub rows: Vec<usize>,
+    /// Steps in front of each window's first row that are missing, `[B]`; 0 but for short windows.
+    pub missing: Vec<usize>,
     /// First row of each goal in the dataset, `None` for a goal of zeros, `[B]`.
     pub goal_rows: Vec<Option<usize>>,
 }
 
 impl WindowBatch {
+    fn clear(&mut self) {
+        self.rows.clear();
+        self.missing.clear();
+        self.goal_rows.clear();
+    }
+
     /// An empty batch that asks for `size` windows. Its tables grow at the first use and never again.
     pub fn with_size(size: usize) -> Self {
         Self {
@@ -113,7 +127,7 @@ impl WindowSampler {
         Self::over(dataset, &episodes, config)
     }
 
-    /// A sampler over some episodes. Those with fewer than W transitions have no window; they are
+    /// A sampler over some episodes. Those with fewer than W transitions have no window unless windows may be short; they are
     /// listed by [`dropped_episodes`](Self::dropped_episodes).
     ///
     /// # Errors
@@ -144,9 +158,15 @@ impl WindowSampler {
         };
         view.check(dataset.observation_dim())?;
         let index = dataset.episodes();
+        // A window is numbered by its first row; a short one has no first row of its own, so then all go by their last.
+        let shortest = if config.short_windows {
+            1
+        } else {
+            config.window
+        };
         let (kept, dropped_episodes): (Vec<usize>, Vec<usize>) = episodes
             .iter()
-            .partition(|&&episode| index.transitions(episode) >= config.window);
+            .partition(|&&episode| index.transitions(episode) >= shortest);
         if kept.is_empty() {
             let longest = episodes
                 .iter()
@@ -165,7 +185,7 @@ impl WindowSampler {
         let slices = RowTable::new(kept.iter().map(|&episode| {
             (
                 index.start(episode),
-                index.transitions(episode) + 1 - config.window,
+                index.transitions(episode) + 1 - shortest,
             )
         }));
         Ok(Self {
@@ -226,12 +246,12 @@ impl WindowSampler {
         &self.dropped_episodes
     }
 
-    /// First row of the goal of the window that starts at `row`, `None` for a goal of zeros.
-    pub fn draw_goal(&self, row: usize, rng: &mut Rng) -> Option<usize> {
+    /// First row of the goal of the window whose last row is `row`, `None` for a goal of zeros.
+    fn draw_goal(&self, row: usize, rng: &mut Rng) -> Option<usize> {
         let index = self.dataset.episodes();
         let final_row = index.final_row(index.of(row));
         let goal_length = self.config.goal_length;
-        let first = row + self.config.window;
+        let first = row + 1;
         match self.config.goal_range {
             GoalRange::ThroughFinalState => {
                 let last = (final_row + 1).saturating_sub(goal_length).max(first);
@@ -245,12 +265,10 @@ impl WindowSampler {
 
     /// Fills a batch of `batch.size` windows. Allocates nothing once the batch has had this size.
     pub fn sample(&self, rng: &mut Rng, batch: &mut WindowBatch) {
-        batch.rows.clear();
-        batch.goal_rows.clear();
+        batch.clear();
         for _ in 0..batch.size {
-            let row = self.slices.row(rng.random_range(0..self.slices.len()));
-            batch.rows.push(row);
-            batch.goal_rows.push(self.draw_goal(row, rng));
+            let window = rng.random_range(0..self.slices.len());
+            self.push(window, rng, batch);
         }
         self.gather(batch);
     }
@@ -259,14 +277,27 @@ impl WindowSampler {
     /// pass over a validation set.
     pub fn sample_windows(&self, windows: &[usize], rng: &mut Rng, batch: &mut WindowBatch) {
         batch.size = windows.len();
-        batch.rows.clear();
-        batch.goal_rows.clear();
+        batch.clear();
         for &window in windows {
-            let row = self.slices.row(window);
-            batch.rows.push(row);
-            batch.goal_rows.push(self.draw_goal(row, rng));
+            self.push(window, rng, batch);
         }
         self.gather(batch);
+    }
+
+    /// Adds the place of a window, and draws its goal.
+    fn push(&self, window: usize, rng: &mut Rng, batch: &mut WindowBatch) {
+        let row = self.slices.row(window);
+        let length = self.config.window;
+        let (first, last) = if self.config.short_windows {
+            let index = self.dataset.episodes();
+            let start = index.start(index.of(row));
+            ((row + 1).saturating_sub(length).max(start), row)
+        } else {
+            (row, row + length - 1)
+        };
+        batch.rows.push(first);
+        batch.missing.push(length - (last + 1 - first));
+        batch.goal_rows.push(self.draw_goal(last, rng));
     }
 
     /// Fills the tables of a batch from its `rows` and `goal_rows`.
@@ -292,17 +323,23 @@ impl WindowSampler {
             .reserve_exact(batch.size * window * action_dim);
 
         let observation = |row: usize| &observations[row * full_dim..(row + 1) * full_dim];
-        for (&start, out) in batch
+        for ((&start, &missing), out) in batch
             .rows
             .iter()
+            .zip(&batch.missing)
             .zip(batch.observations.chunks_exact_mut(window * dim))
         {
-            for (row, out) in (start..).zip(out.chunks_exact_mut(dim)) {
-                self.view.select(observation(row), out);
+            for (step, out) in out.chunks_exact_mut(dim).enumerate() {
+                self.view
+                    .select(observation(start + step.saturating_sub(missing)), out);
             }
+            let end = start + window - missing;
             batch
                 .actions
-                .extend_from_slice(&actions[start * action_dim..(start + window) * action_dim]);
+                .resize(batch.actions.len() + missing * action_dim, 0.0);
+            batch
+                .actions
+                .extend_from_slice(&actions[start * action_dim..end * action_dim]);
         }
         let goals = batch.goals.chunks_exact_mut(goal_length * dim);
         for ((&start, &goal_row), out) in batch.rows.iter().zip(&batch.goal_rows).zip(goals) {

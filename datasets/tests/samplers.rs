@@ -359,15 +359,23 @@ fn windows(transitions: &[usize], config: WindowConfig) -> WindowSampler {
     WindowSampler::new(ramp(transitions), config).unwrap()
 }
 
-/// Every goal row that was drawn for each of the windows of one episode.
+/// Every goal row that was drawn for each of the windows of one episode, which are numbered by their first row.
 fn goal_rows(sampler: &WindowSampler) -> Vec<Vec<Option<usize>>> {
+    let mut batch = WindowBatch::default();
+    let all: Vec<usize> = (0..sampler.num_windows()).collect();
+    sampler.sample_windows(&all, &mut Seed::new(9).rng(), &mut batch);
+    assert_eq!(batch.rows, all);
+    goal_rows_of(sampler)
+}
+
+/// Every goal row that was drawn for each window.
+fn goal_rows_of(sampler: &WindowSampler) -> Vec<Vec<Option<usize>>> {
     let mut rng = Seed::new(9).rng();
     let mut seen = vec![std::collections::BTreeSet::new(); sampler.num_windows()];
     let all: Vec<usize> = (0..sampler.num_windows()).collect();
     let mut batch = WindowBatch::default();
     for _ in 0..500 {
         sampler.sample_windows(&all, &mut rng, &mut batch);
-        assert_eq!(batch.rows, all);
         for (seen, goal) in seen.iter_mut().zip(&batch.goal_rows) {
             seen.insert(*goal);
         }
@@ -446,6 +454,52 @@ fn short_episodes_are_dropped_and_reported() {
     let sampler = windows(&[3, 5, 4, 9], WindowConfig::default());
     assert_eq!(sampler.dropped_episodes(), [0, 2]);
     assert_eq!(sampler.num_windows(), 1 + 5);
+}
+
+#[test]
+fn short_windows_begin_with_the_episode() {
+    let config = WindowConfig {
+        window: 3,
+        short_windows: true,
+        ..WindowConfig::default()
+    };
+    let sampler = windows(&[2, 4], config);
+    assert_eq!(sampler.num_windows(), 2 + 4);
+    assert_eq!(sampler.dropped_episodes(), [0_usize; 0]);
+    let mut batch = WindowBatch::default();
+    sampler.sample_windows(&[0, 1, 2, 3, 4, 5], &mut Seed::new(0).rng(), &mut batch);
+    assert_eq!(batch.missing, [2, 1, 2, 1, 0, 0]);
+    // The first episode has rows 0 to 2, the second one 3 to 7; the last row of each is its final state.
+    assert_eq!(batch.rows, [0, 0, 3, 3, 3, 4]);
+    let firsts =
+        |values: &[f32], dim: usize| -> Vec<f32> { values.iter().step_by(dim).copied().collect() };
+    assert_eq!(
+        firsts(&batch.observations, 3),
+        [
+            [0.0, 0.0, 0.0],
+            [0.0, 0.0, 1.0],
+            [3.0, 3.0, 3.0],
+            [3.0, 3.0, 4.0],
+            [3.0, 4.0, 5.0],
+            [4.0, 5.0, 6.0]
+        ]
+        .concat()
+    );
+    assert_eq!(
+        firsts(&batch.actions, 2),
+        [
+            [0.0, 0.0, 0.0],
+            [0.0, 0.0, 1.0],
+            [0.0, 0.0, 3.0],
+            [0.0, 3.0, 4.0],
+            [3.0, 4.0, 5.0],
+            [4.0, 5.0, 6.0]
+        ]
+        .concat()
+    );
+    let goals = goal_rows_of(&sampler);
+    assert_eq!(goals[0], [Some(1), Some(2)]);
+    assert_eq!(goals[5], [Some(7)]);
 }
 
 #[test]

@@ -13,7 +13,7 @@
 //! it, and moves the window on. Number of steps, sampler, schedule and guidance are chosen at inference.
 //!
 //! - [`preconditioning`], [`noise_density`], [`schedule`], [`sampler`], [`guidance`]: the equations, on plain numbers
-//! - [`network`]: the score transformer F
+//! - [`network`]: the network F, a [`transformer`] or a perceptron ([`mlp`])
 //! - [`config`], [`agent`], [`policy`], [`history`]: training and acting
 
 pub mod agent;
@@ -21,12 +21,14 @@ pub mod config;
 mod denoise;
 pub mod guidance;
 pub mod history;
+pub mod mlp;
 pub mod network;
 pub mod noise_density;
 pub mod policy;
 pub mod preconditioning;
 pub mod sampler;
 pub mod schedule;
+pub mod transformer;
 
 use burn::tensor::backend::{AutodiffBackend, Backend};
 

@@ -1,6 +1,7 @@
 //! Errors of the other crates as exceptions of the package.
 
 use pyo3::PyErr;
+use telic::FlowError;
 use telic_datasets::{DatasetError, InvalidData, SamplerError};
 use telic_envs::{EnvError, VecError};
 use telic_policies::{CheckpointError, PolicyError, TrainError};
@@ -82,6 +83,15 @@ pub(crate) fn of_checkpoint(error: &CheckpointError) -> PyErr {
             source: PolicyError::Device { .. },
             ..
         } => input(error),
+        _ => failure(error),
+    }
+}
+
+pub(crate) fn of_flow(error: &FlowError) -> PyErr {
+    match error {
+        FlowError::Env(source) => of_env(source),
+        FlowError::Policy(source) => of_policy(source),
+        FlowError::Argument { .. } | FlowError::Mismatch { .. } => input(error),
         _ => failure(error),
     }
 }

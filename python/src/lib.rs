@@ -6,7 +6,7 @@
 //!
 //! - [`env`](mod@env): one environment; [`vector`]: many; [`specs`]: what environments there are
 //! - [`demonstrator`]: scripted experts; [`dataset`]: play data
-//! - [`train`]: training runs; [`policy`]: what comes out of them
+//! - [`train`]: training runs; [`policy`]: what comes out of them; [`rollouts`]: it acts, is measured and recorded
 //! - [`arrays`]: views on Rust memory; [`nested`]: settings and documents; [`error`]: exceptions
 
 // Python hands over its arguments by value, and `pyo3` asks for them so.
@@ -19,6 +19,7 @@ mod env;
 mod error;
 mod nested;
 mod policy;
+mod rollouts;
 mod specs;
 mod train;
 mod vector;
@@ -37,6 +38,8 @@ mod _telic {
     use super::env::{Env, episode_seed, rollout_checksum};
     #[pymodule_export]
     use super::policy::{Policy, load_policy};
+    #[pymodule_export]
+    use super::rollouts::{evaluate, record};
     #[pymodule_export]
     use super::specs::{env_specs, rewards};
     #[pymodule_export]

@@ -70,6 +70,20 @@ impl Policy {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// The environment of its data.
+    pub(crate) fn trained_for(&self) -> &str {
+        &self.checkpoint.manifest.data.env
+    }
+
+    /// Lends the policy for episodes of its own; those that it was acting in are forgotten.
+    pub(crate) fn borrow_for_rollouts<T>(
+        &mut self,
+        run: impl FnOnce(&mut dyn telic_policies::Policy) -> T,
+    ) -> T {
+        self.rngs.clear();
+        run(self.policy().as_mut())
+    }
+
     /// Starts `rows` episodes. Each row has a stream of its own, so that it does not depend on the others.
     fn begin(&mut self, rows: usize) {
         self.rngs = row_streams(self.seed, rows);

@@ -226,3 +226,28 @@ def test_policies_act_in_environments(run: pathlib.Path) -> None:
         observations, _, terminated, truncated, infos = envs.step(actions)
         policy.reset_rows(terminated | truncated)
     assert_same(observations, observations.copy())
+
+
+def test_success_is_measured_as_the_command_does(run: pathlib.Path) -> None:
+    policy = telic.load_policy(run)
+    result = telic.evaluate(policy, episodes=5, seed=3, threads=1)
+    assert result["env"] == SMALL and result["episodes"] == 5
+    assert 0.0 <= result["ci95"][0] <= result["success_rate"] <= result["ci95"][1] <= 1.0
+    assert sum(task["episodes"] for task in result["tasks"]) == 5
+    assert telic.evaluate(policy, episodes=5, seed=3, threads=2) == result
+    with pytest.raises(telic.InputError, match="episodes"):
+        telic.evaluate(policy, episodes=0)
+    with pytest.raises(telic.InputError, match="no-such-env"):
+        telic.evaluate(policy, env="no-such-env")
+    with pytest.raises(telic.InputError):
+        telic.evaluate(policy, env="block-push")
+
+
+def test_episodes_are_recorded(run: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "episodes.rrd"
+    successes = telic.record(telic.load_policy(run), path, episodes=1)
+    assert successes in (0, 1)
+    assert path.read_bytes()[:3] == b"RRF"
+    with pytest.raises(telic.InputError, match="episodes"):
+        telic.record(telic.load_policy(run), tmp_path / "none.rrd", episodes=0)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["episodes.rrd"]

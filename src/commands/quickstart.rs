@@ -73,7 +73,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
 
     heading(
         1,
-        "collecting play data: block-push, scripted pusher, four modes",
+        "collecting play data: block-push, a scripted pusher with disturbances, four modes",
     );
     let collect_seconds = collect_data(args, &dataset, &context.stop)?;
     heading(2, "training BESO, a score-based diffusion policy");
@@ -127,7 +127,7 @@ fn collect_data(args: &Args, dataset: &Utf8Path, stop: &AtomicBool) -> Result<f6
     let bar = progress_bar(u64::from(args.play_episodes), "episodes");
     let config = CollectConfig {
         env: "block-push".to_owned(),
-        demonstrator: None,
+        demonstrator: Some("noisy".to_owned()),
         out: dataset.to_owned(),
         episodes: args.play_episodes as usize,
         seed: args.seed,
@@ -184,8 +184,8 @@ fn print_report(report: &Report) {
     );
     println!("\nWhat to do next:");
     println!(
-        "  telic view {} --web            the policy acting, with its denoising",
-        report.rrd
+        "  telic view {} --web   the policy acting, its denoising, the training curves",
+        report.run
     );
     println!("  telic evaluate {} --set sampler.steps=10", report.run);
     println!("  telic replay {} --verify", report.dataset);

@@ -9,13 +9,14 @@ use telic::FlowError;
 use telic::record::{RolloutConfig, record_replay, record_rollouts};
 use telic_datasets::Dataset;
 use telic_policies::{Checkpoint, Device};
-use telic_viz::{RecordingTarget, WebOptions, WebServer, open_viewer};
+use telic_viz::{RecordingTarget, WebOptions, WebServer, open_viewer, record_training};
 
 use super::Outcome;
 use crate::Context;
 use crate::output::print_json;
 
-/// Open a run (rollouts of its policy, with the denoising), a dataset (one episode) or a recording in rerun.
+/// Open a run (rollouts of its policy with the denoising, and its training curves), a dataset (one episode) or a recording in
+/// rerun.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  telic view runs/beso --web\n  telic view block-push.npz --episode 3\n  \
@@ -39,7 +40,8 @@ pub(crate) struct Args {
     /// Seed of a run's episodes.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Make the recording and open nothing; by default it lies beside what it shows.
+    /// Make the recording and open nothing; by default it lies beside what it shows. The training curves of a run go to a file
+    /// beside it, `NAME.training.rrd`.
     #[arg(long, value_name = "FILE")]
     out: Option<Utf8PathBuf>,
 }
@@ -47,30 +49,44 @@ pub(crate) struct Args {
 #[derive(serde::Serialize)]
 struct Report<'a> {
     rrd: &'a Utf8Path,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    training_rrd: Option<&'a Utf8Path>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<&'a str>,
+}
+
+impl<'a> Report<'a> {
+    fn new(recordings: &'a [Utf8PathBuf], url: Option<&'a str>) -> Self {
+        Self {
+            rrd: &recordings[0],
+            training_rrd: recordings.get(1).map(Utf8PathBuf::as_path),
+            url,
+        }
+    }
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let made = args.path.extension() != Some("rrd");
-    let rrd = if made {
+    let recordings = if made {
         make(args, context)?
     } else {
-        args.path.clone()
+        vec![args.path.clone()]
     };
     if args.out.is_some() {
         if context.json {
-            print_json(&Report { rrd: &rrd });
+            print_json(&Report::new(&recordings, None));
         } else {
-            println!("{rrd}");
+            recordings.iter().for_each(|path| println!("{path}"));
         }
         return Ok(ExitCode::SUCCESS);
     }
     if args.web {
-        return serve(&rrd, args.port, context);
+        return serve(&recordings, args.port, context);
     }
-    let mut viewer = open_viewer(&rrd)?;
+    let mut viewer = open_viewer(&recordings)?;
     let status = viewer.wait().map_err(|error| FlowError::File {
         reason: format!("the viewer: {error}"),
-        path: rrd.clone(),
+        path: recordings[0].clone(),
     })?;
     Ok(if status.success() {
         ExitCode::SUCCESS
@@ -79,8 +95,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     })
 }
 
-/// Records what the path is about.
-fn make(args: &Args, context: &Context) -> Result<Utf8PathBuf, FlowError> {
+/// Records what the path is about; of a run, first its rollouts, then its training curves.
+fn make(args: &Args, context: &Context) -> Result<Vec<Utf8PathBuf>, FlowError> {
     if args.path.is_dir() {
         let checkpoint = Checkpoint::open(&args.path)?;
         let mut policy = checkpoint.policy(Device::Cpu)?;
@@ -101,7 +117,15 @@ fn make(args: &Args, context: &Context) -> Result<Utf8PathBuf, FlowError> {
             RecordingTarget::File(rrd.clone()),
             &context.stop,
         )?;
-        return Ok(rrd);
+        let mut recordings = vec![rrd];
+        // A checkpoint that was copied out of its run has none.
+        let metrics = args.path.join("metrics.csv");
+        if metrics.exists() {
+            let curves = recordings[0].with_extension("training.rrd");
+            record_training(&metrics, RecordingTarget::File(curves.clone()))?;
+            recordings.push(curves);
+        }
+        return Ok(recordings);
     }
     let dataset = Dataset::load(&args.path)?;
     let rrd = args.out.clone().unwrap_or_else(|| {
@@ -109,11 +133,11 @@ fn make(args: &Args, context: &Context) -> Result<Utf8PathBuf, FlowError> {
             .with_extension(format!("episode{}.rrd", args.episode))
     });
     record_replay(&dataset, args.episode, RecordingTarget::File(rrd.clone()))?;
-    Ok(rrd)
+    Ok(vec![rrd])
 }
 
-/// Serves a recording until the user stops it.
-fn serve(rrd: &Utf8Path, port: u16, context: &Context) -> Outcome {
+/// Serves recordings until the user stops it.
+fn serve(recordings: &[Utf8PathBuf], port: u16, context: &Context) -> Outcome {
     let grpc_port = if port == 0 {
         0
     } else {
@@ -124,9 +148,9 @@ fn serve(rrd: &Utf8Path, port: u16, context: &Context) -> Outcome {
         grpc_port,
         ..WebOptions::default()
     };
-    let server = WebServer::serve_file(rrd, &options)?;
+    let server = WebServer::serve_files(recordings, &options)?;
     if context.json {
-        print_json(&serde_json::json!({ "rrd": rrd, "url": server.url() }));
+        print_json(&Report::new(recordings, Some(server.url())));
     } else {
         println!("{}\nCtrl-C stops the server", server.url());
     }

@@ -4,29 +4,31 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::process::{Child, Command, Stdio};
 
-use camino::Utf8Path;
+use camino::Utf8PathBuf;
 
 use crate::VizError;
 
 /// Viewer version that reads the recordings of this build.
 pub const VIEWER_VERSION: &str = "0.36.3";
 
-/// Opens a recording in the native viewer (`rerun` on `PATH`) and does not wait for it.
+/// Opens recordings in the native viewer (`rerun` on `PATH`) and does not wait for it.
 ///
 /// # Errors
 /// [`VizError::Open`] if there is no such file, [`VizError::NoViewer`] if there is no viewer,
 /// [`VizError::Viewer`] if it does not start.
-pub fn open_viewer(path: &Utf8Path) -> Result<Child, VizError> {
-    open_with("rerun".into(), path)
+pub fn open_viewer(paths: &[Utf8PathBuf]) -> Result<Child, VizError> {
+    open_with("rerun".into(), paths)
 }
 
-fn open_with(program: OsString, path: &Utf8Path) -> Result<Child, VizError> {
-    std::fs::metadata(path).map_err(|source| VizError::Open {
-        path: path.to_owned(),
-        source,
-    })?;
+fn open_with(program: OsString, paths: &[Utf8PathBuf]) -> Result<Child, VizError> {
+    for path in paths {
+        std::fs::metadata(path).map_err(|source| VizError::Open {
+            path: path.clone(),
+            source,
+        })?;
+    }
     Command::new(&program)
-        .arg(path)
+        .args(paths)
         .stdin(Stdio::null())
         .spawn()
         .map_err(|source| match source.kind() {
@@ -47,10 +49,10 @@ mod tests {
     #[test]
     fn a_missing_viewer_is_named_with_the_way_to_get_one() {
         let directory = tempfile::tempdir().unwrap();
-        let path = camino::Utf8PathBuf::from_path_buf(directory.path().join("a.rrd")).unwrap();
+        let path = Utf8PathBuf::from_path_buf(directory.path().join("a.rrd")).unwrap();
         std::fs::write(&path, b"").unwrap();
         let program = directory.path().join("no-such-viewer").into_os_string();
-        let error = open_with(program, &path).unwrap_err();
+        let error = open_with(program, &[path]).unwrap_err();
         assert!(
             error.to_string().contains("pip install rerun-sdk==0.36.3"),
             "{error}"
@@ -59,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_missing_recording_is_found_before_a_viewer_starts() {
-        let error = open_viewer(Utf8Path::new("/no/such/file.rrd")).unwrap_err();
+        let error = open_viewer(&["/no/such/file.rrd".into()]).unwrap_err();
         assert!(matches!(error, VizError::Open { .. }), "{error}");
     }
 }

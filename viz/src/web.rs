@@ -4,7 +4,7 @@ use std::any::Any;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
-use camino::Utf8Path;
+use camino::Utf8PathBuf;
 use rerun::grpc_server::GrpcServerSink;
 use rerun::log::LogMsg;
 use rerun::sink::LogSink;
@@ -13,7 +13,7 @@ use rerun::{MemoryLimit, PlaybackBehavior, ServerOptions};
 
 use crate::{VizError, inspect};
 
-/// How long [`WebServer::serve_file`] waits for the server to take the whole recording.
+/// How long [`WebServer::serve_files`] waits for the server to take the whole recordings.
 const FLUSH_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Where the web viewer listens.
@@ -101,12 +101,15 @@ impl WebServer {
         })
     }
 
-    /// Starts a viewer that shows a recording.
+    /// Starts a viewer that shows recordings.
     ///
     /// # Errors
     /// [`VizError::Open`], [`VizError::Decode`], [`VizError::Serve`].
-    pub fn serve_file(path: &Utf8Path, options: &WebOptions) -> Result<Self, VizError> {
-        let messages = inspect::read_messages(path)?;
+    pub fn serve_files(paths: &[Utf8PathBuf], options: &WebOptions) -> Result<Self, VizError> {
+        let mut messages = Vec::new();
+        for path in paths {
+            messages.extend(inspect::read_messages(path)?);
+        }
         let server = Self::start(options)?;
         for message in messages {
             server.send(message);

@@ -371,7 +371,7 @@ fn a_recorded_file_is_served() {
         grpc_port: 0,
         ..WebOptions::default()
     };
-    let server = telic_viz::WebServer::serve_file(&path, &options).unwrap();
+    let server = telic_viz::WebServer::serve_files(&[path], &options).unwrap();
     assert_page(server.url());
 
     let (_, grpc) = server.url().split_once("%2Bhttp://").unwrap();

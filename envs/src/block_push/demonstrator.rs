@@ -1,28 +1,49 @@
-//! The demonstrator of block pushing.
+//! The demonstrators of block pushing.
 
 use rand::RngExt;
-use telic_seed::Seed;
+use rand_distr::{Distribution, StandardNormal};
+use telic_seed::{Rng, Seed};
 
 use super::oracle::{Oracle, Scene};
 use super::{ACTION_SCALE_M, BlockPush};
 use crate::{Demonstrator, EnvError, GoalEnv, ResetOptions, Start, Step};
 
+/// Share of the steps of `noisy` that are disturbed.
+const DISTURBED_SHARE: f64 = 0.15;
+/// Standard deviation of a disturbance along each axis, in metres. Most of a contact face (4 cm) is within two of them.
+const DISTURBANCE_STD_M: f64 = 0.008;
+
 /// The oracle and its environment.
 ///
-/// The published data are free of noise, so that there is none to scale.
+/// The published data are free of noise: pushed along a line, the effector is never beside it, so the data do not say what to
+/// do there. `noisy` knocks the effector off its way at some steps, and the oracle shows how to get back. It does so at single
+/// steps because waypoints count as reached within a millimetre, which noise at every step would prevent.
 pub(super) struct Pusher {
     env: BlockPush,
     oracle: Oracle,
     finished: bool,
+    disturbance_std_m: f64,
+    rng: Rng,
 }
 
 impl Pusher {
-    pub(super) fn new(_noise: f32) -> Result<Self, EnvError> {
-        let oracle = Oracle::new([(0, 0), (1, 1)], [0.0; 2]);
+    /// The published demonstrator.
+    pub(super) fn play() -> Result<Self, EnvError> {
+        Self::new(0.0)
+    }
+
+    /// With disturbances of `noise` times the usual size.
+    pub(super) fn noisy(noise: f32) -> Result<Self, EnvError> {
+        Self::new(DISTURBANCE_STD_M * f64::from(noise))
+    }
+
+    fn new(disturbance_std_m: f64) -> Result<Self, EnvError> {
         Ok(Self {
             env: BlockPush::new()?,
-            oracle,
+            oracle: Oracle::new([(0, 0), (1, 1)], [0.0; 2]),
             finished: false,
+            disturbance_std_m,
+            rng: Seed::new(0).rng(),
         })
     }
 
@@ -51,13 +72,20 @@ impl Demonstrator for Pusher {
         let pairs =
             [first, 1 - first].map(|block| (block, self.env.episode.assignment.target_of(block)));
         self.oracle = Oracle::new(pairs, self.scene().command);
+        self.rng = Seed::new(seed).child("disturbance").rng();
         self.finished = false;
         Ok(())
     }
 
     fn act(&mut self, action: &mut [f32]) {
         let scene = self.scene();
-        let displacement = self.oracle.act(&scene);
+        let mut displacement = self.oracle.act(&scene);
+        if self.disturbance_std_m > 0.0 && self.rng.random_bool(DISTURBED_SHARE) {
+            for axis in &mut displacement {
+                let normal: f64 = StandardNormal.sample(&mut self.rng);
+                *axis += self.disturbance_std_m * normal;
+            }
+        }
         for (action, displacement) in action.iter_mut().zip(displacement) {
             *action = ((displacement / f64::from(ACTION_SCALE_M)) as f32).clamp(-1.0, 1.0);
         }

@@ -15,7 +15,7 @@ use super::config::BesoConfig;
 use super::denoise::{Conditions, Denoiser};
 use super::guidance::GoalMaskConfig;
 use super::history::HistoryTraining;
-use super::network::{Outputs, ScoreTransformer, TokenLayout};
+use super::network::{Dims, InputLayout, Outputs, ScoreNetwork};
 use super::noise_density::NoiseDensity;
 use super::policy::NETWORK;
 use super::preconditioning::Preconditioning;
@@ -27,7 +27,7 @@ use crate::{
     Agent, BatchSampler, DataPart, DataSpec, Metrics, Model, PolicyError, TensorMap, TrainingTask,
 };
 
-/// Trains the score transformer.
+/// Trains the network.
 ///
 /// Metrics of an update: `actor/loss`; `actor/target_square`, the mean of T², which is 1 if `sigma_data` fits the data;
 /// `optimizer/gradient_norm`; `optimizer/lr`. Of an evaluation, with averaged weights: `actor/loss` and
@@ -38,14 +38,14 @@ pub struct BesoAgent<B: AutodiffBackend> {
     features: FeatureView,
     actions: Normalizer,
     bounds: ClipBounds,
-    layout: TokenLayout,
+    layout: InputLayout,
     density: NoiseDensity,
     /// Updates of the whole run.
     total_updates: u64,
     updates: u64,
     /// `None` only inside an update.
-    network: Option<ScoreTransformer<B>>,
-    average: Option<ScoreTransformer<B::InnerBackend>>,
+    network: Option<ScoreNetwork<B>>,
+    average: Option<ScoreNetwork<B::InnerBackend>>,
     adam: Adam<B::InnerBackend>,
     device: B::Device,
 }
@@ -75,20 +75,20 @@ impl<B: AutodiffBackend> BesoAgent<B> {
         features.check(data.observation_dim)?;
         let actions = dataset.fit_actions(config.action_normalizer, episodes)?;
         let bounds = dataset.action_bounds(&actions, config.action_clip_factor, episodes)?;
-        let layout = TokenLayout {
+        let dims = Dims {
             observation_dim: features.dim(data.observation_dim),
             action_dim: data.action_dim,
             window: config.window,
             goal_length: config.goal_length,
         };
         let mut rng = task.seed.child("init").rng();
-        let network = ScoreTransformer::<B>::new(&config.network, layout, &mut rng, device);
+        let network = ScoreNetwork::<B>::new(&config.network, dims, &mut rng, device);
         Ok(Self {
             data,
             features,
             actions,
             bounds,
-            layout,
+            layout: InputLayout::new(config.network.kind, dims),
             density: NoiseDensity::new(
                 &config.noise,
                 config.sigma_data,
@@ -135,6 +135,8 @@ impl<B: AutodiffBackend> Agent for BesoAgent<B> {
             goal_range: self.config.goal_range,
             observation_columns: self.features.columns.clone(),
             goal_columns: self.features.goal_columns.clone(),
+            // The transformer learns short contexts as the beginnings of long ones.
+            short_windows: !self.layout.denoises_all(),
         };
         let sampler = WindowSampler::over(data.dataset.clone(), &data.episodes, config)?
             .with_normalizers(self.features.normalizer.clone(), self.actions.clone())?;
@@ -182,16 +184,28 @@ impl<B: AutodiffBackend> Agent for BesoAgent<B> {
         let loss = tensor_values(noised.loss(network, &self.device, None))[0];
         let metrics = Metrics::new().with("actor/loss", loss);
 
+        // Contexts of one length are one batch: the full ones.
         let (window, dim) = (batch.window, batch.action_dim);
-        let windows = batch.actions.chunks_exact(window * dim);
+        let full: Vec<usize> = (0..batch.size).filter(|&i| batch.missing[i] == 0).collect();
+        if full.is_empty() {
+            return metrics;
+        }
+        let rows = |values: &[f32], width: usize, taken: usize| -> Vec<f32> {
+            full.iter()
+                .flat_map(|i| values[i * width..i * width + taken].iter().copied())
+                .collect()
+        };
+        let states = window * batch.observation_dim;
+        let goals = batch.goal_length * batch.observation_dim;
+        let past = (window - 1) * dim;
         let conditions = Conditions {
-            rows: batch.size,
+            rows: full.len(),
             context: window,
-            goals: batch.goals.clone(),
-            states: batch.observations.clone(),
-            history: windows
-                .clone()
-                .flat_map(|w| w[..(window - 1) * dim].iter().map(|&a| f64::from(a)))
+            goals: rows(&batch.goals, goals, goals),
+            states: rows(&batch.observations, states, states),
+            history: rows(&batch.actions, window * dim, past)
+                .into_iter()
+                .map(f64::from)
                 .collect(),
         };
         let settings = &self.config.sampler;
@@ -199,17 +213,21 @@ impl<B: AutodiffBackend> Agent for BesoAgent<B> {
             .schedule()
             .sigmas(settings.steps)
             .expect("the configuration was validated");
-        let mut streams: Vec<Rng> = (0..batch.size)
+        let mut streams: Vec<Rng> = full
+            .iter()
             .map(|_| Rng::seed_from_u64(rng.random()))
             .collect();
         let mut rngs: Vec<&mut Rng> = streams.iter_mut().collect();
-        let denoiser = Denoiser::new(network.clone(), self.config.sigma_data);
+        let denoiser = Denoiser::new(network.clone(), self.layout, self.config.sigma_data);
         let Ok(sampled) = denoiser.sample(settings, &sigmas, &conditions, &mut rngs, None) else {
             return metrics.with("actor/action_error", f64::NAN);
         };
         let mut sampled: Vec<f32> = sampled.into_iter().map(|action| action as f32).collect();
         self.bounds.clip(&mut sampled);
-        let recorded = windows.flat_map(|window| &window[window.len() - dim..]);
+        let recorded = full.iter().flat_map(|i| {
+            let end = (i + 1) * window * dim;
+            &batch.actions[end - dim..end]
+        });
         let squares = sampled
             .iter()
             .zip(recorded)
@@ -261,9 +279,9 @@ impl<B: AutodiffBackend> Agent for BesoAgent<B> {
 /// A batch with noise, as the network sees it, and its targets.
 struct Noised {
     sequences: [usize; 2],
-    /// `[batch, tokens, features]`.
+    /// `[batch, stride]` of the layout.
     features: Vec<f32>,
-    /// `[batch · window, action_dim]`.
+    /// `[batch · window, action_dim]`, or `[batch, action_dim]` if the newest action alone is denoised.
     targets: Vec<f32>,
     /// Which targets count, 0 or 1; `None` for all.
     counted: Option<Vec<f32>>,
@@ -272,54 +290,63 @@ struct Noised {
 impl Noised {
     fn draw(
         batch: &WindowBatch,
-        layout: TokenLayout,
+        layout: InputLayout,
         preconditioning: Preconditioning,
         density: &NoiseDensity,
         history: HistoryTraining,
         goal_mask: &GoalMaskConfig,
         rng: &mut Rng,
     ) -> Self {
-        let (window, dim) = (batch.window, layout.action_dim);
-        let stride = layout.tokens(window) * layout.features();
+        let dims = layout.dims();
+        let (window, dim) = (batch.window, dims.action_dim);
+        let stride = layout.stride(window);
         let mut goals = batch.goals.clone();
-        goal_mask.apply(&mut goals, layout.goal_length, layout.observation_dim, rng);
+        goal_mask.apply(&mut goals, dims.goal_length, dims.observation_dim, rng);
         let mut features = vec![0.0; batch.size * stride];
-        let mut targets = vec![0.0; batch.size * window * dim];
-        let mut counted = (history == HistoryTraining::Clean).then(|| vec![0.0; targets.len()]);
+        // Only what the network gives an output for has a target.
+        let first_target = if layout.denoises_all() { 0 } else { window - 1 };
+        let mut targets = Vec::with_capacity(batch.size * (window - first_target) * dim);
+        let mut counted = (layout.denoises_all() && history == HistoryTraining::Clean)
+            .then(|| Vec::with_capacity(targets.capacity()));
         for i in 0..batch.size {
             let sigma = density.sample(rng);
             let scalings = preconditioning.scalings(sigma);
-            // The position whose action is noised; beyond the window for all of them.
-            let only = if counted.is_some() {
-                rng.random_range(0..window)
-            } else {
-                window
+            // The actions before this step are clean.
+            let noised_from = match history {
+                HistoryTraining::Noised => 0,
+                HistoryTraining::Clean if layout.denoises_all() => rng.random_range(0..window),
+                HistoryTraining::Clean => window - 1,
             };
-            let rows = &mut features[i * stride..(i + 1) * stride];
-            let part = |values: &[f32], len: usize| values[i * len..(i + 1) * len].to_vec();
-            let goal = part(&goals, layout.goal_length * layout.observation_dim);
-            let states = part(&batch.observations, window * layout.observation_dim);
-            layout.write_conditions(rows, &goal, &states);
-            layout.write_noise(rows, scalings.noise as f32);
-            for step in 0..window {
+            let missing = batch.missing[i];
+            let context = window - missing;
+            let row = &mut features[i * stride..(i + 1) * stride];
+            let goal_width = dims.goal_length * dims.observation_dim;
+            let end = (i + 1) * window * dims.observation_dim;
+            layout.write_conditions(
+                row,
+                &goals[i * goal_width..(i + 1) * goal_width],
+                &batch.observations[end - context * dims.observation_dim..end],
+            );
+            layout.write_noise(row, scalings.noise as f32);
+            for step in missing..window {
                 let first = (i * window + step) * dim;
-                let clean = step < only && only < window;
                 let mut inputs = Vec::with_capacity(dim);
-                for entry in first..first + dim {
-                    let action = f64::from(batch.actions[entry]);
-                    let noise: f64 = if clean {
+                for &action in &batch.actions[first..first + dim] {
+                    let noise: f64 = if step < noised_from {
                         0.0
                     } else {
                         StandardNormal.sample(rng)
                     };
-                    let (noisy, target) = preconditioning.noised(action, noise, sigma);
+                    let (noisy, target) = preconditioning.noised(f64::from(action), noise, sigma);
                     inputs.push((scalings.input * noisy) as f32);
-                    targets[entry] = target as f32;
-                    if let Some(counted) = &mut counted {
-                        counted[entry] = f32::from(u8::from(step == only));
+                    if step >= first_target {
+                        targets.push(target as f32);
+                        if let Some(counted) = &mut counted {
+                            counted.push(f32::from(u8::from(step == noised_from)));
+                        }
                     }
                 }
-                layout.write_action(rows, step, inputs.into_iter());
+                layout.write_action(row, step - missing, context, inputs.into_iter());
             }
         }
         Self {
@@ -345,17 +372,11 @@ impl Noised {
     /// The mean of `(F − T)²` over the targets that count.
     fn loss<B: Backend>(
         self,
-        network: &ScoreTransformer<B>,
+        network: &ScoreNetwork<B>,
         device: &B::Device,
         dropout: Option<&mut Rng>,
     ) -> Tensor<B, 1> {
-        let found = network.forward(
-            network.embedding(),
-            self.features,
-            self.sequences,
-            Outputs::Actions,
-            dropout,
-        );
+        let found = network.forward(self.features, self.sequences, Outputs::Actions, dropout);
         let shape = found.dims();
         let table =
             |values: Vec<f32>| Tensor::<B, 2>::from_data(TensorData::new(values, shape), device);

@@ -5,7 +5,7 @@ use telic_datasets::{GoalRange, NormalizerKind};
 
 use super::guidance::GoalMaskConfig;
 use super::history::{HistoryMode, HistoryTraining};
-use super::network::NetworkConfig;
+use super::network::{NetworkConfig, NetworkKind};
 use super::noise_density::NoiseDensityConfig;
 use super::sampler::{SamplerKind, SamplerOptions};
 use super::schedule::{Schedule, ScheduleKind};
@@ -142,7 +142,9 @@ impl PolicyConfig for BesoConfig {
             self.lr_schedule.validate(problems);
         });
         problems.nested("ema", |problems| self.ema.validate(problems));
-        problems.nested("sampler", |problems| self.sampler.validate(problems));
+        problems.nested("sampler", |problems| {
+            self.sampler.validate(self.network.kind, problems);
+        });
     }
 }
 
@@ -209,8 +211,8 @@ impl SamplerConfig {
         }
     }
 
-    /// Adds every value out of range.
-    pub fn validate(&self, problems: &mut Problems) {
+    /// Adds every value out of range, or that a network of this kind has no use for.
+    pub fn validate(&self, network: NetworkKind, problems: &mut Problems) {
         const MOST_STEPS: usize = 1000;
         let before = problems.list().len();
         problems.check(
@@ -227,6 +229,13 @@ impl SamplerConfig {
             self.guidance,
             "a finite number",
         );
+        if network == NetworkKind::Mlp && self.history == HistoryMode::Reference {
+            problems.add(
+                "history",
+                "reference",
+                "`renoise` or `clamp`: the network `mlp` does not denoise past actions",
+            );
+        }
         if problems.list().len() == before
             && let Err(error) = self.schedule().sigmas(self.steps)
         {

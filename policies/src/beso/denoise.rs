@@ -1,6 +1,5 @@
 //! Denoising the newest action of many rows at once: the network as the [`Process`] of a sampler.
 
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use rand_distr::{Distribution, StandardNormal};
 use telic_seed::Rng;
@@ -8,7 +7,7 @@ use telic_seed::Rng;
 use super::config::SamplerConfig;
 use super::guidance::Guidance;
 use super::history::HistoryMode;
-use super::network::{Outputs, ScoreTransformer};
+use super::network::{InputLayout, Outputs, ScoreNetwork};
 use super::preconditioning::Preconditioning;
 use super::sampler::{Process, SampleError, sample};
 use crate::module_state::tensor_values;
@@ -16,9 +15,8 @@ use crate::module_state::tensor_values;
 /// Weights in the form that inference reads them.
 #[derive(Clone, Debug)]
 pub(super) struct Denoiser<B: Backend> {
-    pub(super) network: ScoreTransformer<B>,
-    /// [`ScoreTransformer::embedding`], which does not change between calls.
-    pub(super) embedding: Tensor<B, 2>,
+    pub(super) network: ScoreNetwork<B>,
+    pub(super) layout: InputLayout,
     pub(super) preconditioning: Preconditioning,
 }
 
@@ -40,11 +38,10 @@ pub(super) struct Conditions {
 pub(super) type Level = (f64, Vec<f64>);
 
 impl<B: Backend> Denoiser<B> {
-    pub(super) fn new(network: ScoreTransformer<B>, sigma_data: f64) -> Self {
-        let embedding = network.embedding();
+    pub(super) fn new(network: ScoreNetwork<B>, layout: InputLayout, sigma_data: f64) -> Self {
         Self {
             network,
-            embedding,
+            layout,
             preconditioning: Preconditioning { sigma_data },
         }
     }
@@ -59,12 +56,13 @@ impl<B: Backend> Denoiser<B> {
         rngs: &mut [&mut Rng],
         levels: Option<&mut Vec<Level>>,
     ) -> Result<Vec<f64>, SampleError> {
-        let layout = self.network.layout();
-        let (rows, context, dim) = (conditions.rows, conditions.context, layout.action_dim);
+        let layout = self.layout;
+        let dims = layout.dims();
+        let (rows, context, dim) = (conditions.rows, conditions.context, dims.action_dim);
         let guidance = Guidance::new(settings.guidance);
-        let stride = layout.tokens(context) * layout.features();
+        let stride = layout.stride(context);
         let mut features = vec![0.0; guidance.copies() * rows * stride];
-        let no_goal = vec![0.0; layout.goal_length * layout.observation_dim];
+        let no_goal = vec![0.0; dims.goal_length * dims.observation_dim];
         for (i, features) in features.chunks_exact_mut(stride).enumerate() {
             let (copy, row) = (i / rows, i % rows);
             let goal = if guidance.sees_goal(copy) {
@@ -72,7 +70,7 @@ impl<B: Backend> Denoiser<B> {
             } else {
                 &no_goal
             };
-            let states = context * layout.observation_dim;
+            let states = context * dims.observation_dim;
             layout.write_conditions(
                 features,
                 goal,
@@ -138,15 +136,14 @@ struct Run<'a, 'r, B: Backend> {
 
 impl<B: Backend> Process for Run<'_, '_, B> {
     fn denoise(&mut self, x: &[f64], sigma: f64, denoised: &mut [f64]) {
-        let network = &self.denoiser.network;
-        let layout = network.layout();
+        let layout = self.denoiser.layout;
         let scalings = self.denoiser.preconditioning.scalings(sigma);
         let (rows, context, dim) = (
             self.conditions.rows,
             self.conditions.context,
-            layout.action_dim,
+            layout.dims().action_dim,
         );
-        let stride = layout.tokens(context) * layout.features();
+        let stride = layout.stride(context);
         let past = (context - 1) * dim;
         for (i, features) in self.features.chunks_exact_mut(stride).enumerate() {
             let row = i % rows;
@@ -166,7 +163,7 @@ impl<B: Backend> Process for Run<'_, '_, B> {
                     };
                     (scalings.input * value) as f32
                 };
-                layout.write_action(features, step, entries.map(action));
+                layout.write_action(features, step, context, entries.map(action));
             }
         }
         let outputs = if self.mode == HistoryMode::Reference {
@@ -175,9 +172,7 @@ impl<B: Backend> Process for Run<'_, '_, B> {
             Outputs::Newest
         };
         let sequences = [self.guidance.copies() * rows, context];
-        let embedding = self.denoiser.embedding.clone();
-        let raw = tensor_values(network.forward(
-            embedding,
+        let raw = tensor_values(self.denoiser.network.forward(
             self.features.clone(),
             sequences,
             outputs,
@@ -207,7 +202,7 @@ impl<B: Backend> Process for Run<'_, '_, B> {
         if let Some(levels) = &mut self.levels {
             levels.push((
                 sigma,
-                newest(x, self.width, self.denoiser.network.layout().action_dim),
+                newest(x, self.width, self.denoiser.layout.dims().action_dim),
             ));
         }
     }

@@ -11,7 +11,7 @@ use telic_seed::Rng;
 use super::config::{BesoConfig, SamplerConfig};
 use super::denoise::{Conditions, Denoiser, Level};
 use super::history::Context;
-use super::network::{ScoreTransformer, TokenLayout};
+use super::network::{Dims, InputLayout, NetworkKind, ScoreNetwork};
 use crate::config_table;
 use crate::module_state::load_module;
 use crate::{DenoisingLevel, DenoisingTrace, Model, Policy, PolicyError, Problems};
@@ -26,7 +26,8 @@ pub struct BesoPolicy<B: Backend> {
     features: FeatureView,
     actions: Normalizer,
     bounds: Option<ClipBounds>,
-    layout: TokenLayout,
+    dims: Dims,
+    network: NetworkKind,
     denoiser: Denoiser<B>,
     settings: SamplerConfig,
     /// The schedule of the settings.
@@ -48,13 +49,13 @@ impl<B: Backend> BesoPolicy<B> {
         model: &Model,
         device: &B::Device,
     ) -> Result<Self, PolicyError> {
-        let layout = TokenLayout {
+        let dims = Dims {
             observation_dim: model.features.dim(model.data.observation_dim),
             action_dim: model.data.action_dim,
             window: config.window,
             goal_length: config.goal_length,
         };
-        let network = ScoreTransformer::<B>::zeroed(&config.network, layout, device);
+        let network = ScoreNetwork::<B>::blank(&config.network, dims, device);
         let network = load_module(&model.weights, NETWORK, network)?;
         let mut policy = Self {
             observation_dim: model.data.observation_dim,
@@ -62,8 +63,13 @@ impl<B: Backend> BesoPolicy<B> {
             features: model.features.clone(),
             actions: model.actions.clone(),
             bounds: model.action_bounds.clone(),
-            layout,
-            denoiser: Denoiser::new(network, config.sigma_data),
+            dims,
+            network: config.network.kind,
+            denoiser: Denoiser::new(
+                network,
+                InputLayout::new(config.network.kind, dims),
+                config.sigma_data,
+            ),
             settings: config.sampler,
             sigmas: Vec::new(),
             contexts: vec![Context::default()],
@@ -83,8 +89,8 @@ impl<B: Backend> BesoPolicy<B> {
     /// What the network sees of a row's goal, appended to `goals`.
     fn push_goal(&self, goal: ArrayView1<'_, f32>, goals: &mut Vec<f32>) {
         let goal = goal.to_vec();
-        let mut seen = vec![0.0; self.layout.observation_dim];
-        for i in 0..self.layout.goal_length {
+        let mut seen = vec![0.0; self.dims.observation_dim];
+        for i in 0..self.dims.goal_length {
             let frame = i * self.observation_dim % goal.len();
             self.features
                 .observe_goal(&goal[frame..frame + self.observation_dim], &mut seen);
@@ -94,7 +100,7 @@ impl<B: Backend> BesoPolicy<B> {
 
     /// What the network sees of an observation.
     fn observe(&self, observation: ArrayView1<'_, f32>) -> Vec<f32> {
-        let mut seen = vec![0.0; self.layout.observation_dim];
+        let mut seen = vec![0.0; self.dims.observation_dim];
         self.features.observe(&observation.to_vec(), &mut seen);
         seen
     }
@@ -132,7 +138,7 @@ impl<B: Backend> BesoPolicy<B> {
     ) -> Result<(), PolicyError> {
         let widths = [
             self.observation_dim,
-            self.layout.goal_length * self.observation_dim,
+            self.dims.goal_length * self.observation_dim,
         ];
         if found.len() == 2 && found[0] == rows && widths.contains(&found[1]) {
             Ok(())
@@ -248,7 +254,7 @@ impl<B: Backend> Policy for BesoPolicy<B> {
                 .for_each(|(out, action)| *out = *action);
             // The history holds what is executed.
             self.actions.apply(action);
-            context.push(observation, action, self.layout.window);
+            context.push(observation, action, self.dims.window);
         }
         Ok(())
     }
@@ -273,7 +279,9 @@ impl<B: Backend> Policy for BesoPolicy<B> {
         config_table::merge(&mut table, overrides);
         let mut problems = Problems::new();
         let settings: Settings = config_table::from_table(&table, &mut problems);
-        problems.nested("sampler", |problems| settings.sampler.validate(problems));
+        problems.nested("sampler", |problems| {
+            settings.sampler.validate(self.network, problems);
+        });
         problems.into_result().map_err(PolicyError::Settings)?;
         let sigmas = settings.sampler.schedule().sigmas(settings.sampler.steps);
         self.sigmas = sigmas.expect("validate makes the schedule too");

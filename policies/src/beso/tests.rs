@@ -10,6 +10,7 @@ use telic_datasets::{Dataset, Episode, Metadata, WindowBatch};
 use telic_seed::{Rng, Seed};
 
 use super::history::{HistoryMode, HistoryTraining};
+use super::network::NetworkKind;
 use super::sampler::SamplerKind;
 use super::schedule::ScheduleKind;
 use super::*;
@@ -57,6 +58,14 @@ fn small() -> BesoConfig {
     config
 }
 
+/// The same with the other network.
+fn small_mlp() -> BesoConfig {
+    let mut config = small();
+    config.network.kind = NetworkKind::Mlp;
+    config.network.hidden = vec![64, 64];
+    config
+}
+
 fn task() -> TrainingTask {
     let dataset = dataset();
     let episodes = (0..dataset.num_episodes()).collect();
@@ -99,10 +108,15 @@ fn mean(metrics: &[Metrics], name: &str) -> f64 {
 
 #[test]
 fn sixty_four_windows_are_learned_by_heart() {
-    for training in [HistoryTraining::Noised, HistoryTraining::Clean] {
+    for (base, training) in [
+        (small(), HistoryTraining::Noised),
+        (small(), HistoryTraining::Clean),
+        (small_mlp(), HistoryTraining::Noised),
+        (small_mlp(), HistoryTraining::Clean),
+    ] {
         let mut config = BesoConfig {
             history_training: training,
-            ..small()
+            ..base
         };
         config.network.attention_dropout = 0.0;
         config.network.residual_dropout = 0.0;
@@ -155,12 +169,17 @@ fn dropout_and_masks_leave_something_to_learn() {
 
 #[test]
 fn a_resumed_run_goes_on_to_the_same_bits() {
-    let config = small();
+    for config in [small(), small_mlp()] {
+        assert_resumes(&config);
+    }
+}
+
+fn assert_resumes(config: &BesoConfig) {
     let run = |restart: Option<u64>| {
-        let mut agent = agent(&config);
+        let mut agent = agent(config);
         let fresh = |agent: &BesoAgent<A>| {
             let state = agent.state();
-            let mut other = self::agent(&config);
+            let mut other = self::agent(config);
             other.load_state(&state).unwrap();
             other
         };
@@ -177,26 +196,30 @@ fn a_resumed_run_goes_on_to_the_same_bits() {
     let (uninterrupted, resumed) = (run(None), run(Some(3)));
     assert_eq!(uninterrupted.0.first_difference(&resumed.0), None);
     assert_eq!(uninterrupted.1, resumed.1);
-    assert_ne!(agent(&config).state().first_difference(&resumed.0), None);
+    assert_ne!(agent(config).state().first_difference(&resumed.0), None);
 }
 
 #[test]
 fn an_update_gives_the_same_bits_on_any_number_of_threads() {
-    let mut config = small();
-    config.network.embed_dim = 128;
-    let run = |threads| {
+    let mut transformer = small();
+    transformer.network.embed_dim = 128;
+    let mut mlp = small_mlp();
+    mlp.network.hidden = vec![512, 512];
+    let run = |config: &BesoConfig, threads| {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
             .unwrap();
         pool.install(|| {
-            let mut agent = agent(&config);
+            let mut agent = agent(config);
             let windows = batch(&agent, 1);
             train(&mut agent, 0..2, |_| windows.clone());
             agent.state()
         })
     };
-    assert_eq!(run(1).first_difference(&run(3)), None);
+    for config in [transformer, mlp] {
+        assert_eq!(run(&config, 1).first_difference(&run(&config, 3)), None);
+    }
 }
 
 #[test]
@@ -211,11 +234,14 @@ fn an_evaluation_changes_nothing() {
 
 /// A policy with trained weights.
 fn policy() -> BesoPolicy<Flex> {
-    let config = small();
-    let mut agent = agent(&config);
+    policy_of(&small())
+}
+
+fn policy_of(config: &BesoConfig) -> BesoPolicy<Flex> {
+    let mut agent = agent(config);
     let windows = batch(&agent, 1);
     train(&mut agent, 0..100, |_| windows.clone());
-    BesoPolicy::load(&config, &agent.model(), &Default::default()).unwrap()
+    BesoPolicy::load(config, &agent.model(), &Default::default()).unwrap()
 }
 
 fn set(policy: &mut BesoPolicy<Flex>, text: &str) {
@@ -247,8 +273,16 @@ const SETTINGS: [&str; 8] = [
 /// Rows start their episodes at different times, so their contexts differ in length.
 #[test]
 fn a_row_acts_the_same_alone_and_among_others() {
-    let mut policy = policy();
-    for settings in SETTINGS {
+    assert_rows_are_independent(policy(), &SETTINGS);
+    let of_mlp: Vec<&str> = SETTINGS
+        .into_iter()
+        .filter(|settings| !settings.contains("reference"))
+        .collect();
+    assert_rows_are_independent(policy_of(&small_mlp()), &of_mlp);
+}
+
+fn assert_rows_are_independent(mut policy: BesoPolicy<Flex>, settings: &[&str]) {
+    for settings in settings {
         set(&mut policy, settings);
         let rows = 5;
         let restart = |row: usize, step: usize| row > 0 && step == row;
@@ -656,4 +690,41 @@ fn observation_columns_select_what_is_seen() {
         ..small()
     };
     assert!(Beso::new_agent::<A>(&bad, &task(), &Default::default()).is_err());
+}
+
+#[test]
+fn the_perceptron_denoises_no_history() {
+    let mut policy = policy_of(&small_mlp());
+    let before = policy.settings();
+    let overrides = toml::from_str("[sampler]\nhistory = 'reference'").unwrap();
+    let error = policy.configure(&overrides).unwrap_err().to_string();
+    assert!(
+        error.contains("sampler.history") && error.contains("renoise"),
+        "{error}"
+    );
+    assert_eq!(policy.settings(), before);
+}
+
+/// As many windows as transitions: those at the beginning of an episode are short.
+#[test]
+fn the_perceptron_trains_on_short_contexts() {
+    let agent = agent(&small_mlp());
+    let windows: Vec<usize> = (0..20).flat_map(|k| batch(&agent, k).missing).collect();
+    let share = |missing: usize| {
+        windows.iter().filter(|m| **m == missing).count() as f64 / windows.len() as f64
+    };
+    // Episodes have 14 transitions, and a window of 3.
+    for (missing, expected) in [(2, 1.0 / 14.0), (1, 1.0 / 14.0), (0, 12.0 / 14.0)] {
+        assert!(
+            (share(missing) - expected).abs() < 0.03,
+            "{missing}: {}",
+            share(missing)
+        );
+    }
+    assert!(
+        batch(&self::agent(&small()), 0)
+            .missing
+            .iter()
+            .all(|m| *m == 0)
+    );
 }

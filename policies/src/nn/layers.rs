@@ -219,6 +219,11 @@ impl<B: Backend> Mlp<B> {
         self.output.forward(self.features(x))
     }
 
+    /// Where the weights are.
+    pub fn device(&self) -> B::Device {
+        self.output.bias.val().device()
+    }
+
     /// What the output layer sees, `[rows, inputs]` → `[rows, last hidden width]`.
     pub fn features(&self, mut x: Tensor<B, 2>) -> Tensor<B, 2> {
         for (i, layer) in self.layers.iter().enumerate() {

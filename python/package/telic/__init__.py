@@ -8,6 +8,7 @@ Importing this package registers every environment with Gymnasium, so that
 - :func:`collect` makes play data with a scripted expert; :func:`load_dataset` opens it as NumPy columns, with goals
   chosen in hindsight.
 - :func:`policies` lists the algorithms, :func:`train` trains one, :func:`load_policy` opens what it learned.
+- :func:`evaluate` measures how often a policy reaches its goals, :func:`record` writes its episodes for the rerun viewer.
 """
 
 from telic._telic import (
@@ -15,9 +16,11 @@ from telic._telic import (
     Demonstrator,
     Policy,
     __version__,
+    evaluate,
     load_dataset,
     load_policy,
     policies,
+    record,
     rollout_checksum,
     train,
 )
@@ -43,9 +46,11 @@ __all__ = [
     "collect",
     "describe",
     "envs",
+    "evaluate",
     "load_dataset",
     "load_policy",
     "policies",
+    "record",
     "register_envs",
     "rollout_checksum",
     "train",

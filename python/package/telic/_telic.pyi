@@ -41,6 +41,33 @@ def collection_seed(seed: int, episode: int) -> int: ...
 def rollout_checksum(env: str, *, seed: int = 0, steps: int = 100) -> int: ...
 def load_dataset(path: str | PathLike[str]) -> Dataset: ...
 def load_policy(path: str | PathLike[str], *, device: str = "cpu") -> Policy: ...
+def evaluate(
+    policy: Policy,
+    *,
+    env: str | None = None,
+    episodes: int = 100,
+    seed: int = 0,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """How often a policy reaches the goals of the evaluation tasks, as ``telic evaluate --json`` tells it.
+
+    ``env`` is the environment that the policy was trained for, unless another one is named. Episodes that the policy was
+    acting in are forgotten. ``threads`` does not change the result.
+    """
+
+def record(
+    policy: Policy,
+    path: str | PathLike[str],
+    *,
+    env: str | None = None,
+    episodes: int = 2,
+    seed: int = 0,
+) -> int:
+    """Writes episodes of a policy, with its denoising, as a recording of the rerun viewer (``.rrd``).
+
+    They are the first ones of :func:`evaluate` with the same seed. Returns how many of them succeeded.
+    """
+
 def policies() -> list[PolicyDescription]:
     """Every algorithm that can be trained, with the defaults of its ``[policy]`` table."""
 

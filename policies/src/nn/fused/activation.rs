@@ -73,7 +73,10 @@ fn normal(x: f32) -> (f32, f32) {
 
 #[inline(always)]
 fn logistic(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
+    // By the exponential of a negative number, which becomes 0 where the tail is too small to matter.
+    let tail = exp(-x.abs());
+    let greater = 1.0 / (1.0 + tail);
+    if x < 0.0 { tail * greater } else { greater }
 }
 
 impl Function for GeluFunction {

@@ -219,7 +219,8 @@ pub(crate) fn sum_squares(values: &[f32]) -> f32 {
 
 /// `e^x` to 2 units in the last place, without branches, so that loops over it vectorise.
 ///
-/// `x = n ln 2 + r` with `|r| ≤ ln 2 / 2`, a polynomial for `e^r`, and `2^n` by its bits. Clamped to the finite range.
+/// `x = n ln 2 + r` with `|r| ≤ ln 2 / 2`, a polynomial for `e^r`, and `2^n` by its bits. Clamped to the finite range; 0 below
+/// [`EXP_CUTOFF`].
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     // Adding 1.5 · 2²³ leaves round(·) in the low bits of the mantissa.
@@ -238,8 +239,14 @@ pub(super) fn exp(x: f32) -> f32 {
     let p = p * r + 1.666_666_5e-1;
     let p = p * r + 5.000_000_1e-1;
     let e = p * r * r + r + 1.0;
-    e * f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23))
+    let value = e * f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
+    if x < EXP_CUTOFF { 0.0 } else { value }
 }
+
+/// Where [`exp`] becomes 0. Far tails of activations and of softmax (4e-18 and less) change no result, but products of two
+/// of them lie below the normal range of `f32`, where a core takes a hundred times as long: matrix products of a network
+/// with saturated units were nine times slower.
+const EXP_CUTOFF: f32 = -40.0;
 
 #[cfg(test)]
 mod tests {
@@ -247,7 +254,7 @@ mod tests {
 
     #[test]
     fn exp_is_accurate_over_its_range() {
-        let worst = (-8600..8800)
+        let worst = (-4000..8800)
             .map(|i| {
                 let x = i as f32 * 0.01 + 0.003;
                 let exact = f64::from(x).exp();
@@ -256,7 +263,7 @@ mod tests {
             .fold(0.0, f64::max);
         assert!(worst < 2.5e-7, "relative error {worst:e}");
         assert_eq!(exp(0.0), 1.0);
-        assert!(exp(-1e30) < 1e-37 && exp(f32::INFINITY).is_finite());
+        assert!(exp(-40.001) == 0.0 && exp(-1e30) == 0.0 && exp(f32::INFINITY).is_finite());
     }
 
     #[test]
