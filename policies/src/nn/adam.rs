@@ -473,6 +473,26 @@ mod tests {
         assert_eq!(uninterrupted.1.first_difference(&resumed.1), None);
     }
 
+    /// The first moment of a weight that has lost its gradient ends at 0, not at the smallest subnormal number.
+    #[test]
+    fn moments_without_gradient_decay_to_zero() {
+        let (mut adam, mut layer) = (Adam::<Flex>::new(AdamConfig::default()), layer());
+        for step in 0..1000 {
+            let x = if step == 0 { [0.5, -2.0] } else { [0.0; 2] };
+            let gradients = gradients(&layer, x);
+            layer = adam.step(1e-3, layer, gradients).0;
+        }
+        let state = adam.state();
+        assert_eq!(state.get_f32("first.weight", &[2]).unwrap(), [0.0, 0.0]);
+        assert!(
+            state
+                .get_f32("second.weight", &[2])
+                .unwrap()
+                .iter()
+                .all(|v| *v > 0.0)
+        );
+    }
+
     #[test]
     fn the_kernel_agrees_with_the_composition() {
         let mut rng = Seed::new(9).rng();

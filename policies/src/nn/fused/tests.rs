@@ -345,3 +345,44 @@ fn rows_of_a_product_do_not_depend_on_their_neighbours_or_on_threads() {
         }
     }
 }
+
+/// Products of subnormal numbers take a hundred times as long: a network with saturated units became nine times slower.
+#[test]
+fn saturated_units_leave_nothing_below_the_normal_range() {
+    let device = Default::default();
+    let n = 4001;
+    let x: Vec<f32> = (0..n).map(|i| 0.05 * (i as f32 - 2000.0)).collect();
+    let bias = Tensor::<A, 1>::zeros([n], &device).require_grad();
+    for activation in ACTIVATIONS {
+        let x =
+            Tensor::<A, 2>::from_data(TensorData::new(x.clone(), [1, n]), &device).require_grad();
+        let output = bias_activation(x.clone(), bias.clone(), activation);
+        let gradients = (output.clone() * 1e-12).sum().backward();
+        for (what, found) in [
+            ("value", values(output)),
+            ("gradient", values(x.grad(&gradients).unwrap())),
+        ] {
+            let below = found.iter().position(|y| y.is_subnormal());
+            assert_eq!(
+                below.map(|i| (0.05 * (i as f32 - 2000.0), found[i])),
+                None,
+                "{activation:?}, {what}"
+            );
+        }
+    }
+    // The second token prefers the first by e¹⁹²: its own value gets weight 0, not the smallest number there is.
+    let rows: Vec<f32> = [[16.0, 6.0, 0.0], [16.0, -6.0, 1.0]].concat();
+    let shape = AttentionShape {
+        batch: 1,
+        tokens: 2,
+        heads: 1,
+    };
+    let projection = Tensor::<Flex, 2>::from_data(TensorData::new(rows, [2, 3]), &device);
+    let found = values(causal_attention(
+        projection,
+        Tensor::zeros([3], &device),
+        shape,
+        None,
+    ));
+    assert_eq!(found, [0.0, 0.0]);
+}
