@@ -122,12 +122,12 @@ pub(crate) fn episode_playback(control_hz: f64, opening: Opening) -> Playback {
     }
 }
 
-/// A training run is looked at from its end.
+/// A training run is looked at as a whole: following its end would show the last rows only.
 pub(crate) fn training_playback() -> Playback {
     Playback {
         timeline: TRAINING_STEP,
         fps: 1000.0,
-        state: PlayState::Following,
+        state: PlayState::Paused,
         looping: LoopMode::Off,
     }
 }
