@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     if args.web {
         return serve(&recordings, args.port, context);
     }
-    let mut viewer = open_viewer(&recordings)?;
+    let mut viewer = open_viewer(&last_in_front(&recordings))?;
     let status = viewer.wait().map_err(|error| FlowError::File {
         reason: format!("the viewer: {error}"),
         path: recordings[0].clone(),
@@ -136,6 +136,11 @@ fn make(args: &Args, context: &Context) -> Result<Vec<Utf8PathBuf>, FlowError> {
     Ok(vec![rrd])
 }
 
+/// In the order in which a viewer takes them: it shows the one that comes last, which is to be the first.
+fn last_in_front(recordings: &[Utf8PathBuf]) -> Vec<Utf8PathBuf> {
+    recordings.iter().rev().cloned().collect()
+}
+
 /// Serves recordings until the user stops it.
 fn serve(recordings: &[Utf8PathBuf], port: u16, context: &Context) -> Outcome {
     let grpc_port = if port == 0 {
@@ -148,7 +153,7 @@ fn serve(recordings: &[Utf8PathBuf], port: u16, context: &Context) -> Outcome {
         grpc_port,
         ..WebOptions::default()
     };
-    let server = WebServer::serve_files(recordings, &options)?;
+    let server = WebServer::serve_files(&last_in_front(recordings), &options)?;
     if context.json {
         print_json(&Report::new(recordings, Some(server.url())));
     } else {

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use rerun::external::re_sdk_types::blueprint::archetypes::{
-    Background, LineGrid3D, PlotLegend, ScalarAxis, VisualBounds2D,
+    Background, LineGrid3D, PlotLegend, ScalarAxis, TimeAxis, VisualBounds2D,
 };
 use rerun::external::re_sdk_types::blueprint::components::{
     BackgroundKind, Corner2D, LoopMode, PlayState,
 };
-use rerun::external::re_sdk_types::datatypes::Range1D;
+use rerun::external::re_sdk_types::datatypes::{Range1D, TimeRange, TimeRangeBoundary};
 
 use crate::camera::Camera;
 use crate::denoising::{self, ActionSpace};
@@ -103,10 +103,19 @@ pub(crate) fn episode(contents: &Contents, camera: Camera, space: &ActionSpace) 
 pub(crate) fn training(groups: &BTreeSet<String>) -> Node {
     let views = groups
         .iter()
-        .map(|group| Node::View(plot(&title(group), &format!("/metrics/{group}"))))
+        .map(|group| {
+            let plot = plot(&title(group), &format!("/metrics/{group}"));
+            Node::View(plot.with("TimeAxis", &TimeAxis::new().with_view_range(WHOLE_RUN)))
+        })
         .collect();
     Node::Grid(if groups.len() > 4 { 3 } else { 2 }, views)
 }
+
+/// Plots over a sequence show a second of playback around the cursor by default, here a thousand updates.
+const WHOLE_RUN: TimeRange = TimeRange {
+    start: TimeRangeBoundary::Infinite,
+    end: TimeRangeBoundary::Infinite,
+};
 
 /// Episodes run on simulated time.
 pub(crate) fn episode_playback(control_hz: f64, opening: Opening) -> Playback {
@@ -122,7 +131,7 @@ pub(crate) fn episode_playback(control_hz: f64, opening: Opening) -> Playback {
     }
 }
 
-/// A training run is looked at as a whole: following its end would show the last rows only.
+/// A training run is looked at as a whole.
 pub(crate) fn training_playback() -> Playback {
     Playback {
         timeline: TRAINING_STEP,
