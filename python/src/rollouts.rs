@@ -39,9 +39,9 @@ pub(crate) fn evaluate<'py>(
     let outcome = policy.borrow_for_rollouts(|policy| {
         py.detach(|| {
             telic::evaluate::evaluate(policy, spec, &config, &stop, |_, _| {
-                if let Err(error) = Python::attach(|py| py.check_signals()) {
-                    interrupt = Some(error);
-                    stop.store(true, Ordering::Relaxed);
+                if interrupt.is_none() {
+                    interrupt = Python::attach(|py| py.check_signals().err());
+                    stop.store(interrupt.is_some(), Ordering::Relaxed);
                 }
             })
         })

@@ -12,7 +12,7 @@
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData, s};
 use telic_seed::Rng;
 
 use super::network::{Dims, NetworkConfig};
@@ -128,7 +128,7 @@ impl<B: Backend> ScoreMlp<B> {
             return self
                 .mlp
                 .forward(Tensor::from_data(rows, &device))
-                .slice([0..1]);
+                .slice(s![0..1, ..]);
         }
         let rows = TensorData::new(features, [batch, width]);
         self.mlp.forward(Tensor::from_data(rows, &device))

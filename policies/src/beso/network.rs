@@ -186,6 +186,8 @@ pub enum Outputs {
 }
 
 /// The raw network F.
+// There are two of them in a run, and what they hold on the heap is a thousand times larger.
+#[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 pub enum ScoreNetwork<B: Backend> {
     /// A causal transformer.
