@@ -2,7 +2,8 @@
 //!
 //! Observation, action, mazes, tasks and tolerance are those of OGBench's pointmaze (Park et al. 2024). One control
 //! step writes `position + 0.2 m · action`, puts the ball to rest, and then runs 5 physics steps of 0.02 s, which
-//! push it out of walls that it was written into.
+//! push it out of walls that it was written into. Where the first of them leaves the ball where it is, the others would
+//! do the same and are not run.
 
 mod navigator;
 
@@ -30,6 +31,8 @@ pub const TOLERANCE_M: f32 = 1.0;
 
 const PHYSICS_STEP_SECS: f32 = 0.02;
 const PHYSICS_STEPS: usize = 5;
+/// A ball pushed into a wall with full actions comes to rest 0.657 m from its face, as in the original.
+const CONTACT_DAMPING_RATIO: f32 = 6.2;
 const MAX_EPISODE_STEPS: usize = 1000;
 /// Draws of start and goal before a reset gives up on keeping them apart; each succeeds with at least 1 − π/4.
 const RESET_TRIES: usize = 1000;
@@ -77,7 +80,7 @@ fn spec<const M: usize>() -> EnvSpec {
     EnvSpec {
         id: IDS[M],
         family: "point-maze",
-        version: 0,
+        version: 1,
         summary: SUMMARIES[M],
         observation: vec![
             entry("point.x", low_x, high_x),
@@ -172,6 +175,9 @@ impl PointMaze {
         let model = model(index).map_err(bad_model)?;
         let config = PhysicsConfig {
             timestep_secs: PHYSICS_STEP_SECS,
+            // Nothing accelerates the ball but walls.
+            solver_iterations: 1,
+            contact_damping_ratio: CONTACT_DAMPING_RATIO,
             ..PhysicsConfig::default()
         };
         let world = World::new(&model, &config).map_err(|error| bad_model(error.to_string()))?;
@@ -198,6 +204,22 @@ impl PointMaze {
 
     fn position(&self) -> [f32; 2] {
         self.joints.map(|joint| self.world.joint_position(joint))
+    }
+
+    fn velocity(&self) -> [f32; 2] {
+        self.joints.map(|joint| self.world.joint_velocity(joint))
+    }
+
+    /// The physics steps of one control step, up to the first that changes nothing.
+    fn settle(&mut self) {
+        let written = self.position();
+        for _ in 0..PHYSICS_STEPS {
+            self.world.step();
+            // Without contact no force acts, so a ball at rest stays at the same bits.
+            if self.position() == written && self.velocity() == [0.0; 2] {
+                break;
+            }
+        }
     }
 
     fn reached(&self) -> bool {
@@ -328,9 +350,7 @@ impl GoalEnv for PointMaze {
                 .set_joint_position(joint, position[axis] + STEP_M * displacement[axis]);
             self.world.set_joint_velocity(joint, 0.0);
         }
-        for _ in 0..PHYSICS_STEPS {
-            self.world.step();
-        }
+        self.settle();
 
         self.observation = self.position();
         self.episode.elapsed += 1;
@@ -371,7 +391,7 @@ impl GoalEnv for PointMaze {
 
     fn state(&self, qpos: &mut Vec<f32>, qvel: &mut Vec<f32>) {
         qpos.extend(self.position());
-        qvel.extend(self.joints.map(|joint| self.world.joint_velocity(joint)));
+        qvel.extend(self.velocity());
     }
 
     fn snapshot(&self) -> Vec<u8> {
@@ -451,5 +471,61 @@ impl GoalEnv for PointMaze {
 
     fn end_effector(&self) -> [f32; 3] {
         [self.observation[0], self.observation[1], RADIUS_M]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env_at(position: [f32; 2]) -> PointMaze {
+        let mut env = PointMaze::new(1).unwrap();
+        env.reset(0, &ResetOptions::default()).unwrap();
+        env.world.set_state(&position, &[0.0; 2]).unwrap();
+        env.observation = position;
+        env
+    }
+
+    #[test]
+    fn a_pushed_ball_stops_where_the_original_does() {
+        // The faces around cell (1, 1) are at −2 m; measured in the original: −1.343 m.
+        for action in [[-1.0, 0.0], [0.0, -1.0]] {
+            let mut env = env_at([0.0; 2]);
+            for _ in 0..100 {
+                env.step(&action).unwrap();
+            }
+            let stop = env.observation.into_iter().fold(0.0, f32::min);
+            assert!((stop + 1.343).abs() < 2e-3, "{stop}");
+        }
+    }
+
+    #[test]
+    fn skipped_physics_steps_would_change_nothing() {
+        let mut rng = Seed::new(5).rng();
+        let mut env = env_at([0.0; 2]);
+        let mut skipped = 0;
+        for _ in 0..5000 {
+            // Long pushes, so that many steps end in a wall.
+            let action = [0; 2].map(|_| rng.random_range(-1.0..=1.0_f32));
+            for _ in 0..rng.random_range(1..10) {
+                let mut full = env.world.clone();
+                for (axis, joint) in env.joints.into_iter().enumerate() {
+                    full.set_joint_position(joint, env.observation[axis] + STEP_M * action[axis]);
+                    full.set_joint_velocity(joint, 0.0);
+                }
+                let written = env.joints.map(|joint| full.joint_position(joint));
+                for _ in 0..PHYSICS_STEPS {
+                    full.step();
+                }
+                let step = env.step(&action).unwrap();
+                let position = env.joints.map(|joint| full.joint_position(joint));
+                assert_eq!(env.observation, position, "from {written:?}");
+                skipped += usize::from(position == written);
+                if step.truncated {
+                    env.episode.elapsed = 0;
+                }
+            }
+        }
+        assert!(skipped > 1000, "only {skipped} steps were free");
     }
 }
