@@ -27,6 +27,9 @@ pub struct EvaluateConfig {
     pub threads: usize,
     /// Tasks by index; all if empty.
     pub tasks: Vec<usize>,
+    /// Final observations of other episodes that the policy is given as goals, `[observation_dim]` each, in turn: see
+    /// [`GoalEnv::goal_like`]. If empty, it is given the goals of the tasks. Success is about the tasks either way.
+    pub final_observations: Vec<Vec<f32>>,
 }
 
 impl Default for EvaluateConfig {
@@ -37,6 +40,7 @@ impl Default for EvaluateConfig {
             worlds: 50,
             threads: threads(),
             tasks: Vec::new(),
+            final_observations: Vec::new(),
         }
     }
 }
@@ -111,12 +115,20 @@ struct Slot {
     /// Episode being run; `None` when there is nothing left for this world.
     episode: Option<usize>,
     task: usize,
+    /// What the policy is given in place of the goal of the environment.
+    goal: Option<Vec<f32>>,
     episode_return: f64,
     last: Step,
 }
 
 impl Slot {
-    fn start(&mut self, episode: usize, task: usize, seed: Seed) -> Result<(), EnvError> {
+    fn start(
+        &mut self,
+        episode: usize,
+        task: usize,
+        seed: Seed,
+        final_observations: &[Vec<f32>],
+    ) -> Result<(), EnvError> {
         self.env.reset(
             seed.child("env").value(),
             &ResetOptions {
@@ -124,9 +136,18 @@ impl Slot {
                 goal: None,
             },
         )?;
+        self.goal = final_observations
+            .get(episode % final_observations.len().max(1))
+            .and_then(|observation| self.env.goal_like(observation));
         (self.episode, self.task) = (Some(episode), task);
         (self.episode_return, self.last) = (0.0, Step::default());
         Ok(())
+    }
+
+    fn goal(&self) -> &[f32] {
+        self.goal
+            .as_deref()
+            .unwrap_or_else(|| self.env.goal_observation())
     }
 
     fn result(&self, episode: usize) -> EpisodeResult {
@@ -178,10 +199,24 @@ pub fn evaluate(
             env: (spec.make)()?,
             episode: None,
             task: 0,
+            goal: None,
             episode_return: 0.0,
             last: Step::default(),
         };
-        slot.start(row, tasks[row % tasks.len()], seed.index(row as u64))?;
+        let task = tasks[row % tasks.len()];
+        slot.start(
+            row,
+            task,
+            seed.index(row as u64),
+            &config.final_observations,
+        )?;
+        if slot.goal.is_none() && !config.final_observations.is_empty() {
+            return Err(FlowError::Mismatch {
+                what: "goals from a dataset",
+                left: format!("`{}` sets its own goals", spec.id),
+                right: "final observations of other episodes".to_owned(),
+            });
+        }
         slots.push(slot);
         rngs.push(seed.index(row as u64).child("policy").rng());
     }
@@ -204,9 +239,7 @@ pub fn evaluate(
             observations
                 .row_mut(row)
                 .assign(&ndarray::aview1(slot.env.observation()));
-            goals
-                .row_mut(row)
-                .assign(&ndarray::aview1(slot.env.goal_observation()));
+            goals.row_mut(row).assign(&ndarray::aview1(slot.goal()));
         }
         policy.act(observations.view(), goals.view(), &mut rngs, &mut actions)?;
         step_all(&pool, &mut slots, actions.view())?;
@@ -225,7 +258,8 @@ pub fn evaluate(
             slot.episode = None;
             if next < config.episodes {
                 let seed = seed.index(next as u64);
-                slot.start(next, tasks[next % tasks.len()], seed)?;
+                let task = tasks[next % tasks.len()];
+                slot.start(next, task, seed, &config.final_observations)?;
                 rngs[row] = seed.child("policy").rng();
                 policy.reset_row(row);
                 next += 1;
@@ -271,6 +305,14 @@ fn resolve_tasks(spec: &'static EnvSpec, config: &EvaluateConfig) -> Result<Vec<
                 expected: "at least 1".to_owned(),
             });
         }
+    }
+    let width = spec.observation_dim();
+    if let Some(found) = config.final_observations.iter().find(|o| o.len() != width) {
+        return Err(FlowError::Mismatch {
+            what: "observation entries",
+            left: format!("the goals have {}", found.len()),
+            right: format!("`{}` has {width}", spec.id),
+        });
     }
     if let Some(&task) = config.tasks.iter().find(|&&task| task >= spec.tasks.len()) {
         return Err(EnvError::UnknownTask {

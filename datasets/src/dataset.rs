@@ -363,6 +363,16 @@ impl Dataset {
         }
     }
 
+    /// Where an episode ends, `[observation_dim]`.
+    ///
+    /// # Panics
+    /// If there is no such episode.
+    pub fn final_observation(&self, episode: usize) -> &[f32] {
+        let (table, width) = self.observation_rows();
+        let last = self.episodes.start(episode) + self.episodes.transitions(episode);
+        &table[last * width..(last + 1) * width]
+    }
+
     /// The observations as a flat row-major slice, and its width.
     pub(crate) fn observation_rows(&self) -> (&[f32], usize) {
         flat(&self.columns.observations)

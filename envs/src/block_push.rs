@@ -470,6 +470,19 @@ impl GoalEnv for BlockPush {
         Ok(())
     }
 
+    /// Reuss et al. 2023: the blocks change places where that episode had them the other way round.
+    fn goal_like(&self, final_observation: &[f32]) -> Option<Vec<f32>> {
+        let mut goal = final_observation.to_vec();
+        let mut positions = [0.0; GOAL_INDICES.len()];
+        self.spec.goal.extract(&goal, &mut positions);
+        if assignment_of(&positions, &self.episode.targets) != self.episode.assignment {
+            for axis in 0..2 {
+                goal.swap(axis, 3 + axis);
+            }
+        }
+        Some(goal)
+    }
+
     fn task(&self) -> Option<usize> {
         self.episode.task
     }
@@ -571,5 +584,35 @@ impl GoalEnv for BlockPush {
 
     fn end_effector(&self) -> [f32; 3] {
         [self.observation[6], self.observation[7], EFFECTOR_HEIGHT_M]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Start;
+
+    #[test]
+    fn a_borrowed_goal_asks_for_the_task() {
+        let mut env = BlockPush::new().unwrap();
+        for (seed, task) in [(0, 0), (1, 0), (2, 1), (3, 1)] {
+            let options = ResetOptions {
+                start: Start::Task(task),
+                goal: None,
+            };
+            env.reset(seed, &options).unwrap();
+            let desired = *<&[f32; 4]>::try_from(env.desired_goal()).unwrap();
+            // An episode that ended 2 cm beside its targets, and one whose targets were the other way round.
+            let mut beside = env.goal_observation().to_vec();
+            for index in GOAL_INDICES {
+                beside[index] += 0.02;
+            }
+            let mut crossed = beside.clone();
+            crossed.swap(0, 3);
+            crossed.swap(1, 4);
+            assert_eq!(env.goal_like(&beside).unwrap(), beside);
+            assert_eq!(env.goal_like(&crossed).unwrap(), beside);
+            assert_eq!(env.desired_goal(), desired);
+        }
     }
 }

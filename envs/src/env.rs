@@ -217,6 +217,14 @@ pub trait GoalEnv: Send {
     /// Replaces the goal of the running episode by a goal observation `[observation_dim]`.
     fn set_goal(&mut self, goal_observation: &[f32]) -> Result<(), EnvError>;
 
+    /// The goal of the running episode as another episode reached it: a goal observation for a policy that ends like
+    /// `final_observation` `[observation_dim]` and asks for what [`desired_goal`](Self::desired_goal) asks for. `None` where the
+    /// episodes of a dataset do not end at goals of the tasks.
+    fn goal_like(&self, final_observation: &[f32]) -> Option<Vec<f32>> {
+        let _ = final_observation;
+        None
+    }
+
     /// The task of the running episode, if it has one.
     fn task(&self) -> Option<usize>;
 

@@ -97,34 +97,29 @@ fn check_cuda() -> Result<(), String> {
 
 /// Runs work on a fixed number of threads.
 #[derive(Debug)]
-pub struct Threads(Option<rayon::ThreadPool>);
+pub struct Threads(rayon::ThreadPool);
 
 impl Threads {
-    /// A pool of this many threads; 0 is the process-wide pool with all cores.
+    /// A pool of this many threads; 0 for as many as there are cores.
     ///
     /// # Errors
     /// [`PolicyError::Device`] if the system refuses to start them.
     pub fn new(threads: usize) -> Result<Self, PolicyError> {
-        if threads == 0 {
-            return Ok(Self(None));
-        }
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|index| format!("train-{index}"))
             .build()
-            .map(|pool| Self(Some(pool)))
+            .map(Self)
             .map_err(|error| PolicyError::Device {
                 device: Device::Cpu,
                 reason: format!("cannot start {threads} threads: {error}"),
             })
     }
 
-    /// Runs `work` so that everything parallel in it uses these threads.
+    /// Runs `work` so that everything parallel in it uses these threads. It runs on one of them, so that the parts of it that
+    /// are parallel are not handed over from outside, which takes longer than many of them.
     pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        match &self.0 {
-            Some(pool) => pool.install(work),
-            None => work(),
-        }
+        self.0.install(work)
     }
 }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use camino::Utf8PathBuf;
 use telic::FlowError;
 use telic::evaluate::{EvaluateConfig, Evaluation, evaluate, threads};
+use telic_datasets::Dataset;
 use telic_policies::config_table::apply_overrides;
 use telic_policies::{Checkpoint, Device, PolicyError, Problems};
 
@@ -16,7 +17,8 @@ use crate::output::{percent, print_json, print_table, progress_bar};
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  telic evaluate runs/beso --episodes 100\n  \
-                        telic evaluate runs/beso --set sampler.steps=5 --set sampler.guidance=2.0"
+                        telic evaluate runs/beso --set sampler.steps=5 --set sampler.guidance=2.0\n  \
+                        telic evaluate runs/beso --goals block-push.npz"
 )]
 pub(crate) struct Args {
     /// Run folder or checkpoint folder.
@@ -33,6 +35,9 @@ pub(crate) struct Args {
     /// Only these tasks, by name.
     #[arg(long = "task")]
     tasks: Vec<String>,
+    /// Dataset whose episodes end where the policy is asked to go, in turn, in place of the goals of the tasks.
+    #[arg(long, value_name = "DATASET")]
+    goals: Option<Utf8PathBuf>,
     /// Worlds stepped side by side.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     worlds: u32,
@@ -57,6 +62,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         .iter()
         .map(|name| telic::evaluate::task_index(spec, name))
         .collect::<Result<Vec<_>, FlowError>>()?;
+    let final_observations = match &args.goals {
+        Some(path) => {
+            let dataset = Dataset::load(path)?;
+            (0..dataset.num_episodes())
+                .map(|episode| dataset.final_observation(episode).to_vec())
+                .collect()
+        }
+        None => Vec::new(),
+    };
     let config = EvaluateConfig {
         episodes: args.episodes as usize,
         seed: args.seed,
@@ -65,6 +79,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
             .threads
             .map_or_else(threads, |threads| threads as usize),
         tasks,
+        final_observations,
     };
     let bar = progress_bar(u64::from(args.episodes), "episodes");
     let outcome = evaluate(

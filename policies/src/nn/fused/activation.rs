@@ -44,10 +44,12 @@ impl Activation {
 
 const SQRT_2_OVER_PI: f32 = 0.797_884_56;
 
-/// Value and derivative of an activation; a type per activation, so that loops have no branch on it.
+/// An activation; a type per activation, so that loops have no branch on it.
 pub(super) trait Function {
     fn value(x: f32) -> f32;
-    fn slope(x: f32) -> f32;
+
+    /// Value and derivative, which share their exponential.
+    fn with_slope(x: f32) -> (f32, f32);
 }
 
 pub(super) struct GeluFunction;
@@ -86,10 +88,10 @@ impl Function for GeluFunction {
     }
 
     #[inline(always)]
-    fn slope(x: f32) -> f32 {
+    fn with_slope(x: f32) -> (f32, f32) {
         // 1/√(2π)
         let (cdf, density) = normal(x);
-        cdf + x * density * 0.398_942_3
+        (x * cdf, cdf + x * density * 0.398_942_3)
     }
 }
 
@@ -100,9 +102,10 @@ impl Function for GeluTanhFunction {
     }
 
     #[inline(always)]
-    fn slope(x: f32) -> f32 {
+    fn with_slope(x: f32) -> (f32, f32) {
         let s = logistic(2.0 * SQRT_2_OVER_PI * (x + 0.044_715 * x * x * x));
-        s + x * s * (1.0 - s) * 2.0 * SQRT_2_OVER_PI * (1.0 + 3.0 * 0.044_715 * x * x)
+        let inner = 2.0 * SQRT_2_OVER_PI * (1.0 + 3.0 * 0.044_715 * x * x);
+        (x * s, s + x * s * (1.0 - s) * inner)
     }
 }
 
@@ -113,8 +116,8 @@ impl Function for ReluFunction {
     }
 
     #[inline(always)]
-    fn slope(x: f32) -> f32 {
-        if x > 0.0 { 1.0 } else { 0.0 }
+    fn with_slope(x: f32) -> (f32, f32) {
+        (x.max(0.0), if x > 0.0 { 1.0 } else { 0.0 })
     }
 }
 
@@ -125,9 +128,9 @@ impl Function for SiluFunction {
     }
 
     #[inline(always)]
-    fn slope(x: f32) -> f32 {
+    fn with_slope(x: f32) -> (f32, f32) {
         let s = logistic(x);
-        s + x * s * (1.0 - s)
+        (x * s, s + x * s * (1.0 - s))
     }
 }
 
@@ -138,8 +141,8 @@ impl Function for IdentityFunction {
     }
 
     #[inline(always)]
-    fn slope(_x: f32) -> f32 {
-        1.0
+    fn with_slope(x: f32) -> (f32, f32) {
+        (x, 1.0)
     }
 }
 
@@ -230,10 +233,10 @@ fn backward<F: Function>(x: &[f32], bias: &[f32], gradient: FlexTensor) -> (Flex
         gradient,
         cols,
         #[inline(always)]
-        |row, gradient, out, sums| {
+        |row, gradient, out, sums, _| {
             let x = &x[row * cols..(row + 1) * cols];
             for (((out, gradient), x), b) in out.iter_mut().zip(gradient).zip(x).zip(bias) {
-                *out = gradient * F::slope(*x + b);
+                *out = gradient * F::with_slope(*x + b).1;
             }
             add(sums, out);
         },

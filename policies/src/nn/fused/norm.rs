@@ -9,7 +9,7 @@ use burn::tensor::backend::Backend;
 use burn_flex::FlexTensor;
 
 use super::activation::{Function, IdentityFunction, with_function};
-use super::slices::{cols, from_values, map_fold_rows, map_rows, sum, values};
+use super::slices::{add, cols, from_values, map_fold_rows, map_rows, sum, values};
 use super::{Activation, Kernel, activation, primitive, run, tensor};
 
 /// `γ x̂ + β`, per row of `x`.
@@ -209,32 +209,31 @@ fn backward<F: Function>(
         gradient,
         3 * cols,
         #[inline(always)]
-        |row, gradient, out, sums| {
+        |row, gradient, out, sums, slopes| {
             let (gamma_sums, others) = sums.split_at_mut(cols);
             let (beta_sums, bias_sums) = others.split_at_mut(cols);
             let x = &x[row * cols..(row + 1) * cols];
-            // First `out` holds x̂, then the gradient.
-            for ((out, x), b) in out.iter_mut().zip(x).zip(bias) {
-                *out = F::value(*x + b);
+            let (gradient, gamma) = (&gradient[..cols], &gamma[..cols]);
+            // First `out` holds x̂, then the gradient. Loops over few slices of one known length become vector instructions.
+            for ((out, slope), (x, b)) in out.iter_mut().zip(&mut *slopes).zip(x.iter().zip(bias)) {
+                (*out, *slope) = F::with_slope(*x + b);
             }
             let (mean, scale) = moments(out, epsilon);
-            for (normed, ((gradient, gamma_sum), beta_sum)) in out
-                .iter_mut()
-                .zip(gradient.iter().zip(gamma_sums).zip(beta_sums))
-            {
+            for ((normed, gradient), gamma_sum) in out.iter_mut().zip(gradient).zip(gamma_sums) {
                 *normed = (*normed - mean) * scale;
                 *gamma_sum += gradient * *normed;
-                *beta_sum += gradient;
             }
-            let gradient = &gradient[..cols];
+            add(beta_sums, gradient);
             let inverse = 1.0 / cols as f32;
             let mean_d = sum(cols, |i| gradient[i] * gamma[i]) * inverse;
-            let mean_dx = sum(cols, |i| gradient[i] * gamma[i] * out[i]) * inverse;
-            for (i, (out, bias_sum)) in out.iter_mut().zip(bias_sums).enumerate() {
-                let centred = (gradient[i] * gamma[i] - mean_d - *out * mean_dx) * scale;
-                *out = centred * F::slope(x[i] + bias[i]);
-                *bias_sum += *out;
+            let normed = &out[..cols];
+            let mean_dx = sum(cols, |i| gradient[i] * gamma[i] * normed[i]) * inverse;
+            for ((out, slope), (gradient, gamma)) in
+                out.iter_mut().zip(&*slopes).zip(gradient.iter().zip(gamma))
+            {
+                *out = (gradient * gamma - mean_d - *out * mean_dx) * scale * slope;
             }
+            add(bias_sums, out);
         },
     )
 }

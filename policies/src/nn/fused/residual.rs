@@ -92,7 +92,7 @@ impl Kernel<3> for BiasResidual {
             gradient,
             cols,
             #[inline(always)]
-            |row, gradient, out, sums| {
+            |row, gradient, out, sums, _| {
                 for (i, (out, gradient)) in out.iter_mut().zip(gradient).enumerate() {
                     *out = gradient * dropout.factor(row * cols + i);
                 }

@@ -119,16 +119,17 @@ pub(super) fn map_rows(
         input,
         0,
         #[inline(always)]
-        |row, source, destination, _| body(row, source, destination),
+        |row, source, destination, _, _| body(row, source, destination),
     )
     .0
 }
 
-/// As [`map_rows`], with a sum over rows as in [`fold_blocks`].
+/// As [`map_rows`], with a sum over rows as in [`fold_blocks`], and a row of memory for what `body` likes:
+/// `body(row, source, destination, sums, scratch)`.
 pub(super) fn map_fold_rows(
     mut input: FlexTensor,
     width: usize,
-    body: impl Fn(usize, &[f32], &mut [f32], &mut [f32]) + Sync,
+    body: impl Fn(usize, &[f32], &mut [f32], &mut [f32], &mut [f32]) + Sync,
 ) -> (FlexTensor, Vec<f32>) {
     let (cols, shape) = (cols(&input), input.layout().shape().clone());
     if let Some(data) = input.try_storage_mut::<f32>() {
@@ -138,10 +139,11 @@ pub(super) fn map_fold_rows(
             width,
             #[inline(always)]
             |first_row, rows, partial| {
-                let mut scratch = vec![0.0_f32; cols];
+                let mut memory = vec![0.0_f32; 2 * cols];
+                let (source, scratch) = memory.split_at_mut(cols);
                 for (i, row) in rows.chunks_exact_mut(cols).enumerate() {
-                    scratch.copy_from_slice(row);
-                    body(first_row + i, &scratch, row, partial);
+                    source.copy_from_slice(row);
+                    body(first_row + i, source, row, partial, scratch);
                 }
             },
         );
@@ -156,12 +158,13 @@ pub(super) fn map_fold_rows(
         #[inline(always)]
         |first_row, rows, partial| {
             let source = &source[first_row * cols..];
+            let mut scratch = vec![0.0_f32; cols];
             for (i, (row, source)) in rows
                 .chunks_exact_mut(cols)
                 .zip(source.chunks_exact(cols))
                 .enumerate()
             {
-                body(first_row + i, source, row, partial);
+                body(first_row + i, source, row, partial, &mut scratch);
             }
         },
     );
