@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use telic_seed::Rng;
 
 use crate::row_table::RowTable;
-use crate::{Dataset, Normalizer, SamplerError};
+use crate::{Dataset, FeatureView, Normalizer, SamplerError};
 
 /// Where goals come from, as probabilities that add up to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,7 +122,7 @@ impl HindsightConfig {
 pub struct TransitionBatch {
     /// Rows to sample.
     pub size: usize,
-    /// Entries of an observation.
+    /// Entries that are seen of an observation.
     pub observation_dim: usize,
     /// Entries of an action.
     pub action_dim: usize,
@@ -132,9 +132,9 @@ pub struct TransitionBatch {
     pub actions: Vec<f32>,
     /// `[size, observation_dim]`.
     pub next_observations: Vec<f32>,
-    /// Goal of the value function as a full observation, `[size, observation_dim]`.
+    /// Goal of the value function as an observation, `[size, observation_dim]`.
     pub value_goals: Vec<f32>,
-    /// Goal of the actor as a full observation, `[size, observation_dim]`.
+    /// Goal of the actor as an observation, `[size, observation_dim]`.
     pub actor_goals: Vec<f32>,
     /// Reward towards the value goal, `[size]`.
     pub rewards: Vec<f32>,
@@ -166,7 +166,7 @@ pub struct HindsightSampler {
     config: HindsightConfig,
     /// 1 / ln γ.
     inverse_log_discount: f64,
-    observation_normalizer: Normalizer,
+    features: FeatureView,
     action_normalizer: Normalizer,
 }
 
@@ -195,21 +195,22 @@ impl HindsightSampler {
             valid_rows,
             config,
             inverse_log_discount: 1.0 / libm::log(config.discount),
-            observation_normalizer: Normalizer::Identity,
+            features: FeatureView::default(),
             action_normalizer: Normalizer::Identity,
             dataset,
         })
     }
 
-    /// Normalises while gathering: observations, next observations and goals with the first, actions with the second.
-    pub fn with_normalizers(
+    /// Selects and normalises while gathering: observations, next observations and goals as `features` shows them, actions by
+    /// `actions`.
+    pub fn with_features(
         mut self,
-        observations: Normalizer,
+        features: FeatureView,
         actions: Normalizer,
     ) -> Result<Self, SamplerError> {
-        observations.check_width("observation normaliser", self.dataset.observation_dim())?;
+        features.check(self.dataset.observation_dim())?;
         actions.check_width("action normaliser", self.dataset.action_dim())?;
-        self.observation_normalizer = observations;
+        self.features = features;
         self.action_normalizer = actions;
         Ok(self)
     }
@@ -304,12 +305,12 @@ impl HindsightSampler {
             actor_goal_rows.len()
         );
         batch.size = rows.len();
-        batch.observation_dim = self.dataset.observation_dim();
+        batch.observation_dim = self.features.dim(self.dataset.observation_dim());
         batch.action_dim = self.dataset.action_dim();
         self.gather_observations(rows.iter().copied(), &mut batch.observations);
         self.gather_observations(rows.iter().map(|row| row + 1), &mut batch.next_observations);
-        self.gather_observations(value_goal_rows.iter().copied(), &mut batch.value_goals);
-        self.gather_observations(actor_goal_rows.iter().copied(), &mut batch.actor_goals);
+        self.gather_goals(value_goal_rows.iter().copied(), &mut batch.value_goals);
+        self.gather_goals(actor_goal_rows.iter().copied(), &mut batch.actor_goals);
         gather(
             self.dataset.action_rows(),
             rows.iter().copied(),
@@ -329,14 +330,35 @@ impl HindsightSampler {
         }
     }
 
-    /// Writes the normalised observations of `rows` to `out`, `[rows, observation_dim]`, for goals of one's own making.
-    pub fn gather_observations(
+    /// Writes what is seen of the observations of `rows` to `out`, `[rows, features]`.
+    fn gather_observations(&self, rows: impl ExactSizeIterator<Item = usize>, out: &mut Vec<f32>) {
+        let (table, width) = self.dataset.observation_rows();
+        match &self.features.columns {
+            None => gather((table, width), rows, out),
+            Some(columns) => {
+                out.clear();
+                out.reserve_exact(rows.len() * columns.len());
+                for row in rows {
+                    let observation = &table[row * width..(row + 1) * width];
+                    out.extend(columns.iter().map(|&column| observation[column]));
+                }
+            }
+        }
+        self.features.normalizer.apply(out);
+    }
+
+    /// As the observations, with what a goal hides; for goals of one's own making.
+    pub(crate) fn gather_goals(
         &self,
         rows: impl ExactSizeIterator<Item = usize>,
         out: &mut Vec<f32>,
     ) {
-        gather(self.dataset.observation_rows(), rows, out);
-        self.observation_normalizer.apply(out);
+        self.gather_observations(rows, out);
+        let width = self.features.dim(self.dataset.observation_dim());
+        if self.features.goal_columns.is_some() {
+            out.chunks_exact_mut(width)
+                .for_each(|goal| self.features.hide(goal));
+        }
     }
 }
 

@@ -97,7 +97,7 @@ impl HindsightSampler {
             high_target_rows.push(subgoals.high_target);
         }
         self.gather(transitions);
-        self.gather_observations(low_goal_rows.iter().copied(), low_goals);
-        self.gather_observations(high_target_rows.iter().copied(), high_targets);
+        self.gather_goals(low_goal_rows.iter().copied(), low_goals);
+        self.gather_goals(high_target_rows.iter().copied(), high_targets);
     }
 }

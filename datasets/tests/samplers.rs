@@ -549,6 +549,41 @@ fn block_push_view_hides_goal_entries_after_scaling() {
 }
 
 #[test]
+fn hindsight_batches_show_what_the_view_shows() {
+    let view = FeatureView {
+        columns: Some(vec![2, 0]),
+        goal_columns: Some(vec![0]),
+        normalizer: Normalizer::ZScore {
+            mean: vec![1.0, 5.0],
+            std: vec![2.0, 0.5],
+        },
+    };
+    let plain = sampler(&[20, 30], 0.99);
+    let seen = plain
+        .clone()
+        .with_features(view.clone(), Normalizer::Identity)
+        .unwrap();
+    let draw = |sampler: &HindsightSampler| {
+        let mut batch = TransitionBatch::with_size(50);
+        sampler.sample(&mut Seed::new(2).rng(), &mut batch);
+        batch
+    };
+    let (plain, seen) = (draw(&plain), draw(&seen));
+    assert_eq!((plain.observation_dim, seen.observation_dim), (3, 2));
+    let mut row = [0.0; 2];
+    for i in 0..50 {
+        let (full, part) = (3 * i..3 * i + 3, 2 * i..2 * i + 2);
+        view.observe(&plain.next_observations[full.clone()], &mut row);
+        assert_eq!(seen.next_observations[part.clone()], row);
+        view.observe_goal(&plain.value_goals[full.clone()], &mut row);
+        assert_eq!(seen.value_goals[part.clone()], row);
+        view.observe_goal(&plain.actor_goals[full], &mut row);
+        assert_eq!(seen.actor_goals[part], row);
+        assert_eq!(row[0], 0.0);
+    }
+}
+
+#[test]
 fn same_seed_same_batches() {
     let sampler = sampler(&[20, 30], 0.99);
     let windows = windows(&[20, 30], WindowConfig::default());
@@ -571,8 +606,13 @@ fn nothing_is_allocated_after_the_first_batch() {
         mean: vec![0.0; 3],
         std: vec![1.0; 3],
     };
+    let features = FeatureView {
+        columns: Some(vec![0, 1, 2]),
+        goal_columns: Some(vec![1]),
+        normalizer: scaler.clone(),
+    };
     let hindsight = sampler(&[20, 31], 0.99)
-        .with_normalizers(scaler.clone(), Normalizer::Identity)
+        .with_features(features, Normalizer::Identity)
         .unwrap();
     let config = WindowConfig {
         goal_columns: Some(vec![0]),

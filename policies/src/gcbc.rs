@@ -1,35 +1,26 @@
 //! GCBC: goal-conditioned behavioural cloning with hindsight goals, as in OGBench (Park et al. 2025).
 //!
-//! The policy is a diagonal Gaussian with a fixed standard deviation around a perceptron of observation and goal,
-//! `π(a | s, g) = N(μ(s, g), std²)`, and goals come from the future of the same episode, uniformly:
+//! A [Gaussian actor](crate::gaussian) imitates the recorded action; goals come from the future of the same episode, uniformly:
 //!
 //! ```text
 //! L = −mean log π(a | s, g)
-//! −log π(a | s, g) = |a − μ|² / (2 std²) + A ln std + (A / 2) ln 2π
 //! ```
-//!
-//! Acting takes the mean, plus `temperature · std` times noise, cut off at −1 and 1.
 
 use burn::module::AutodiffModule;
-use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Tensor, TensorData};
-use ndarray::{Array2, ArrayView2};
-use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
-use telic_datasets::{
-    FeatureView, GoalMix, HindsightConfig, HindsightSampler, Normalizer, NormalizerKind,
-    TransitionBatch,
-};
-use telic_seed::{Rng, Seed};
+use telic_datasets::{GoalMix, HindsightConfig, TransitionBatch};
+use telic_seed::Rng;
 
-use crate::batches::SizedSampler;
-use crate::config_table;
-use crate::module_state::{insert_module, load_module, tensor_values};
-use crate::nn::{Adam, AdamConfig, LrSchedule, Mlp, MlpConfig};
+use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, action_error};
+use crate::inputs::{InputConfig, Inputs, side_by_side, validate_goals};
+use crate::module_state::{insert_module, tensor_values};
+use crate::nn::{AdamConfig, LrSchedule, Mlp};
+use crate::trained::Trained;
 use crate::{
-    Agent, Algorithm, BatchSampler, DataPart, DataSpec, Metrics, Model, Policy, PolicyConfig,
-    PolicyError, PolicySpec, Problems, TensorMap, TrainingTask,
+    Agent, Algorithm, BatchSampler, DataPart, Metrics, Model, Policy, PolicyConfig, PolicyError,
+    PolicySpec, Problems, TensorMap, TrainingTask,
 };
 
 /// GCBC in the registry.
@@ -44,107 +35,46 @@ pub const SPEC: PolicySpec = PolicySpec::of::<Gcbc>(
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GcbcConfig {
-    /// The network of the mean. OGBench: three layers of 512, tanh form of GELU, no layer norm.
-    pub network: MlpConfig,
-    /// Factor on the variance of the initial weights of the output layer.
-    pub output_scale: f32,
-    /// Standard deviation of the Gaussian, in normalised action units.
-    pub std: f64,
-    /// Goals of the actor.
-    pub goals: GoalMix,
-    /// γ of geometric goals.
-    pub discount: f64,
-    /// Map of observations and goals before the network. OGBench has none.
-    pub observation_normalizer: NormalizerKind,
-    /// Map of actions. OGBench has none: actions are in −1..=1 already.
-    pub action_normalizer: NormalizerKind,
+    /// What the network sees.
+    pub inputs: InputConfig,
+    /// The Gaussian.
+    pub actor: GaussianConfig,
+    /// Goals; those of the value are not read.
+    pub goals: HindsightConfig,
     /// Adam.
     pub optimizer: AdamConfig,
     /// Learning rate over the run.
     pub lr_schedule: LrSchedule,
     /// Settings of inference.
-    pub inference: GcbcInference,
-}
-
-/// Settings of inference, saved with the policy and changed by `--set inference.…`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct GcbcInference {
-    /// Factor on the standard deviation; 0 acts with the mean, as OGBench evaluates.
-    pub temperature: f64,
+    pub inference: GaussianInference,
 }
 
 impl Default for GcbcConfig {
     fn default() -> Self {
         // Park et al. 2025, reference release.
         Self {
-            network: MlpConfig::default(),
-            output_scale: 0.01,
-            std: 1.0,
-            goals: GoalMix::UNIFORM_FUTURE,
-            discount: 0.99,
-            observation_normalizer: NormalizerKind::Identity,
-            action_normalizer: NormalizerKind::Identity,
+            inputs: InputConfig::default(),
+            actor: GaussianConfig::default(),
+            goals: HindsightConfig {
+                value: GoalMix::UNIFORM_FUTURE,
+                ..HindsightConfig::default()
+            },
             optimizer: AdamConfig::default(),
             lr_schedule: LrSchedule::default(),
-            inference: GcbcInference::default(),
+            inference: GaussianInference::default(),
         }
     }
 }
 
 impl PolicyConfig for GcbcConfig {
     fn validate(&self, problems: &mut Problems) {
-        problems.nested("network", |problems| self.network.validate(problems));
-        problems.check(
-            self.output_scale > 0.0,
-            "output_scale",
-            self.output_scale,
-            "a positive number",
-        );
-        problems.check(
-            self.std > 0.0 && self.std.is_finite(),
-            "std",
-            self.std,
-            "a positive number",
-        );
-        let GoalMix {
-            current,
-            trajectory,
-            random,
-            ..
-        } = self.goals;
-        let mix = [current, trajectory, random];
-        let holds = mix.iter().all(|p| (0.0..=1.0).contains(p))
-            && (mix.iter().sum::<f64>() - 1.0).abs() < 1e-6;
-        problems.check(
-            holds,
-            "goals",
-            mix,
-            "probabilities `current`, `trajectory`, `random` that add up to 1",
-        );
-        problems.check(
-            (0.0..1.0).contains(&self.discount),
-            "discount",
-            self.discount,
-            "a number in 0..1",
-        );
+        problems.nested("actor", |problems| self.actor.validate(problems));
+        problems.nested("goals", |problems| validate_goals(&self.goals, problems));
         problems.nested("optimizer", |problems| self.optimizer.validate(problems));
         problems.nested("lr_schedule", |problems| {
             self.lr_schedule.validate(problems);
         });
         problems.nested("inference", |problems| self.inference.validate(problems));
-    }
-}
-
-impl GcbcInference {
-    fn validate(&self, problems: &mut Problems) {
-        let holds = self.temperature >= 0.0 && self.temperature.is_finite();
-        problems.check(
-            holds,
-            "temperature",
-            self.temperature,
-            "0 or a positive number",
-        );
     }
 }
 
@@ -160,7 +90,20 @@ impl Algorithm for Gcbc {
         task: &TrainingTask,
         device: &B::Device,
     ) -> Result<GcbcAgent<B>, PolicyError> {
-        GcbcAgent::new(config, task, device)
+        let inputs = Inputs::fit(&config.inputs, task)?;
+        let mut rng = task.seed.child("init").rng();
+        let network = config.actor.network::<B>(&inputs, &mut rng, device);
+        Ok(GcbcAgent {
+            inputs,
+            trained: Trained::new(
+                network,
+                config.optimizer,
+                config.lr_schedule,
+                task.steps,
+                device,
+            ),
+            config: config.clone(),
+        })
     }
 
     fn load<B: Backend>(
@@ -168,42 +111,9 @@ impl Algorithm for Gcbc {
         model: &Model,
         device: &B::Device,
     ) -> Result<Box<dyn Policy>, PolicyError> {
-        Ok(Box::new(GcbcPolicy::<B>::load(config, model, device)?))
+        let policy = GaussianPolicy::<B>::load(&config.actor, model, None, device)?;
+        Ok(Box::new(policy))
     }
-}
-
-fn network<B: Backend>(
-    config: &GcbcConfig,
-    data: &DataSpec,
-    rng: &mut Rng,
-    device: &B::Device,
-) -> Mlp<B> {
-    let (inputs, outputs) = (2 * data.observation_dim, data.action_dim);
-    Mlp::new(
-        &config.network,
-        inputs,
-        outputs,
-        config.output_scale,
-        rng,
-        device,
-    )
-}
-
-/// Rows of `left` and `right` side by side, `[rows, 2 · width]`.
-fn side_by_side<B: Backend>(
-    left: &[f32],
-    right: &[f32],
-    width: usize,
-    device: &B::Device,
-) -> Tensor<B, 2> {
-    let rows = left.chunks_exact(width).zip(right.chunks_exact(width));
-    let values: Vec<f32> = rows
-        .flat_map(|(left, right)| [left, right].concat())
-        .collect();
-    Tensor::from_data(
-        TensorData::new(values, [left.len() / width, 2 * width]),
-        device,
-    )
 }
 
 /// Trains the mean.
@@ -212,74 +122,34 @@ fn side_by_side<B: Backend>(
 /// error per action entry. Of an update also `optimizer/gradient_norm` and `optimizer/lr`.
 pub struct GcbcAgent<B: AutodiffBackend> {
     config: GcbcConfig,
-    data: DataSpec,
-    features: FeatureView,
-    actions: Normalizer,
-    total_updates: u64,
-    updates: u64,
-    /// `None` only inside an update.
-    network: Option<Mlp<B>>,
-    adam: Adam<B::InnerBackend>,
-    device: B::Device,
+    inputs: Inputs,
+    trained: Trained<B, Mlp<B>>,
 }
 
-const LIVES: &str = "the network is only away during an update";
-
 impl<B: AutodiffBackend> GcbcAgent<B> {
-    fn new(
-        config: &GcbcConfig,
-        task: &TrainingTask,
-        device: &B::Device,
-    ) -> Result<Self, PolicyError> {
-        let DataPart { dataset, episodes } = &task.data;
-        let data = DataSpec::of(dataset);
-        let normalizer = dataset.fit_observations(config.observation_normalizer, episodes, None)?;
-        let network = network::<B>(config, &data, &mut task.seed.child("init").rng(), device);
-        Ok(Self {
-            data,
-            features: FeatureView {
-                normalizer,
-                ..FeatureView::default()
-            },
-            actions: dataset.fit_actions(config.action_normalizer, episodes)?,
-            total_updates: task.steps,
-            updates: 0,
-            network: Some(network),
-            adam: Adam::new(config.optimizer),
-            device: device.clone(),
-            config: config.clone(),
-        })
-    }
-
     /// The mean squared error per action entry.
     fn error<C: Backend>(
         network: &Mlp<C>,
         batch: &TransitionBatch,
         device: &C::Device,
     ) -> Tensor<C, 1> {
-        let input = side_by_side(
-            &batch.observations,
-            &batch.actor_goals,
-            batch.observation_dim,
-            device,
-        );
-        let actions = TensorData::new(batch.actions.clone(), [batch.size, batch.action_dim]);
-        let difference = network.forward(input) - Tensor::from_data(actions, device);
-        (difference.clone() * difference).mean()
+        let tables = [&batch.observations[..], &batch.actor_goals];
+        action_error(
+            network.forward(side_by_side(batch.size, &tables, device)),
+            batch,
+        )
     }
 
     fn metrics(&self, error: f64) -> Metrics {
-        let loss = negative_log_prob(error, self.config.std, self.data.action_dim);
+        let loss = self
+            .config
+            .actor
+            .negative_log_prob(error, self.inputs.action_dim());
         Metrics::new()
             .with("actor/loss", loss)
             .with("actor/bc_log_prob", -loss)
             .with("actor/mse", error)
     }
-}
-
-/// Mean of `−log π` for a mean squared error per action entry.
-fn negative_log_prob(error: f64, std: f64, action_dim: usize) -> f64 {
-    action_dim as f64 * (error / (2.0 * std * std) + std.ln() + 0.5 * std::f64::consts::TAU.ln())
 }
 
 impl<B: AutodiffBackend> Agent for GcbcAgent<B> {
@@ -290,215 +160,39 @@ impl<B: AutodiffBackend> Agent for GcbcAgent<B> {
         data: &DataPart,
         batch_size: usize,
     ) -> Result<Box<dyn BatchSampler<TransitionBatch>>, PolicyError> {
-        let GcbcConfig {
-            goals, discount, ..
-        } = self.config;
-        // Only the goals of the actor are read.
-        let config = HindsightConfig {
-            value: goals,
-            actor: goals,
-            discount,
-            negative_rewards: true,
-        };
-        let sampler = HindsightSampler::over(data.dataset.clone(), &data.episodes, config)?
-            .with_normalizers(self.features.normalizer.clone(), self.actions.clone())?;
-        Ok(Box::new(SizedSampler {
-            sampler,
-            batch_size,
-        }))
+        self.inputs.transitions(self.config.goals, data, batch_size)
     }
 
     fn update(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Metrics {
-        let network = self.network.take().expect(LIVES);
-        let error = Self::error(&network, batch, &self.device);
-        let value = tensor_values(error.clone().inner())[0];
-        // The part of −log π that has a gradient.
-        let std = self.config.std;
-        let loss = error * (self.data.action_dim as f64 / (2.0 * std * std));
-        let gradients = GradientsParams::from_grads(loss.backward(), &network);
-        let lr = self.config.optimizer.lr
-            * self
-                .config
-                .lr_schedule
-                .factor(self.updates, self.total_updates);
-        let (network, gradient_norm) = self.adam.step(lr, network, gradients);
-        self.network = Some(network);
-        self.updates += 1;
-        self.metrics(f64::from(value))
-            .with("optimizer/gradient_norm", gradient_norm)
-            .with("optimizer/lr", lr)
+        let error = Self::error(self.trained.module(), batch, self.trained.device());
+        let mut metrics = self.metrics(f64::from(tensor_values(error.clone().inner())[0]));
+        let loss = self
+            .config
+            .actor
+            .imitation_loss(error, self.inputs.action_dim());
+        self.trained.step(loss, &mut metrics);
+        metrics
     }
 
     fn evaluate(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Metrics {
-        let network = self.network.as_ref().expect(LIVES).valid();
-        let error = tensor_values(Self::error(&network, batch, &self.device))[0];
+        let network = self.trained.module().valid();
+        let error = tensor_values(Self::error(&network, batch, self.trained.device()))[0];
         self.metrics(f64::from(error))
     }
 
     fn model(&self) -> Model {
         let mut weights = TensorMap::new();
-        insert_module(&mut weights, NETWORK, self.network.as_ref().expect(LIVES));
-        let mut settings = toml::Table::new();
-        settings.insert(
-            INFERENCE.into(),
-            config_table::to_table(&self.config.inference).into(),
-        );
-        Model {
-            data: self.data.clone(),
-            features: self.features.clone(),
-            actions: self.actions.clone(),
-            action_bounds: None,
-            settings,
-            weights,
-        }
+        insert_module(&mut weights, ACTOR, self.trained.module());
+        self.inputs
+            .model(None, self.config.inference.settings(), weights)
     }
 
     fn state(&self) -> TensorMap {
-        let mut state = TensorMap::new();
-        insert_module(&mut state, NETWORK, self.network.as_ref().expect(LIVES));
-        state.insert_map("adam", self.adam.state());
-        state.insert_u64("updates", self.updates);
-        state
+        self.trained.state()
     }
 
     fn load_state(&mut self, state: &TensorMap) -> Result<(), PolicyError> {
-        let network = load_module(state, NETWORK, self.network.clone().expect(LIVES))?;
-        let updates = state.get_u64("updates")?;
-        self.adam
-            .load_state(&state.sub_map("adam"), &network, &self.device)?;
-        self.network = Some(network);
-        self.updates = updates;
-        Ok(())
-    }
-}
-
-const NETWORK: &str = "network";
-const INFERENCE: &str = "inference";
-
-/// Acts with the mean of the Gaussian, or near it.
-pub struct GcbcPolicy<B: Backend> {
-    data: DataSpec,
-    features: FeatureView,
-    actions: Normalizer,
-    network: Mlp<B>,
-    std: f64,
-    inference: GcbcInference,
-    rows: usize,
-    device: B::Device,
-}
-
-impl<B: Backend> GcbcPolicy<B> {
-    fn load(config: &GcbcConfig, model: &Model, device: &B::Device) -> Result<Self, PolicyError> {
-        let network = network::<B>(config, &model.data, &mut Seed::new(0).rng(), device);
-        let mut policy = Self {
-            data: model.data.clone(),
-            features: model.features.clone(),
-            actions: model.actions.clone(),
-            network: load_module(&model.weights, NETWORK, network)?,
-            std: config.std,
-            inference: config.inference,
-            rows: 1,
-            device: device.clone(),
-        };
-        policy.configure(&model.settings)?;
-        Ok(policy)
-    }
-}
-
-impl<B: Backend> Policy for GcbcPolicy<B> {
-    fn observation_dim(&self) -> usize {
-        self.data.observation_dim
-    }
-
-    fn action_dim(&self) -> usize {
-        self.data.action_dim
-    }
-
-    fn reset(&mut self, rows: usize) {
-        self.rows = rows;
-    }
-
-    fn reset_row(&mut self, _row: usize) {}
-
-    fn act(
-        &mut self,
-        observations: ArrayView2<'_, f32>,
-        goals: ArrayView2<'_, f32>,
-        rngs: &mut [Rng],
-        actions: &mut Array2<f32>,
-    ) -> Result<(), PolicyError> {
-        let (rows, width) = (self.rows, self.data.observation_dim);
-        let (inputs, outputs) = (vec![rows, width], vec![rows, self.data.action_dim]);
-        for (what, found, expected) in [
-            ("observations", observations.shape(), inputs.clone()),
-            ("goals", goals.shape(), inputs),
-            ("rngs", &[rngs.len()][..], vec![rows]),
-            ("actions", actions.shape(), outputs),
-        ] {
-            if found != expected {
-                return Err(PolicyError::Shape {
-                    what,
-                    found: found.to_vec(),
-                    expected,
-                });
-            }
-        }
-        // A product of one row has another order of summation than the same row among others.
-        let copies = if rows == 1 { 2 } else { 1 };
-        let see = |table: ArrayView2<'_, f32>| {
-            let mut seen = vec![0.0; copies * rows * width];
-            for (row, seen) in seen.chunks_exact_mut(width).enumerate() {
-                self.features.observe(&table.row(row % rows).to_vec(), seen);
-            }
-            seen
-        };
-        let input = side_by_side::<B>(&see(observations), &see(goals), width, &self.device);
-        let means = tensor_values(self.network.forward(input));
-        let spread = self.inference.temperature * self.std;
-        for ((mut row, mean), rng) in actions
-            .rows_mut()
-            .into_iter()
-            .zip(means.chunks_exact(self.data.action_dim))
-            .zip(rngs)
-        {
-            let mut action = mean.to_vec();
-            if spread > 0.0 {
-                action.iter_mut().for_each(|a| {
-                    *a += (spread * Distribution::<f64>::sample(&StandardNormal, rng)) as f32;
-                });
-            }
-            self.actions.invert(&mut action);
-            row.iter_mut()
-                .zip(action)
-                .for_each(|(out, action)| *out = action.clamp(-1.0, 1.0));
-        }
-        Ok(())
-    }
-
-    fn settings(&self) -> toml::Table {
-        let mut table = toml::Table::new();
-        table.insert(
-            INFERENCE.into(),
-            config_table::to_table(&self.inference).into(),
-        );
-        table
-    }
-
-    fn configure(&mut self, overrides: &toml::Table) -> Result<(), PolicyError> {
-        #[derive(Clone, Default, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        struct Settings {
-            inference: GcbcInference,
-        }
-
-        let mut table = self.settings();
-        config_table::merge(&mut table, overrides);
-        let mut problems = Problems::new();
-        let settings: Settings = config_table::from_table(&table, &mut problems);
-        problems.nested(INFERENCE, |problems| settings.inference.validate(problems));
-        problems.into_result().map_err(PolicyError::Settings)?;
-        self.inference = settings.inference;
-        Ok(())
+        self.trained.load_state(state)
     }
 }
 
@@ -508,9 +202,10 @@ mod tests {
 
     use burn::backend::{Autodiff, Flex};
     use burn::module::Module;
-    use ndarray::s;
+    use ndarray::{Array2, s};
     use rand::RngExt;
-    use telic_datasets::{Dataset, Episode, Metadata};
+    use telic_datasets::{Dataset, Episode, Metadata, NormalizerKind};
+    use telic_seed::Seed;
 
     use super::*;
 
@@ -544,12 +239,10 @@ mod tests {
     }
 
     fn small() -> GcbcConfig {
-        let mut config = GcbcConfig {
-            action_normalizer: NormalizerKind::MinMax,
-            ..Default::default()
-        };
-        config.network.hidden = vec![64, 64];
-        config.observation_normalizer = NormalizerKind::ZScore;
+        let mut config = GcbcConfig::default();
+        config.inputs.action_normalizer = NormalizerKind::MinMax;
+        config.inputs.observation_normalizer = NormalizerKind::ZScore;
+        config.actor.network.hidden = vec![64, 64];
         config
     }
 
@@ -577,27 +270,8 @@ mod tests {
                 &task(observation_dim, action_dim),
                 &Default::default(),
             );
-            let network = agent.unwrap().network.unwrap();
-            assert_eq!(network.num_params(), count);
+            assert_eq!(agent.unwrap().trained.module().num_params(), count);
         }
-    }
-
-    #[test]
-    fn log_probabilities_match_published_values() {
-        // μ = (0.1, −0.2), a = (0.3, 0.4), std 1.
-        let error = f64::midpoint(0.2_f64.powi(2), 0.6_f64.powi(2));
-        assert!((negative_log_prob(error, 1.0, 2) - 2.037_877_1).abs() < 1e-7);
-        for (action_dim, constant) in [
-            (2, 1.837_877),
-            (5, 4.594_693),
-            (8, 7.351_508),
-            (21, 19.297_709),
-        ] {
-            assert!((negative_log_prob(0.0, 1.0, action_dim) - constant).abs() < 1e-6);
-        }
-        // At half the standard deviation the density at the mean is twice as high per entry.
-        let gain = negative_log_prob(0.0, 1.0, 3) - negative_log_prob(0.0, 0.5, 3);
-        assert!((gain - 3.0 * 2.0_f64.ln()).abs() < 1e-12);
     }
 
     #[test]
@@ -643,12 +317,18 @@ mod tests {
         assert_eq!(run(None).first_difference(&run(Some(2))), None);
     }
 
-    fn policy() -> GcbcPolicy<Flex> {
+    fn policy() -> GaussianPolicy<Flex> {
         // Wider than what the matrix product sums up in one go.
         let mut config = small();
-        config.network.hidden = vec![700, 600];
-        config.output_scale = 1.0;
-        GcbcPolicy::load(&config, &agent(&config).model(), &Default::default()).unwrap()
+        config.actor.network.hidden = vec![700, 600];
+        config.actor.output_scale = 1.0;
+        GaussianPolicy::load(
+            &config.actor,
+            &agent(&config).model(),
+            None,
+            &Default::default(),
+        )
+        .unwrap()
     }
 
     fn draw(rows: usize, cols: usize, seed: u64) -> Array2<f32> {
@@ -699,7 +379,7 @@ mod tests {
     #[test]
     fn temperature_spreads_actions_around_the_mean() {
         let mut policy = policy();
-        let act = |policy: &mut GcbcPolicy<Flex>, seed| {
+        let act = |policy: &mut GaussianPolicy<Flex>, seed| {
             let mut action = Array2::zeros((1, 2));
             let mut rngs = vec![Seed::new(seed).rng()];
             policy

@@ -10,9 +10,10 @@
 //! - [`batches`]: the samplers of the datasets as samplers of an agent
 //! - [`module_state`]: burn modules to named tensors and back
 //! - [`problems`]: all mistakes of a configuration in one report
-//! - [`nn`], [`ema`]: layers, optimisers and averages that algorithms share
+//! - [`inputs`]: what networks see of the data; [`gaussian`]: the actor of the baselines
+//! - [`trained`]: a network with its optimiser; [`nn`], [`ema`]: layers, optimisers and averages that algorithms share
 //!
-//! The algorithms: [`beso`], [`gcbc`].
+//! The algorithms: [`beso`], [`gcbc`], [`gciql`].
 //!
 //! What runs an algorithm:
 //! - [`config`]: the training configuration; [`config_table`] reads and overrides tables
@@ -55,7 +56,10 @@ mod crc32c;
 pub mod device;
 pub mod ema;
 pub mod error;
+pub mod gaussian;
 pub mod gcbc;
+pub mod gciql;
+pub mod inputs;
 pub mod learner;
 pub mod metrics;
 pub mod metrics_file;
@@ -70,6 +74,7 @@ pub mod tensor_map;
 pub mod tensorboard;
 #[cfg(test)]
 mod test_policy;
+pub mod trained;
 pub mod trainer;
 
 pub use agent::{

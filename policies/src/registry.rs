@@ -14,6 +14,7 @@ pub fn specs() -> &'static [PolicySpec] {
     const SPECS: &[PolicySpec] = &[
         crate::beso::SPEC,
         crate::gcbc::SPEC,
+        crate::gciql::SPEC,
         #[cfg(test)]
         crate::test_policy::SPEC,
     ];
@@ -100,7 +101,7 @@ impl PolicySpec {
             paper,
             default_config: || config_table::to_table(&A::Config::default()),
             resolve_config: |table, problems| {
-                let config: A::Config = config_table::from_table(table, problems);
+                let config: A::Config = read_config::<A>(table, problems);
                 config.validate(problems);
                 config_table::to_table(&config)
             },
@@ -118,9 +119,17 @@ impl fmt::Debug for PolicySpec {
     }
 }
 
+/// The configuration in a table. What the table lacks is the algorithm's own default, also inside a table that it has in part:
+/// `[optimizer] beta_1 = 0.8` keeps the learning rate of this algorithm.
+fn read_config<A: Algorithm>(table: &toml::Table, problems: &mut Problems) -> A::Config {
+    let mut whole = config_table::to_table(&A::Config::default());
+    config_table::merge(&mut whole, table);
+    config_table::from_table(&whole, problems)
+}
+
 fn checked_config<A: Algorithm>(table: &toml::Table) -> Result<A::Config, PolicyError> {
     let mut problems = Problems::new();
-    let config: A::Config = config_table::from_table(table, &mut problems);
+    let config = read_config::<A>(table, &mut problems);
     config.validate(&mut problems);
     problems.into_result().map_err(PolicyError::Settings)?;
     Ok(config)

@@ -1,14 +1,11 @@
 //! Learning.
 
 use burn::module::AutodiffModule;
-use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
-use telic_datasets::{
-    ClipBounds, FeatureView, Normalizer, WindowBatch, WindowConfig, WindowSampler,
-};
+use telic_datasets::{ClipBounds, WindowBatch, WindowConfig, WindowSampler};
 use telic_seed::Rng;
 
 use super::config::BesoConfig;
@@ -17,15 +14,13 @@ use super::guidance::GoalMaskConfig;
 use super::history::HistoryTraining;
 use super::network::{Dims, InputLayout, Outputs, ScoreNetwork};
 use super::noise_density::NoiseDensity;
-use super::policy::NETWORK;
 use super::preconditioning::Preconditioning;
 use crate::batches::SizedSampler;
 use crate::ema::average_into;
+use crate::inputs::Inputs;
 use crate::module_state::{insert_module, load_module, tensor_values};
-use crate::nn::Adam;
-use crate::{
-    Agent, BatchSampler, DataPart, DataSpec, Metrics, Model, PolicyError, TensorMap, TrainingTask,
-};
+use crate::trained::{NETWORK, Trained};
+use crate::{Agent, BatchSampler, DataPart, Metrics, Model, PolicyError, TensorMap, TrainingTask};
 
 /// Trains the network.
 ///
@@ -34,23 +29,16 @@ use crate::{
 /// `actor/action_error`, the mean squared difference of sampled and recorded newest actions, normalised.
 pub struct BesoAgent<B: AutodiffBackend> {
     config: BesoConfig,
-    data: DataSpec,
-    features: FeatureView,
-    actions: Normalizer,
+    inputs: Inputs,
     bounds: ClipBounds,
     layout: InputLayout,
     density: NoiseDensity,
-    /// Updates of the whole run.
-    total_updates: u64,
-    updates: u64,
+    trained: Trained<B, ScoreNetwork<B>>,
     /// `None` only inside an update.
-    network: Option<ScoreNetwork<B>>,
     average: Option<ScoreNetwork<B::InnerBackend>>,
-    adam: Adam<B::InnerBackend>,
-    device: B::Device,
 }
 
-const LIVES: &str = "the networks are only away during an update";
+const LIVES: &str = "the average is only away during an update";
 
 impl<B: AutodiffBackend> BesoAgent<B> {
     pub(super) fn new(
@@ -58,35 +46,20 @@ impl<B: AutodiffBackend> BesoAgent<B> {
         task: &TrainingTask,
         device: &B::Device,
     ) -> Result<Self, PolicyError> {
+        let inputs = Inputs::fit(&config.inputs, task)?;
         let DataPart { dataset, episodes } = &task.data;
-        let data = DataSpec::of(dataset);
-        let columns = config.observation_columns.as_deref();
-        let goal_columns = config
-            .goal_columns
-            .clone()
-            .or_else(|| Some(data.goal_indices.clone()).filter(|indices| !indices.is_empty()));
-        let normalizer =
-            dataset.fit_observations(config.observation_normalizer, episodes, columns)?;
-        let features = FeatureView {
-            columns: config.observation_columns.clone(),
-            goal_columns,
-            normalizer,
-        };
-        features.check(data.observation_dim)?;
-        let actions = dataset.fit_actions(config.action_normalizer, episodes)?;
-        let bounds = dataset.action_bounds(&actions, config.action_clip_factor, episodes)?;
+        let factor = config.action_clip_factor;
+        let bounds = dataset.action_bounds(&inputs.actions, factor, episodes)?;
         let dims = Dims {
-            observation_dim: features.dim(data.observation_dim),
-            action_dim: data.action_dim,
+            observation_dim: inputs.observation_dim(),
+            action_dim: inputs.action_dim(),
             window: config.window,
             goal_length: config.goal_length,
         };
         let mut rng = task.seed.child("init").rng();
         let network = ScoreNetwork::<B>::new(&config.network, dims, &mut rng, device);
         Ok(Self {
-            data,
-            features,
-            actions,
+            inputs,
             bounds,
             layout: InputLayout::new(config.network.kind, dims),
             density: NoiseDensity::new(
@@ -95,12 +68,14 @@ impl<B: AutodiffBackend> BesoAgent<B> {
                 config.sigma_min,
                 config.sigma_max,
             ),
-            total_updates: task.steps,
-            updates: 0,
             average: Some(network.valid()),
-            network: Some(network),
-            adam: Adam::new(config.optimizer),
-            device: device.clone(),
+            trained: Trained::new(
+                network,
+                config.optimizer,
+                config.lr_schedule,
+                task.steps,
+                device,
+            ),
             config: config.clone(),
         })
     }
@@ -133,13 +108,16 @@ impl<B: AutodiffBackend> Agent for BesoAgent<B> {
             window: self.config.window,
             goal_length: self.config.goal_length,
             goal_range: self.config.goal_range,
-            observation_columns: self.features.columns.clone(),
-            goal_columns: self.features.goal_columns.clone(),
+            observation_columns: self.inputs.features.columns.clone(),
+            goal_columns: self.inputs.features.goal_columns.clone(),
             // The transformer learns short contexts as the beginnings of long ones.
             short_windows: !self.layout.denoises_all(),
         };
         let sampler = WindowSampler::over(data.dataset.clone(), &data.episodes, config)?
-            .with_normalizers(self.features.normalizer.clone(), self.actions.clone())?;
+            .with_normalizers(
+                self.inputs.features.normalizer.clone(),
+                self.inputs.actions.clone(),
+            )?;
         Ok(Box::new(SizedSampler {
             sampler,
             batch_size,
@@ -149,29 +127,15 @@ impl<B: AutodiffBackend> Agent for BesoAgent<B> {
     fn update(&mut self, batch: &WindowBatch, rng: &mut Rng) -> Metrics {
         let noised = self.draw(batch, &self.config.goal_mask, rng);
         let target_square = noised.target_square();
-        let network = self.network.take().expect(LIVES);
-        let loss = noised.loss(&network, &self.device, Some(rng));
-        let value = tensor_values(loss.clone().inner())[0];
-        let gradients = GradientsParams::from_grads(loss.backward(), &network);
-        let lr = self.config.optimizer.lr
-            * self
-                .config
-                .lr_schedule
-                .factor(self.updates, self.total_updates);
-        let (network, gradient_norm) = self.adam.step(lr, network, gradients);
-        self.updates += 1;
+        let loss = noised.loss(self.trained.module(), self.trained.device(), Some(rng));
+        let mut metrics = Metrics::new()
+            .with("actor/loss", tensor_values(loss.clone().inner())[0])
+            .with("actor/target_square", target_square);
+        self.trained.step(loss, &mut metrics);
+        let weight = self.config.ema.weight(self.trained.updates());
         let average = self.average.take().expect(LIVES);
-        self.average = Some(average_into(
-            average,
-            &network,
-            self.config.ema.weight(self.updates),
-        ));
-        self.network = Some(network);
-        Metrics::new()
-            .with("actor/loss", value)
-            .with("actor/target_square", target_square)
-            .with("optimizer/gradient_norm", gradient_norm)
-            .with("optimizer/lr", lr)
+        self.average = Some(average_into(average, self.trained.module(), weight));
+        metrics
     }
 
     fn evaluate(&mut self, batch: &WindowBatch, rng: &mut Rng) -> Metrics {
@@ -181,7 +145,7 @@ impl<B: AutodiffBackend> Agent for BesoAgent<B> {
             ..self.config.goal_mask
         };
         let noised = self.draw(batch, &no_mask, rng);
-        let loss = tensor_values(noised.loss(network, &self.device, None))[0];
+        let loss = tensor_values(noised.loss(network, self.trained.device(), None))[0];
         let metrics = Metrics::new().with("actor/loss", loss);
 
         // Contexts of one length are one batch: the full ones.
@@ -244,37 +208,25 @@ impl<B: AutodiffBackend> Agent for BesoAgent<B> {
             "sampler".into(),
             crate::config_table::to_table(&self.config.sampler).into(),
         );
-        Model {
-            data: self.data.clone(),
-            features: self.features.clone(),
-            actions: self.actions.clone(),
-            action_bounds: Some(self.bounds.clone()),
-            settings,
-            weights,
-        }
+        self.inputs
+            .model(Some(self.bounds.clone()), settings, weights)
     }
 
     fn state(&self) -> TensorMap {
-        let mut state = TensorMap::new();
-        insert_module(&mut state, NETWORK, self.network.as_ref().expect(LIVES));
-        insert_module(&mut state, "average", self.average.as_ref().expect(LIVES));
-        state.insert_map("adam", self.adam.state());
-        state.insert_u64("updates", self.updates);
+        let mut state = self.trained.state();
+        insert_module(&mut state, AVERAGE, self.average.as_ref().expect(LIVES));
         state
     }
 
     fn load_state(&mut self, state: &TensorMap) -> Result<(), PolicyError> {
-        let network = load_module(state, NETWORK, self.network.clone().expect(LIVES))?;
-        let average = load_module(state, "average", self.average.clone().expect(LIVES))?;
-        let updates = state.get_u64("updates")?;
-        self.adam
-            .load_state(&state.sub_map("adam"), &network, &self.device)?;
-        self.network = Some(network);
+        let average = load_module(state, AVERAGE, self.average.clone().expect(LIVES))?;
+        self.trained.load_state(state)?;
         self.average = Some(average);
-        self.updates = updates;
         Ok(())
     }
 }
+
+const AVERAGE: &str = "average";
 
 /// A batch with noise, as the network sees it, and its targets.
 struct Noised {

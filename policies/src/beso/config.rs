@@ -10,6 +10,7 @@ use super::noise_density::NoiseDensityConfig;
 use super::sampler::{SamplerKind, SamplerOptions};
 use super::schedule::{Schedule, ScheduleKind};
 use crate::ema::EmaConfig;
+use crate::inputs::{GoalEntries, InputConfig};
 use crate::nn::{AdamConfig, LrSchedule, LrScheduleKind};
 use crate::{PolicyConfig, Problems};
 
@@ -23,17 +24,8 @@ pub struct BesoConfig {
     pub goal_length: usize,
     /// Which frames of an episode are goals in training.
     pub goal_range: GoalRange,
-    /// Entries of an observation that the network sees, in order; absent for all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub observation_columns: Option<Vec<usize>>,
-    /// Entries of an observation that survive in a goal; absent for those that the dataset names as its goal, or all if it
-    /// names none. The others are 0 after normalisation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub goal_columns: Option<Vec<usize>>,
-    /// Map of observations before the network.
-    pub observation_normalizer: NormalizerKind,
-    /// Map of actions before the network.
-    pub action_normalizer: NormalizerKind,
+    /// What the network sees.
+    pub inputs: InputConfig,
     /// Sampled actions are cut off at centre ± this × half-range of the normalised data.
     pub action_clip_factor: f32,
     /// Standard deviation of normalised actions that the preconditioning assumes. Check `actor/target_square` against 1.
@@ -68,10 +60,12 @@ impl Default for BesoConfig {
             goal_length: 1,
             // The release leaves the last frame out, which is the frame that evaluation asks for.
             goal_range: GoalRange::ThroughFinalState,
-            observation_columns: None,
-            goal_columns: None,
-            observation_normalizer: NormalizerKind::ZScore,
-            action_normalizer: NormalizerKind::MinMax,
+            inputs: InputConfig {
+                goal: GoalEntries::Task,
+                observation_normalizer: NormalizerKind::ZScore,
+                action_normalizer: NormalizerKind::MinMax,
+                ..InputConfig::default()
+            },
             action_clip_factor: 1.1,
             sigma_data: 0.5,
             sigma_min: 0.05,

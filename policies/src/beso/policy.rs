@@ -14,6 +14,7 @@ use super::history::Context;
 use super::network::{Dims, InputLayout, NetworkKind, ScoreNetwork};
 use crate::config_table;
 use crate::module_state::load_module;
+use crate::trained::NETWORK;
 use crate::{DenoisingLevel, DenoisingTrace, Model, Policy, PolicyError, Problems};
 
 /// Denoises one action per step from the last observations and actions of a row.
@@ -35,9 +36,6 @@ pub struct BesoPolicy<B: Backend> {
     /// One per row.
     contexts: Vec<Context>,
 }
-
-/// Name of the network among the weights of a model.
-pub(super) const NETWORK: &str = "network";
 
 impl<B: Backend> BesoPolicy<B> {
     /// The policy in a saved model.

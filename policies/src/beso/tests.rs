@@ -657,11 +657,9 @@ fn wrong_shapes_are_errors_and_leave_contexts_alone() {
 
 #[test]
 fn observation_columns_select_what_is_seen() {
-    let config = BesoConfig {
-        observation_columns: Some(vec![2, 0]),
-        goal_columns: Some(vec![0]),
-        ..small()
-    };
+    let mut config = small();
+    config.inputs.observation_columns = Some(vec![2, 0]);
+    config.inputs.goal_columns = Some(vec![0]);
     let agent = agent(&config);
     assert_eq!(batch(&agent, 1).observation_dim, 2);
     let mut policy =
@@ -685,10 +683,8 @@ fn observation_columns_select_what_is_seen() {
     let hidden = act(&mut policy, 1);
     assert_ne!(act(&mut policy, 0), hidden);
     assert_ne!(act(&mut policy, 2), hidden);
-    let bad = BesoConfig {
-        observation_columns: Some(vec![5]),
-        ..small()
-    };
+    let mut bad = small();
+    bad.inputs.observation_columns = Some(vec![5]);
     assert!(Beso::new_agent::<A>(&bad, &task(), &Default::default()).is_err());
 }
 

@@ -1,0 +1,321 @@
+//! The actor of the baselines: a diagonal Gaussian with a fixed standard deviation around a perceptron of observation and goal.
+//!
+//! ```text
+//! π(a | s, g) = N(μ(s, g), std²)
+//! −log π(a | s, g) = |a − μ|² / (2 std²) + A ln std + (A / 2) ln 2π
+//! ```
+//!
+//! Acting takes the mean, plus `temperature · std` times noise, cut off at −1 and 1.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+use ndarray::{Array1, Array2, ArrayView2};
+use rand_distr::{Distribution, StandardNormal};
+use serde::{Deserialize, Serialize};
+use telic_datasets::TransitionBatch;
+use telic_seed::{Rng, Seed};
+
+use crate::config_table;
+use crate::inputs::{Inputs, side_by_side};
+use crate::module_state::{load_module, tensor_values};
+use crate::nn::{Mlp, MlpConfig};
+use crate::{Model, Policy, PolicyError, Problems};
+
+/// The table `actor`. The defaults are those of OGBench for states (Park et al. 2025).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GaussianConfig {
+    /// The network of the mean: three layers of 512, tanh form of GELU, no layer norm.
+    pub network: MlpConfig,
+    /// Factor on the variance of the initial weights of the output layer.
+    pub output_scale: f32,
+    /// Standard deviation of the Gaussian, in normalised action units.
+    pub std: f64,
+}
+
+impl Default for GaussianConfig {
+    fn default() -> Self {
+        Self {
+            network: MlpConfig::default(),
+            output_scale: 0.01,
+            std: 1.0,
+        }
+    }
+}
+
+impl GaussianConfig {
+    /// Adds every value out of range.
+    pub fn validate(&self, problems: &mut Problems) {
+        problems.nested("network", |problems| self.network.validate(problems));
+        for (key, value) in [
+            ("output_scale", f64::from(self.output_scale)),
+            ("std", self.std),
+        ] {
+            let holds = value > 0.0 && value.is_finite();
+            problems.check(holds, key, value, "a positive number");
+        }
+    }
+
+    /// The network of the mean: observation and goal side by side → action.
+    pub fn network<B: Backend>(
+        &self,
+        inputs: &Inputs,
+        rng: &mut Rng,
+        device: &B::Device,
+    ) -> Mlp<B> {
+        let (input, output) = (2 * inputs.observation_dim(), inputs.action_dim());
+        Mlp::new(&self.network, input, output, self.output_scale, rng, device)
+    }
+
+    /// Mean of −log π for a mean squared error per action entry.
+    pub fn negative_log_prob(&self, error: f64, action_dim: usize) -> f64 {
+        let std = self.std;
+        action_dim as f64
+            * (error / (2.0 * std * std) + std.ln() + 0.5 * std::f64::consts::TAU.ln())
+    }
+
+    /// The part of the mean of −log π that has a gradient, for a mean squared error per action entry.
+    pub fn imitation_loss<B: Backend>(
+        &self,
+        error: Tensor<B, 1>,
+        action_dim: usize,
+    ) -> Tensor<B, 1> {
+        error * (action_dim as f64 / (2.0 * self.std * self.std))
+    }
+}
+
+/// The mean squared error per action entry of means, `[rows, action_dim]`, for the actions of a batch.
+pub fn action_error<B: Backend>(means: Tensor<B, 2>, batch: &TransitionBatch) -> Tensor<B, 1> {
+    let actions = TensorData::new(batch.actions.clone(), [batch.size, batch.action_dim]);
+    let difference = means.clone() - Tensor::from_data(actions, &means.device());
+    (difference.clone() * difference).mean()
+}
+
+/// Settings of inference, saved with the policy and changed by `--set inference.…`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GaussianInference {
+    /// Factor on the standard deviation; 0 acts with the mean, as OGBench evaluates.
+    pub temperature: f64,
+}
+
+impl GaussianInference {
+    /// Adds every value out of range.
+    pub fn validate(&self, problems: &mut Problems) {
+        let holds = self.temperature >= 0.0 && self.temperature.is_finite();
+        problems.check(
+            holds,
+            "temperature",
+            self.temperature,
+            "0 or a positive number",
+        );
+    }
+
+    /// The settings of a model.
+    pub fn settings(&self) -> toml::Table {
+        let mut settings = toml::Table::new();
+        settings.insert(INFERENCE.into(), config_table::to_table(self).into());
+        settings
+    }
+}
+
+/// Where the mean lies in a model.
+pub const ACTOR: &str = "actor";
+const INFERENCE: &str = "inference";
+
+/// Acts with the mean of the Gaussian, or near it.
+pub struct GaussianPolicy<B: Backend> {
+    inputs: Inputs,
+    actor: Mlp<B>,
+    std: f64,
+    /// Of observation and goal side by side; its outputs' mean is the value. `None` if there is no value function.
+    value: Option<Mlp<B>>,
+    inference: GaussianInference,
+    rows: usize,
+    device: B::Device,
+}
+
+impl<B: Backend> GaussianPolicy<B> {
+    /// The policy in a saved model.
+    ///
+    /// # Errors
+    /// [`PolicyError::MissingTensor`], [`PolicyError::TensorShape`], [`PolicyError::Settings`].
+    pub fn load(
+        config: &GaussianConfig,
+        model: &Model,
+        value: Option<Mlp<B>>,
+        device: &B::Device,
+    ) -> Result<Self, PolicyError> {
+        let inputs = Inputs::of_model(model);
+        let actor = config.network::<B>(&inputs, &mut Seed::new(0).rng(), device);
+        let mut policy = Self {
+            actor: load_module(&model.weights, ACTOR, actor)?,
+            inputs,
+            std: config.std,
+            value,
+            inference: GaussianInference::default(),
+            rows: 1,
+            device: device.clone(),
+        };
+        policy.configure(&model.settings)?;
+        Ok(policy)
+    }
+
+    /// What the networks see of observations and goals, side by side.
+    fn see(&self, observations: ArrayView2<'_, f32>, goals: ArrayView2<'_, f32>) -> Tensor<B, 2> {
+        // A product of one row has another order of summation than the same row among others.
+        let rows = observations.nrows().max(2);
+        let (width, features) = (self.inputs.observation_dim(), &self.inputs.features);
+        let (mut seen, mut seen_goals) = (vec![0.0; rows * width], vec![0.0; rows * width]);
+        for (row, (seen, goal)) in seen
+            .chunks_exact_mut(width)
+            .zip(seen_goals.chunks_exact_mut(width))
+            .enumerate()
+        {
+            let row = row % observations.nrows();
+            features.observe(&observations.row(row).to_vec(), seen);
+            features.observe_goal(&goals.row(row).to_vec(), goal);
+        }
+        side_by_side(rows, &[&seen, &seen_goals], &self.device)
+    }
+}
+
+impl<B: Backend> Policy for GaussianPolicy<B> {
+    fn observation_dim(&self) -> usize {
+        self.inputs.data.observation_dim
+    }
+
+    fn action_dim(&self) -> usize {
+        self.inputs.data.action_dim
+    }
+
+    fn reset(&mut self, rows: usize) {
+        self.rows = rows;
+    }
+
+    fn reset_row(&mut self, _row: usize) {}
+
+    fn act(
+        &mut self,
+        observations: ArrayView2<'_, f32>,
+        goals: ArrayView2<'_, f32>,
+        rngs: &mut [Rng],
+        actions: &mut Array2<f32>,
+    ) -> Result<(), PolicyError> {
+        let (inputs, outputs) = (
+            vec![self.rows, self.observation_dim()],
+            vec![self.rows, self.action_dim()],
+        );
+        for (what, found, expected) in [
+            ("observations", observations.shape(), &inputs),
+            ("goals", goals.shape(), &inputs),
+            ("rngs", &[rngs.len()][..], &vec![self.rows]),
+            ("actions", actions.shape(), &outputs),
+        ] {
+            check_shape(what, found, expected)?;
+        }
+        if self.rows == 0 {
+            return Ok(());
+        }
+        let means = tensor_values(self.actor.forward(self.see(observations, goals)));
+        let spread = self.inference.temperature * self.std;
+        for ((mut row, mean), rng) in actions
+            .rows_mut()
+            .into_iter()
+            .zip(means.chunks_exact(self.inputs.data.action_dim))
+            .zip(rngs)
+        {
+            let mut action = mean.to_vec();
+            if spread > 0.0 {
+                action.iter_mut().for_each(|a| {
+                    *a += (spread * Distribution::<f64>::sample(&StandardNormal, rng)) as f32;
+                });
+            }
+            self.inputs.actions.invert(&mut action);
+            row.iter_mut()
+                .zip(action)
+                .for_each(|(out, action)| *out = action.clamp(-1.0, 1.0));
+        }
+        Ok(())
+    }
+
+    fn settings(&self) -> toml::Table {
+        self.inference.settings()
+    }
+
+    fn configure(&mut self, overrides: &toml::Table) -> Result<(), PolicyError> {
+        #[derive(Clone, Default, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        struct Settings {
+            inference: GaussianInference,
+        }
+
+        let mut table = self.settings();
+        config_table::merge(&mut table, overrides);
+        let mut problems = Problems::new();
+        let settings: Settings = config_table::from_table(&table, &mut problems);
+        problems.nested(INFERENCE, |problems| settings.inference.validate(problems));
+        problems.into_result().map_err(PolicyError::Settings)?;
+        self.inference = settings.inference;
+        Ok(())
+    }
+
+    fn values(
+        &mut self,
+        observations: ArrayView2<'_, f32>,
+        goals: ArrayView2<'_, f32>,
+    ) -> Result<Option<Array1<f32>>, PolicyError> {
+        let Some(value) = &self.value else {
+            return Ok(None);
+        };
+        let expected = vec![observations.nrows(), self.observation_dim()];
+        check_shape("observations", observations.shape(), &expected)?;
+        check_shape("goals", goals.shape(), &expected)?;
+        if observations.nrows() == 0 {
+            return Ok(Some(Array1::zeros(0)));
+        }
+        let mut values = tensor_values(value.forward(self.see(observations, goals)).mean_dim(1));
+        values.truncate(observations.nrows());
+        Ok(Some(Array1::from_vec(values)))
+    }
+}
+
+fn check_shape(what: &'static str, found: &[usize], expected: &[usize]) -> Result<(), PolicyError> {
+    if found == expected {
+        Ok(())
+    } else {
+        Err(PolicyError::Shape {
+            what,
+            found: found.to_vec(),
+            expected: expected.to_vec(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_probabilities_match_published_values() {
+        // μ = (0.1, −0.2), a = (0.3, 0.4), std 1.
+        let unit = GaussianConfig::default();
+        let error = f64::midpoint(0.2_f64.powi(2), 0.6_f64.powi(2));
+        assert!((unit.negative_log_prob(error, 2) - 2.037_877_1).abs() < 1e-7);
+        for (action_dim, constant) in [
+            (2, 1.837_877),
+            (5, 4.594_693),
+            (8, 7.351_508),
+            (21, 19.297_709),
+        ] {
+            assert!((unit.negative_log_prob(0.0, action_dim) - constant).abs() < 1e-6);
+        }
+        // At half the standard deviation the density at the mean is twice as high per entry.
+        let half = GaussianConfig {
+            std: 0.5,
+            ..GaussianConfig::default()
+        };
+        let gain = unit.negative_log_prob(0.0, 3) - half.negative_log_prob(0.0, 3);
+        assert!((gain - 3.0 * 2.0_f64.ln()).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,728 @@
+//! GCIQL: goal-conditioned implicit Q-learning (Kostrikov et al. 2022), as in OGBench (Park et al. 2025).
+//!
+//! With a value V, two critics Q₁ and Q₂ and their slow copies Q̄, a reward r and a mask m towards a goal g chosen in hindsight
+//! (r = −1 and m = 1, or 0 and 0 where g is reached), and E(w; x) = (τ if w ≥ 0 else 1 − τ) x²:
+//!
+//! ```text
+//! L_V = mean E(q̄ − V(s, g); q̄ − V(s, g)),  q̄ = min(Q̄₁, Q̄₂)(s, g, a)
+//! L_Q = mean (Q₁ − y)² + (Q₂ − y)² at (s, g, a),  y = r + γ m V(s', g) without gradient
+//! Q̄ ← ρ Q + (1 − ρ) Q̄ with the Q before the step
+//! ```
+//!
+//! and one of two losses for the [Gaussian actor](crate::gaussian), with a goal g_a of its own:
+//!
+//! ```text
+//! ddpg_bc: L_π = −mean q / (mean |q| + 1e−6) − α mean log π(a | s, g_a),  q = min(Q₁, Q₂)(s, g_a, clip μ(s, g_a))
+//! awr:     L_π = −mean w log π(a | s, g_a),  w = min(exp(α (min(Q₁, Q₂)(s, g_a, a) − V(s, g_a))), 100)
+//! ```
+//!
+//! The gradient of each loss reaches its own networks only: q depends on the action alone, and the scale of q is a constant.
+
+use burn::module::{AutodiffModule, Module};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+use telic_datasets::{HindsightConfig, NormalizerKind, TransitionBatch};
+use telic_seed::{Rng, Seed};
+
+use crate::ema::average_into;
+use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy};
+use crate::inputs::{InputConfig, Inputs, side_by_side, validate_goals};
+use crate::module_state::{insert_module, load_module, tensor_values};
+use crate::nn::{AdamConfig, LrSchedule, Mlp, MlpConfig};
+use crate::trained::Trained;
+use crate::{
+    Agent, Algorithm, BatchSampler, DataPart, Metrics, Model, Policy, PolicyConfig, PolicyError,
+    PolicySpec, Problems, TensorMap, TrainingTask,
+};
+
+/// GCIQL in the registry.
+pub const SPEC: PolicySpec = PolicySpec::of::<Gciql>(
+    "gciql",
+    "GCIQL",
+    "implicit Q-learning of goal-reaching values; the actor climbs them close to the data",
+    "Kostrikov et al. 2022, arXiv:2110.06169; settings of OGBench, Park et al. 2025, arXiv:2410.20092",
+);
+
+/// How the actor learns from the critics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Extraction {
+    /// Gradient of the critics through the action, with imitation as an anchor. A lower `alpha` is greedier.
+    #[default]
+    DdpgBc,
+    /// Imitation weighted by the advantage. A higher `alpha` is greedier.
+    Awr,
+}
+
+/// Settings of GCIQL. The defaults are those of OGBench for states.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GciqlConfig {
+    /// What the networks see.
+    pub inputs: InputConfig,
+    /// Goals and γ.
+    pub goals: HindsightConfig,
+    /// The networks of V and of each Q: three layers of 512 with layer norm.
+    pub value: MlpConfig,
+    /// The Gaussian.
+    pub actor: GaussianConfig,
+    /// τ.
+    pub expectile: f64,
+    /// ρ, share of the new weights in the slow critics per update.
+    pub target_rate: f64,
+    /// Loss of the actor.
+    pub extraction: Extraction,
+    /// α. Published: mazes 0.003 (`point-maze`), cubes 1.0 (play) and 0.03 (noisy).
+    pub alpha: f64,
+    /// Adam, one for all networks.
+    pub optimizer: AdamConfig,
+    /// Learning rate over the run.
+    pub lr_schedule: LrSchedule,
+    /// Settings of inference.
+    pub inference: GaussianInference,
+}
+
+impl Default for GciqlConfig {
+    fn default() -> Self {
+        // Park et al. 2025, reference release.
+        Self {
+            inputs: InputConfig::default(),
+            goals: HindsightConfig::default(),
+            value: MlpConfig {
+                layer_norm: true,
+                ..MlpConfig::default()
+            },
+            actor: GaussianConfig::default(),
+            expectile: 0.9,
+            target_rate: 0.005,
+            extraction: Extraction::DdpgBc,
+            alpha: 0.3,
+            optimizer: AdamConfig::default(),
+            lr_schedule: LrSchedule::default(),
+            inference: GaussianInference::default(),
+        }
+    }
+}
+
+impl PolicyConfig for GciqlConfig {
+    fn validate(&self, problems: &mut Problems) {
+        problems.nested("inputs", |problems| {
+            let normalizer = self.inputs.action_normalizer;
+            problems.check(
+                normalizer != NormalizerKind::ZScore,
+                "action_normalizer",
+                normalizer,
+                "a map to −1..=1, where actions of the actor are cut off",
+            );
+        });
+        problems.nested("goals", |problems| validate_goals(&self.goals, problems));
+        problems.nested("value", |problems| self.value.validate(problems));
+        problems.nested("actor", |problems| self.actor.validate(problems));
+        let (expectile, rate, alpha) = (self.expectile, self.target_rate, self.alpha);
+        problems.check(
+            expectile > 0.0 && expectile < 1.0,
+            "expectile",
+            expectile,
+            "a number between 0 and 1",
+        );
+        problems.check(
+            rate > 0.0 && rate <= 1.0,
+            "target_rate",
+            rate,
+            "a number above 0 and at most 1",
+        );
+        problems.check(
+            alpha >= 0.0 && alpha.is_finite(),
+            "alpha",
+            alpha,
+            "0 or a positive number",
+        );
+        problems.nested("optimizer", |problems| self.optimizer.validate(problems));
+        problems.nested("lr_schedule", |problems| {
+            self.lr_schedule.validate(problems);
+        });
+        problems.nested("inference", |problems| self.inference.validate(problems));
+    }
+}
+
+/// Ties configuration, agent and policy together.
+pub struct Gciql;
+
+impl Algorithm for Gciql {
+    type Config = GciqlConfig;
+    type Agent<B: AutodiffBackend> = GciqlAgent<B>;
+
+    fn new_agent<B: AutodiffBackend>(
+        config: &GciqlConfig,
+        task: &TrainingTask,
+        device: &B::Device,
+    ) -> Result<GciqlAgent<B>, PolicyError> {
+        let inputs = Inputs::fit(&config.inputs, task)?;
+        let networks =
+            Networks::<B>::new(config, &inputs, &mut task.seed.child("init").rng(), device);
+        Ok(GciqlAgent {
+            inputs,
+            slow_critics: Some(networks.critics.valid()),
+            trained: Trained::new(
+                networks,
+                config.optimizer,
+                config.lr_schedule,
+                task.steps,
+                device,
+            ),
+            config: config.clone(),
+        })
+    }
+
+    fn load<B: Backend>(
+        config: &GciqlConfig,
+        model: &Model,
+        device: &B::Device,
+    ) -> Result<Box<dyn Policy>, PolicyError> {
+        let inputs = Inputs::of_model(model);
+        let value = value_network::<B>(config, &inputs, 0, &mut Seed::new(0).rng(), device);
+        let value = load_module(&model.weights, VALUE, value)?;
+        let policy = GaussianPolicy::<B>::load(&config.actor, model, Some(value), device)?;
+        Ok(Box::new(policy))
+    }
+}
+
+/// A network of observation and goal and `more` entries → one number.
+fn value_network<B: Backend>(
+    config: &GciqlConfig,
+    inputs: &Inputs,
+    more: usize,
+    rng: &mut Rng,
+    device: &B::Device,
+) -> Mlp<B> {
+    let width = 2 * inputs.observation_dim() + more;
+    Mlp::new(&config.value, width, 1, 1.0, rng, device)
+}
+
+/// Everything that learns.
+#[derive(Module, Debug)]
+struct Networks<B: Backend> {
+    value: Mlp<B>,
+    critics: Vec<Mlp<B>>,
+    actor: Mlp<B>,
+}
+
+const VALUE: &str = "value";
+const SLOW_CRITICS: &str = "slow_critics";
+const LIVES: &str = "the slow critics are only away during an update";
+
+impl<B: Backend> Networks<B> {
+    fn new(config: &GciqlConfig, inputs: &Inputs, rng: &mut Rng, device: &B::Device) -> Self {
+        let action_dim = inputs.action_dim();
+        Self {
+            value: value_network(config, inputs, 0, rng, device),
+            critics: (0..2)
+                .map(|_| value_network(config, inputs, action_dim, rng, device))
+                .collect(),
+            actor: config.actor.network(inputs, rng, device),
+        }
+    }
+}
+
+/// The smaller of the critics, `[rows, 1]`.
+fn least<B: Backend>(critics: &[Mlp<B>], input: &Tensor<B, 2>) -> Tensor<B, 2> {
+    critics
+        .iter()
+        .map(|critic| critic.forward(input.clone()))
+        .reduce(Tensor::min_pair)
+        .expect("there are two critics")
+}
+
+/// A batch as tensors. Rows are observation and goal side by side.
+struct Tables<B: Backend> {
+    /// (s, g).
+    at: Tensor<B, 2>,
+    /// (s', g).
+    next: Tensor<B, 2>,
+    /// (s, g, a).
+    acted: Tensor<B, 2>,
+    /// (s, g_a).
+    actor: Tensor<B, 2>,
+    /// a.
+    actions: Tensor<B, 2>,
+    /// r, `[rows, 1]`.
+    rewards: Tensor<B, 2>,
+    /// m, `[rows, 1]`.
+    masks: Tensor<B, 2>,
+}
+
+impl<B: Backend> Tables<B> {
+    fn new(batch: &TransitionBatch, device: &B::Device) -> Self {
+        let table = |tables: &[&[f32]]| side_by_side::<B>(batch.size, tables, device);
+        let column = |values: &Vec<f32>| {
+            Tensor::from_data(TensorData::new(values.clone(), [batch.size, 1]), device)
+        };
+        let TransitionBatch {
+            observations,
+            actions,
+            next_observations,
+            value_goals,
+            actor_goals,
+            ..
+        } = batch;
+        Self {
+            at: table(&[observations, value_goals]),
+            next: table(&[next_observations, value_goals]),
+            acted: table(&[observations, value_goals, actions]),
+            actor: table(&[observations, actor_goals]),
+            actions: table(&[actions]),
+            rewards: column(&batch.rewards),
+            masks: column(&batch.masks),
+        }
+    }
+}
+
+/// The losses of a batch, and the numbers worth a look.
+struct Losses<B: Backend> {
+    total: Tensor<B, 1>,
+    numbers: Vec<(&'static str, Tensor<B, 1>)>,
+}
+
+impl<B: Backend> Losses<B> {
+    /// Reads all numbers at once.
+    fn metrics(&self) -> Metrics {
+        let numbers = self.numbers.iter().map(|(_, value)| value.clone().detach());
+        let values = tensor_values(Tensor::cat(numbers.collect(), 0));
+        let mut metrics = Metrics::new();
+        for ((name, _), value) in self.numbers.iter().zip(values) {
+            metrics.insert(*name, value);
+        }
+        metrics
+    }
+}
+
+/// `mean E(q − v; q − v)`; q has no gradient.
+fn expectile_loss<B: Backend>(q: Tensor<B, 2>, v: Tensor<B, 2>, expectile: f64) -> Tensor<B, 1> {
+    let difference = q - v;
+    let above = difference
+        .clone()
+        .detach()
+        .greater_equal_elem(0.0)
+        .float()
+        .mul_scalar(2.0 * expectile - 1.0);
+    ((above + (1.0 - expectile)) * difference.clone() * difference).mean()
+}
+
+/// `−mean q / (mean |q| + 1e−6)`, the scale without gradient.
+fn scaled_q_loss<B: Backend>(q: Tensor<B, 2>) -> Tensor<B, 1> {
+    let scale = q.clone().detach().abs().mean() + 1e-6;
+    q.mean().neg() / scale
+}
+
+/// `min(exp(α · advantage), 100)`.
+fn awr_weight<B: Backend>(advantage: Tensor<B, 2>, alpha: f64) -> Tensor<B, 2> {
+    (advantage * alpha).clamp_max(100.0_f64.ln()).exp()
+}
+
+/// Trains all networks with one optimiser.
+///
+/// Metrics of an update and of an evaluation: `value/loss`, `value/v_mean`; `critic/loss`, `critic/q_mean`; `actor/loss`;
+/// `actor/mse`, the mean squared error of the mean per action entry; `actor/q_loss` (`ddpg_bc`) or `actor/advantage` (`awr`).
+/// Of an update also `optimizer/gradient_norm` and `optimizer/lr`.
+pub struct GciqlAgent<B: AutodiffBackend> {
+    config: GciqlConfig,
+    inputs: Inputs,
+    trained: Trained<B, Networks<B>>,
+    /// Q̄; `None` only inside an update.
+    slow_critics: Option<Vec<Mlp<B::InnerBackend>>>,
+}
+
+impl<B: AutodiffBackend> GciqlAgent<B> {
+    /// The losses on backend `C`, which is `B` or its inner backend; `lift` makes constants of results of the latter.
+    fn losses<C: Backend<Device = B::Device>>(
+        &self,
+        batch: &TransitionBatch,
+        networks: &Networks<C>,
+        lift: impl Fn(Tensor<B::InnerBackend, 2>) -> Tensor<C, 2>,
+    ) -> Losses<C> {
+        let config = &self.config;
+        let device = self.trained.device();
+        let tables = Tables::<B::InnerBackend>::new(batch, device);
+        let constant = self.trained.module().valid();
+
+        let slow_q = least(self.slow_critics.as_ref().expect(LIVES), &tables.acted);
+        let v = networks.value.forward(lift(tables.at));
+        let value_loss = expectile_loss(lift(slow_q), v.clone(), config.expectile);
+
+        let next_v = constant.value.forward(tables.next);
+        let target = lift(tables.rewards + tables.masks * next_v * config.goals.discount);
+        let acted = lift(tables.acted);
+        let mut q_mean = None;
+        let critic_loss = networks
+            .critics
+            .iter()
+            .map(|critic| {
+                let q = critic.forward(acted.clone());
+                q_mean.get_or_insert_with(|| q.clone().mean());
+                let error = q - target.clone();
+                (error.clone() * error).mean()
+            })
+            .reduce(|a, b| a + b)
+            .expect("there are two critics");
+
+        let means = networks.actor.forward(lift(tables.actor.clone()));
+        let error = means.clone() - lift(tables.actions.clone());
+        let squares = error.clone() * error;
+        let mse = squares.clone().mean();
+        let (actor_loss, extraction) = match config.extraction {
+            Extraction::DdpgBc => {
+                let acted = Tensor::cat(vec![lift(tables.actor), means.clamp(-1.0, 1.0)], 1);
+                let critics = networks.critics.clone().no_grad();
+                let q_loss = scaled_q_loss(least(&critics, &acted));
+                let imitation = self.negative_log_prob(mse.clone()) * config.alpha;
+                (q_loss.clone() + imitation, ("actor/q_loss", q_loss))
+            }
+            Extraction::Awr => {
+                let acted = Tensor::cat(vec![tables.actor.clone(), tables.actions], 1);
+                let advantage =
+                    least(&constant.critics, &acted) - constant.value.forward(tables.actor);
+                let weight = lift(awr_weight(advantage.clone(), config.alpha));
+                let log_prob = self.negative_log_prob(squares.mean_dim(1));
+                let advantage = lift(advantage).mean();
+                ((weight * log_prob).mean(), ("actor/advantage", advantage))
+            }
+        };
+        Losses {
+            numbers: vec![
+                ("value/loss", value_loss.clone()),
+                ("value/v_mean", v.mean()),
+                ("critic/loss", critic_loss.clone()),
+                ("critic/q_mean", q_mean.expect("there are two critics")),
+                ("actor/loss", actor_loss.clone()),
+                ("actor/mse", mse),
+                extraction,
+            ],
+            total: value_loss + critic_loss + actor_loss,
+        }
+    }
+
+    /// −log π of mean squared errors per action entry.
+    fn negative_log_prob<C: Backend, const D: usize>(&self, error: Tensor<C, D>) -> Tensor<C, D> {
+        let (actor, dim) = (&self.config.actor, self.inputs.action_dim());
+        let constant = actor.negative_log_prob(0.0, dim);
+        error * (actor.negative_log_prob(1.0, dim) - constant) + constant
+    }
+}
+
+impl<B: AutodiffBackend> Agent for GciqlAgent<B> {
+    type Batch = TransitionBatch;
+
+    fn sampler(
+        &self,
+        data: &DataPart,
+        batch_size: usize,
+    ) -> Result<Box<dyn BatchSampler<TransitionBatch>>, PolicyError> {
+        self.inputs.transitions(self.config.goals, data, batch_size)
+    }
+
+    fn update(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Metrics {
+        let losses = self.losses(batch, self.trained.module(), Tensor::from_inner);
+        let mut metrics = losses.metrics();
+        let slow = self.slow_critics.take().expect(LIVES);
+        let keep = 1.0 - self.config.target_rate;
+        self.slow_critics = Some(average_into(slow, &self.trained.module().critics, keep));
+        self.trained.step(losses.total, &mut metrics);
+        metrics
+    }
+
+    fn evaluate(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Metrics {
+        let networks = self.trained.module().valid();
+        self.losses(batch, &networks, |constant| constant).metrics()
+    }
+
+    fn model(&self) -> Model {
+        let mut weights = TensorMap::new();
+        insert_module(&mut weights, ACTOR, &self.trained.module().actor);
+        insert_module(&mut weights, VALUE, &self.trained.module().value);
+        self.inputs
+            .model(None, self.config.inference.settings(), weights)
+    }
+
+    fn state(&self) -> TensorMap {
+        let mut state = self.trained.state();
+        let slow = self.slow_critics.as_ref().expect(LIVES);
+        insert_module(&mut state, SLOW_CRITICS, slow);
+        state
+    }
+
+    fn load_state(&mut self, state: &TensorMap) -> Result<(), PolicyError> {
+        let slow = self.slow_critics.clone().expect(LIVES);
+        let slow = load_module(state, SLOW_CRITICS, slow)?;
+        self.trained.load_state(state)?;
+        self.slow_critics = Some(slow);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use burn::backend::{Autodiff, Flex};
+    use burn::optim::GradientsParams;
+    use ndarray::{Array2, array};
+    use telic_datasets::{Dataset, Episode, Metadata};
+
+    use super::*;
+
+    type A = Autodiff<Flex>;
+
+    fn column<B: Backend>(values: &[f32]) -> Tensor<B, 2> {
+        let data = TensorData::new(values.to_vec(), [values.len(), 1]);
+        Tensor::from_data(data, &Default::default())
+    }
+
+    fn number<B: Backend>(value: Tensor<B, 1>) -> f64 {
+        f64::from(tensor_values(value)[0])
+    }
+
+    /// Walks along a line of cells 0, 0.1 … 1 by −0.1, 0 or 0.1; the action says which.
+    fn line(observation_dim: usize) -> TrainingTask {
+        let episodes: Vec<Episode> = (0..40)
+            .map(|episode| {
+                let mut rng = Seed::new(11).index(episode).rng();
+                let mut cell = rand::RngExt::random_range(&mut rng, 0..11_i32);
+                let mut observations = Array2::zeros((31, observation_dim));
+                let mut actions = Array2::zeros((31, 1));
+                for row in 0..31 {
+                    observations[[row, 0]] = cell as f32 * 0.1;
+                    let step = rand::RngExt::random_range(&mut rng, -1..=1_i32);
+                    actions[[row, 0]] = step as f32;
+                    cell = (cell + step).clamp(0, 10);
+                }
+                Episode {
+                    observations,
+                    actions,
+                    ..Episode::default()
+                }
+            })
+            .collect();
+        let dataset = Arc::new(Dataset::from_episodes(&episodes, Metadata::default()).unwrap());
+        TrainingTask {
+            data: DataPart::all(dataset),
+            seed: Seed::new(3),
+            steps: 500,
+            batch_size: 128,
+        }
+    }
+
+    fn small() -> GciqlConfig {
+        let mut config = GciqlConfig {
+            target_rate: 0.05,
+            ..Default::default()
+        };
+        config.goals.discount = 0.9;
+        config.value.hidden = vec![48, 48];
+        config.actor.network.hidden = vec![48, 48];
+        config.optimizer.lr = 2e-3;
+        config
+    }
+
+    fn agent(config: &GciqlConfig) -> GciqlAgent<A> {
+        Gciql::new_agent::<A>(config, &line(1), &Default::default()).unwrap()
+    }
+
+    fn batch(agent: &GciqlAgent<A>, seed: u64) -> TransitionBatch {
+        let mut sampler = agent.sampler(&line(1).data, 128).unwrap();
+        let mut batch = sampler.new_batch();
+        sampler.sample(&mut Seed::new(seed).rng(), &mut batch);
+        batch
+    }
+
+    #[test]
+    fn parameter_counts_are_the_published_ones() {
+        for (observation_dim, action_dim, count) in
+            [(2, 2, 2_125_317), (29, 8, 2_245_131), (28, 5, 2_236_424)]
+        {
+            let data = crate::synthetic_dataset(observation_dim, action_dim, 2, 5).unwrap();
+            let task = TrainingTask {
+                data: DataPart::all(Arc::new(data)),
+                ..line(1)
+            };
+            let agent =
+                Gciql::new_agent::<A>(&GciqlConfig::default(), &task, &Default::default()).unwrap();
+            assert_eq!(agent.trained.module().num_params(), count);
+        }
+    }
+
+    #[test]
+    fn losses_match_published_values() {
+        let near = |found: f64, expected: f64| {
+            assert!((found - expected).abs() < 1e-5, "{found}, not {expected}");
+        };
+        let loss = |q: f32, v: f32| number(expectile_loss::<Flex>(column(&[q]), column(&[v]), 0.9));
+        near(loss(0.5, 0.0), 0.225);
+        near(loss(0.0, 0.5), 0.025);
+        // min(−9, −9.5) against V = −10.
+        near(loss(-9.5, -10.0), 0.225);
+        // y = −1 + 0.99 · −9 against −9 and −9.5.
+        let y = -1.0 + 0.99 * -9.0_f64;
+        near((-9.0 - y).powi(2) + (-9.5 - y).powi(2), 0.9962);
+        // q = (−20, −30, −10), mean −log π = 6.4 / 3, α = 0.3.
+        let q = number(scaled_q_loss::<Flex>(column(&[-20.0, -30.0, -10.0])));
+        near(q + 0.3 * (1.9 + 2.1 + 2.4) / 3.0, 1.639_999_95);
+        let weights = awr_weight::<Flex>(column(&[-0.5, 0.0, 0.2, 0.4606]), 10.0);
+        for (found, expected) in
+            tensor_values(weights)
+                .into_iter()
+                .zip([0.006_737_9, 1.0, 7.389_056, 100.0])
+        {
+            near(f64::from(found) / expected, 1.0);
+        }
+    }
+
+    /// Sums of squared gradients of V, the critics and the actor for one of the losses of a batch.
+    fn gradient_squares(agent: &GciqlAgent<A>, loss: &str) -> [f64; 3] {
+        let networks = agent.trained.module();
+        let losses = agent.losses(&batch(agent, 1), networks, Tensor::from_inner);
+        let (_, loss) = losses
+            .numbers
+            .into_iter()
+            .find(|(name, _)| *name == loss)
+            .unwrap();
+        let gradients = GradientsParams::from_grads(loss.backward(), networks);
+        let squares = |mlp: &Mlp<A>| {
+            let mut total = 0.0;
+            for id in burn::module::list_param_ids(mlp) {
+                for values in [
+                    gradients.get::<Flex, 2>(id).map(tensor_values),
+                    gradients.get::<Flex, 1>(id).map(tensor_values),
+                ]
+                .into_iter()
+                .flatten()
+                {
+                    total += values.iter().map(|g| f64::from(g * g)).sum::<f64>();
+                }
+            }
+            total
+        };
+        [
+            squares(&networks.value),
+            squares(&networks.critics[0]) + squares(&networks.critics[1]),
+            squares(&networks.actor),
+        ]
+    }
+
+    #[test]
+    fn each_loss_moves_its_own_networks_only() {
+        for extraction in [Extraction::DdpgBc, Extraction::Awr] {
+            let agent = agent(&GciqlConfig {
+                extraction,
+                ..small()
+            });
+            for (own, loss) in ["value/loss", "critic/loss", "actor/loss"]
+                .into_iter()
+                .enumerate()
+            {
+                for (network, squares) in gradient_squares(&agent, loss).into_iter().enumerate() {
+                    assert_eq!(squares > 0.0, network == own, "{loss}: {squares}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn slow_critics_follow_the_weights_before_the_step() {
+        let mut agent = agent(&small());
+        let first = |critics: &[Mlp<Flex>]| {
+            let mut weights = TensorMap::new();
+            insert_module(&mut weights, "c", &critics[0]);
+            weights.get_f32("c.output.weight", &[48, 1]).unwrap()[0]
+        };
+        for k in 0..3 {
+            let slow = first(agent.slow_critics.as_ref().unwrap());
+            let current = first(&agent.trained.module().valid().critics);
+            agent.update(&batch(&agent, k), &mut Seed::new(0).rng());
+            let expected = 0.95 * slow + 0.05 * current;
+            let found = first(agent.slow_critics.as_ref().unwrap());
+            assert!((found - expected).abs() < 1e-6, "{found}, not {expected}");
+        }
+    }
+
+    /// On the line, V is −(1 − γ^d)/(1 − γ) at distance d, the expectile of random walks a little lower; and the way to a goal
+    /// is known.
+    #[test]
+    fn a_line_is_learned() {
+        for (extraction, alpha) in [(Extraction::DdpgBc, 0.1), (Extraction::Awr, 5.0)] {
+            let config = GciqlConfig {
+                extraction,
+                alpha,
+                ..small()
+            };
+            let mut agent = agent(&config);
+            let mut rng = Seed::new(0).rng();
+            for k in 0..1500 {
+                agent.update(&batch(&agent, k), &mut rng);
+            }
+            let mut policy =
+                Gciql::load::<Flex>(&config, &agent.model(), &Default::default()).unwrap();
+            let observations = array![[0.2_f32], [0.8], [0.5], [0.5], [0.5]];
+            let goals = array![[0.8_f32], [0.2], [0.6], [0.1], [0.5]];
+            policy.reset(5);
+            let mut actions = Array2::zeros((5, 1));
+            let mut rngs = vec![Seed::new(1).rng(); 5];
+            policy
+                .act(observations.view(), goals.view(), &mut rngs, &mut actions)
+                .unwrap();
+            let signs = [1.0, -1.0, 1.0, -1.0];
+            for (row, sign) in signs.into_iter().enumerate() {
+                assert!(
+                    actions[[row, 0]] * sign > 0.2,
+                    "{extraction:?}: {actions} in row {row}"
+                );
+            }
+            let values = policy
+                .values(observations.view(), goals.view())
+                .unwrap()
+                .unwrap();
+            assert!(
+                values[4] > values[2] && values[2] > values[3] && values[3] > values[0],
+                "{extraction:?}: {values}"
+            );
+            assert!(values[4].abs() < 1.0, "{extraction:?}: {values}");
+        }
+    }
+
+    #[test]
+    fn a_resumed_run_goes_on_to_the_same_bits() {
+        let run = |restart: Option<u64>| {
+            let mut agent = agent(&small());
+            for k in 0..6 {
+                if restart == Some(k) {
+                    let state = agent.state();
+                    agent = self::agent(&small());
+                    agent.load_state(&state).unwrap();
+                }
+                agent.update(&batch(&agent, k), &mut Seed::new(k).rng());
+            }
+            agent.state()
+        };
+        assert_eq!(run(None).first_difference(&run(Some(2))), None);
+    }
+
+    #[test]
+    fn bad_settings_are_named() {
+        let mut config = GciqlConfig {
+            expectile: 1.0,
+            ..small()
+        };
+        config.goals.actor.random = 0.5;
+        let mut problems = Problems::new();
+        config.validate(&mut problems);
+        let text = problems.to_string();
+        assert!(
+            text.contains("`expectile` is 1.0; expected a number between 0 and 1")
+                && text.contains("`goals.actor`"),
+            "{text}"
+        );
+        let mut problems = Problems::new();
+        GciqlConfig::default().validate(&mut problems);
+        assert!(problems.is_empty(), "{problems}");
+    }
+}
