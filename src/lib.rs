@@ -34,6 +34,7 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod allocator;
 pub mod collect;
 mod error;
 pub mod evaluate;

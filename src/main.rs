@@ -54,6 +54,7 @@ struct Context {
 }
 
 fn main() -> ExitCode {
+    telic::allocator::keep_freed_memory();
     let cli = Cli::parse();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)

@@ -39,7 +39,7 @@ pub fn benchmark_updates(
     warm_up: usize,
     updates: usize,
 ) -> Result<UpdateBenchmark, TrainError> {
-    let threads = Threads::new(config.threads)?;
+    let threads = Threads::on(config.device, config.threads)?;
     let mut learner = new_learner_for(config, &DataPart::all(dataset), &threads)?;
     learner.start(0, config.prefetch)?;
     let mut times_ms = Vec::with_capacity(updates);

@@ -1,6 +1,7 @@
 //! Where networks run: CPU or CUDA, and on how many threads.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use burn::backend::{Autodiff, Flex};
 use serde::{Deserialize, Serialize};
@@ -100,6 +101,14 @@ fn check_cuda() -> Result<(), String> {
 pub struct Threads(rayon::ThreadPool);
 
 impl Threads {
+    /// A pool for networks on a device: of this many threads on the CPU, 0 for as many as there are cores; of one elsewhere.
+    ///
+    /// # Errors
+    /// [`PolicyError::Device`] if the system refuses to start them.
+    pub fn on(device: Device, threads: usize) -> Result<Self, PolicyError> {
+        Self::new(if device == Device::Cpu { threads } else { 1 })
+    }
+
     /// A pool of this many threads; 0 for as many as there are cores.
     ///
     /// # Errors
@@ -116,16 +125,61 @@ impl Threads {
             })
     }
 
-    /// Runs `work` so that everything parallel in it uses these threads. It runs on one of them, so that the parts of it that
-    /// are parallel are not handed over from outside, which takes longer than many of them.
+    /// Runs `work` so that everything parallel in it uses these threads.
+    ///
+    /// It runs on one of them, and the others stay awake for it: an update is hundreds of parallel steps of a few microseconds
+    /// each, and to wake a thread takes as long as one of them.
     pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.0.install(work)
+        let helpers = self.0.current_num_threads() - 1;
+        let (awake, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+        self.0.scope(|scope| {
+            for _ in 0..helpers {
+                scope.spawn(|_| {
+                    awake.fetch_add(1, Ordering::Relaxed);
+                    while !done.load(Ordering::Relaxed) {
+                        if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                            std::thread::yield_now();
+                        }
+                    }
+                });
+            }
+            // A helper that is not on its way yet would be found by this thread while it waits for a part of `work`, and
+            // would keep it.
+            while awake.load(Ordering::Relaxed) < helpers {
+                std::thread::yield_now();
+            }
+            let _rest = Rest(&done);
+            work()
+        })
+    }
+}
+
+/// Lets the helpers go, also when the work panics.
+struct Rest<'a>(&'a AtomicBool);
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_are_free_again_after_a_panic() {
+        let threads = Threads::new(3).unwrap();
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            threads.run(|| panic!("on purpose"));
+        }));
+        assert!(outcome.is_err());
+        let sum = threads.run(|| {
+            use rayon::prelude::*;
+            (0..10_000_u64).into_par_iter().sum::<u64>()
+        });
+        assert_eq!(sum, 49_995_000);
+    }
 
     #[test]
     fn a_pool_has_as_many_threads_as_asked_for() {

@@ -79,7 +79,7 @@ impl Trainer {
         validation: Option<Arc<Dataset>>,
     ) -> Result<Self, TrainError> {
         let data = Data::new(&config, dataset, validation)?;
-        let threads = Threads::new(config.threads)?;
+        let threads = Threads::on(config.device, config.threads)?;
         let learner = new_learner(&config, &data, &threads)?;
         let folder = RunFolder::create(folder, &config.to_toml())?;
         let table = MetricsFile::create(&folder.metrics())
@@ -143,7 +143,7 @@ impl Trainer {
             });
         }
         let data = Data::new(&config, dataset, validation)?;
-        let threads = Threads::new(config.threads)?;
+        let threads = Threads::on(config.device, config.threads)?;
         let mut learner = new_learner(&config, &data, &threads)?;
         let checkpoints = folder.checkpoints();
         checkpoint::clean(folder.path())?;

@@ -47,6 +47,12 @@ mod _telic {
     #[pymodule_export]
     use super::vector::VecEnv;
 
+    #[pymodule_init]
+    fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+        ::telic::allocator::keep_freed_memory();
+        Ok(())
+    }
+
     #[pymodule_export]
     #[allow(non_upper_case_globals)]
     const __version__: &str = env!("CARGO_PKG_VERSION");

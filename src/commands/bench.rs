@@ -27,7 +27,8 @@ use crate::output::print_json;
     after_help = "Examples:\n  telic bench sim --env cube-single --worlds 64 --threads 2 --seconds 5\n  \
                         telic bench sample --dataset block-push.npz --batch 1024\n  \
                         telic bench train --policy beso --env block-push --batch 256\n  \
-                        telic bench act --policy beso --env block-push"
+                        telic bench act --policy beso --env block-push\n  \
+                        telic bench act --policy beso --dims 30,9 --set window=4"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -84,8 +85,11 @@ struct PolicyArgs {
     #[arg(long)]
     policy: String,
     /// Environment whose dims are used.
-    #[arg(long)]
-    env: String,
+    #[arg(long, required_unless_present = "dims")]
+    env: Option<String>,
+    /// Entries of an observation and of an action, in place of an environment's, for example `30,9`.
+    #[arg(long, value_name = "OBSERVATION,ACTION", conflicts_with = "env", value_parser = dims)]
+    dims: Option<(usize, usize)>,
     /// Rows per batch (training).
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
@@ -239,10 +243,39 @@ struct ActReport {
     calls: usize,
 }
 
-/// The configuration of a benchmark, and random walks with the dims of the environment.
+fn dims(text: &str) -> Result<(usize, usize), String> {
+    let (observation, action) = text
+        .split_once(',')
+        .ok_or("expected two numbers with a comma between them")?;
+    let entries = |text: &str| match text.trim().parse() {
+        Ok(entries @ 1..) => Ok(entries),
+        _ => Err(format!("`{text}` is not a number of entries")),
+    };
+    Ok((entries(observation)?, entries(action)?))
+}
+
+impl PolicyArgs {
+    /// What the dims are from, in words.
+    fn source(&self) -> String {
+        match (&self.env, self.dims) {
+            (Some(env), _) => env.clone(),
+            (None, Some((observation, action))) => format!("dims {observation},{action}"),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+/// The configuration of a benchmark, and random walks with the dims that were asked for.
 fn bench_setup(args: &PolicyArgs) -> Result<(TrainConfig, Arc<Dataset>), FlowError> {
     measured_seconds(args.seconds)?;
-    let spec = telic_envs::spec(&args.env)?;
+    let (observation_dim, action_dim) = match (args.dims, &args.env) {
+        (Some(dims), _) => dims,
+        (None, Some(env)) => {
+            let spec = telic_envs::spec(env)?;
+            (spec.observation_dim(), spec.action_dim())
+        }
+        (None, None) => unreachable!("the command line asks for one of both"),
+    };
     let mut overrides = vec![
         "dataset=\"synthetic\"".to_owned(),
         format!("policy.id={:?}", args.policy),
@@ -250,8 +283,8 @@ fn bench_setup(args: &PolicyArgs) -> Result<(TrainConfig, Arc<Dataset>), FlowErr
     ];
     overrides.extend(args.set.iter().map(|setting| format!("policy.{setting}")));
     let config = TrainConfig::parse("", "the command line", &overrides)?;
-    let dataset = synthetic_dataset(spec.observation_dim(), spec.action_dim(), 64, 200)
-        .expect("walks of 200 steps with the dims of an environment are a dataset");
+    let dataset = synthetic_dataset(observation_dim, action_dim, 64, 200)
+        .expect("walks of 200 steps with one entry or more are a dataset");
     Ok((config, Arc::new(dataset)))
 }
 
@@ -264,7 +297,7 @@ fn bench_train(args: &PolicyArgs, context: &Context) -> Result<(), FlowError> {
     let figures = benchmark_updates(&config, dataset, 3, updates)?;
     let report = TrainReport {
         policy: args.policy.clone(),
-        env: args.env.clone(),
+        env: args.source(),
         batch: args.batch as usize,
         ms_per_update: figures.ms_per_update,
         p90_ms: figures.p90_ms,
@@ -304,7 +337,7 @@ fn bench_act(args: &PolicyArgs, context: &Context) -> Result<(), FlowError> {
     let figures = benchmark_act(policy.as_mut(), 1, 20, calls)?;
     let report = ActReport {
         policy: args.policy.clone(),
-        env: args.env.clone(),
+        env: args.source(),
         p50_us: figures.p50_us,
         p99_us: figures.p99_us,
         calls: figures.calls,
