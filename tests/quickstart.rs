@@ -86,6 +86,10 @@ fn the_loop_runs_and_what_it_leaves_can_be_used() {
         "sampler.steps=5",
     ]);
     assert_eq!(more["episodes"], 2);
+    // Final states of the play data as goals.
+    let data = report["dataset"].as_str().unwrap();
+    let borrowed = telic(&["evaluate", run, "--episodes", "2", "--goals", data]);
+    assert_eq!(borrowed["episodes"], 2);
     // A second call does nothing again but evaluate.
     assert_eq!(telic(&args)["collect_seconds"], 0.0);
     let inspected = telic(&["inspect", run]);

@@ -47,6 +47,8 @@ mod _telic {
     #[pymodule_export]
     use super::vector::VecEnv;
 
+    // The macro asks for a result.
+    #[allow(clippy::unnecessary_wraps)]
     #[pymodule_init]
     fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
         ::telic::allocator::keep_freed_memory();

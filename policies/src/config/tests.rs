@@ -44,6 +44,23 @@ lr = 0.003
 }
 
 #[test]
+fn a_table_in_part_keeps_the_defaults_of_its_policy() {
+    let text = MINIMAL.replace("\"test\"", "\"beso\"");
+    let config = parse(
+        &text,
+        &["policy.optimizer.beta_1=0.8", "policy.inputs.goal=all"],
+    )
+    .unwrap();
+    let settings = toml::Table::from(config.policy.settings);
+    let of = |table: &str, key: &str| settings[table][key].clone();
+    // Those of BESO, not those of the optimiser and of the inputs on their own.
+    assert_eq!(of("optimizer", "beta_1"), 0.8.into());
+    assert_eq!(of("optimizer", "lr"), 1e-4.into());
+    assert_eq!(of("inputs", "goal"), "all".into());
+    assert_eq!(of("inputs", "action_normalizer"), "min_max".into());
+}
+
+#[test]
 fn optional_keys_read_back() {
     let overrides = [
         "env=points",
