@@ -1,7 +1,8 @@
 //! Where networks run: CPU or CUDA, and on how many threads.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::backend::{Autodiff, Flex};
 use serde::{Deserialize, Serialize};
@@ -125,32 +126,35 @@ impl Threads {
             })
     }
 
-    /// Runs `work` so that everything parallel in it uses these threads.
+    /// Runs `work` so that everything parallel in it uses these threads. Not from inside of it.
     ///
-    /// It runs on one of them, and the others stay awake for it: an update is hundreds of parallel steps of a few microseconds
-    /// each, and to wake a thread takes as long as one of them.
+    /// It runs on the first of them, and the others stay awake for it: an update is hundreds of parallel steps of a few
+    /// microseconds each, and to wake a thread takes as long as one of them. Always the same thread, because allocators keep
+    /// memory per thread.
     pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        let helpers = self.0.current_num_threads() - 1;
-        let (awake, done) = (AtomicUsize::new(0), AtomicBool::new(false));
-        self.0.scope(|scope| {
-            for _ in 0..helpers {
-                scope.spawn(|_| {
-                    awake.fetch_add(1, Ordering::Relaxed);
-                    while !done.load(Ordering::Relaxed) {
-                        if rayon::yield_now() != Some(rayon::Yield::Executed) {
-                            std::thread::yield_now();
-                        }
+        let (work, result) = (Mutex::new(Some(work)), Mutex::new(None));
+        let done = AtomicBool::new(false);
+        self.0.broadcast(|context| {
+            if context.index() > 0 {
+                while !done.load(Ordering::Relaxed) {
+                    if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                        std::thread::yield_now();
                     }
-                });
-            }
-            // A helper that is not on its way yet would be found by this thread while it waits for a part of `work`, and
-            // would keep it.
-            while awake.load(Ordering::Relaxed) < helpers {
-                std::thread::yield_now();
+                }
+                return;
             }
             let _rest = Rest(&done);
-            work()
-        })
+            let work = work.lock().ok().and_then(|mut work| work.take());
+            let outcome = work.map(|work| work());
+            if let Ok(mut result) = result.lock() {
+                *result = outcome;
+            }
+        });
+        result
+            .into_inner()
+            .ok()
+            .flatten()
+            .expect("the first thread has run the work, or its panic has passed through")
     }
 }
 
