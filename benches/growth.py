@@ -14,22 +14,10 @@ import statistics
 import subprocess
 import sys
 
-HERE = pathlib.Path(__file__).resolve().parent
-VENV = HERE / "peers" / ".venv-plots"
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "peers"))
+import virtual_environment  # noqa: E402
+
 PACKAGES = ["matplotlib==3.10.7"]
-
-
-def enter_venv():
-    """Runs this script again with the interpreter that has matplotlib."""
-    python = VENV / "bin" / "python"
-    if pathlib.Path(sys.prefix).resolve() == VENV.resolve():
-        return
-    marker = VENV / ".packages"
-    if not marker.exists() or marker.read_text() != "\n".join(PACKAGES):
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-        marker.write_text("\n".join(PACKAGES))
-    os.execv(str(python), [str(python), *sys.argv])
 
 
 def bench(binary, repeats, key, *arguments, threads=None):
@@ -122,5 +110,5 @@ def main():
 
 
 if __name__ == "__main__":
-    enter_venv()
+    virtual_environment.enter("plots", PACKAGES)
     main()

@@ -8,15 +8,12 @@ take turns, so that a drift of the machine's speed hits both.
 
 import argparse
 import json
-import os
-import pathlib
 import statistics
 import subprocess
-import sys
 import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-VENV = HERE / ".venv-envs"
+import virtual_environment
+
 PACKAGES = ["ogbench==1.2.1", "gymnasium>=1.1,<2", "envpool", "numpy"]
 
 # Telic id, worlds, threads -> peer and its environment.
@@ -27,19 +24,6 @@ ROWS = [
     ("cube-single", 64, 2, "ogbench-async", "cube-single-v0"),
     ("cube-single", 64, 2, "envpool", "FetchPickAndPlace-v4"),
 ]
-
-
-def enter_venv():
-    """Runs this script again with the interpreter that has the peers."""
-    python = VENV / "bin" / "python"
-    if pathlib.Path(sys.prefix).resolve() == VENV.resolve():
-        return
-    marker = VENV / ".packages"
-    if not marker.exists() or marker.read_text() != "\n".join(PACKAGES):
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-        marker.write_text("\n".join(PACKAGES))
-    os.execv(str(python), [str(python), *sys.argv])
 
 
 def telic(binary, env, worlds, threads, seconds):
@@ -136,5 +120,5 @@ def main():
 
 
 if __name__ == "__main__":
-    enter_venv()
+    virtual_environment.enter("envs", PACKAGES)
     main()

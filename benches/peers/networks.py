@@ -9,29 +9,13 @@ median over the repeats of medians over steps; the sides take turns, so that a d
 
 import argparse
 import json
-import os
-import pathlib
 import statistics
 import subprocess
-import sys
 import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-VENV = HERE / ".venv-networks"
+import virtual_environment
+
 PACKAGES = ["jax[cpu]==0.10.2", "torch==2.15.0", "numpy"]
-
-
-def enter_venv():
-    """Runs this script again with the interpreter that has the peers."""
-    python = VENV / "bin" / "python"
-    if pathlib.Path(sys.prefix).resolve() == VENV.resolve():
-        return
-    marker = VENV / ".packages"
-    if not marker.exists() or marker.read_text() != "\n".join(PACKAGES):
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-        marker.write_text("\n".join(PACKAGES))
-    os.execv(str(python), [str(python), *sys.argv])
 
 
 def median_ms(step, seconds, warm_up=5):
@@ -356,5 +340,5 @@ def main():
 
 
 if __name__ == "__main__":
-    enter_venv()
+    virtual_environment.enter("networks", PACKAGES)
     main()
