@@ -331,7 +331,11 @@ impl HindsightSampler {
     }
 
     /// Writes what is seen of the observations of `rows` to `out`, `[rows, features]`.
-    fn gather_observations(&self, rows: impl ExactSizeIterator<Item = usize>, out: &mut Vec<f32>) {
+    pub(crate) fn gather_observations(
+        &self,
+        rows: impl ExactSizeIterator<Item = usize>,
+        out: &mut Vec<f32>,
+    ) {
         let (table, width) = self.dataset.observation_rows();
         match &self.features.columns {
             None => gather((table, width), rows, out),

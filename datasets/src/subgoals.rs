@@ -26,9 +26,9 @@ pub struct Subgoals {
 pub struct SubgoalBatch {
     /// Transitions; the actor goals are those of the high level.
     pub transitions: TransitionBatch,
-    /// `[size, observation_dim]`.
+    /// Sub-goals of the low actor, as goals: without what a goal hides, `[size, observation_dim]`.
     pub low_goals: Vec<f32>,
-    /// `[size, observation_dim]`.
+    /// Targets of the high actor, as observations: a value is asked at them, `[size, observation_dim]`.
     pub high_targets: Vec<f32>,
     /// Row of each low goal, `[size]`.
     pub low_goal_rows: Vec<usize>,
@@ -98,6 +98,6 @@ impl HindsightSampler {
         }
         self.gather(transitions);
         self.gather_goals(low_goal_rows.iter().copied(), low_goals);
-        self.gather_goals(high_target_rows.iter().copied(), high_targets);
+        self.gather_observations(high_target_rows.iter().copied(), high_targets);
     }
 }
