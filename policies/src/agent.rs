@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use telic_datasets::{ClipBounds, Dataset, FeatureView, Normalizer};
 use telic_seed::{Rng, Seed};
 
-use crate::{Metrics, PolicyError, Problems, TensorMap};
+use crate::{Metrics, Numbers, PolicyError, Problems, TensorMap};
 
 /// Acts towards goals: inference only, no autodiff graph.
 ///
@@ -127,6 +127,9 @@ pub trait Agent: Send + 'static {
     /// What one update learns from; made by the sampler on another thread and reused.
     type Batch: Send + 'static;
 
+    /// Where the numbers of an update are.
+    type Backend: Backend;
+
     /// What draws batches of `batch_size` from the training or the validation part of the data.
     fn sampler(
         &self,
@@ -134,8 +137,8 @@ pub trait Agent: Send + 'static {
         batch_size: usize,
     ) -> Result<Box<dyn BatchSampler<Self::Batch>>, PolicyError>;
 
-    /// One gradient step. The trainer stops where a metric is not finite.
-    fn update(&mut self, batch: &Self::Batch, rng: &mut Rng) -> Metrics;
+    /// One gradient step. The trainer stops where a number is not finite.
+    fn update(&mut self, batch: &Self::Batch, rng: &mut Rng) -> Numbers<Self::Backend>;
 
     /// The losses on a batch with the inference weights; changes nothing that an update depends on. Runs on the
     /// inner backend: a forward pass with autodiff and without `backward` leaks its graph.

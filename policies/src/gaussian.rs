@@ -7,18 +7,18 @@
 //!
 //! Acting takes the mean, plus `temperature · std` times noise, cut off at −1 and 1.
 
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
 use ndarray::{Array1, Array2, ArrayView2};
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
-use telic_datasets::TransitionBatch;
 use telic_seed::{Rng, Seed};
 
 use crate::config_table;
-use crate::inputs::{Inputs, side_by_side};
+use crate::inputs::Inputs;
 use crate::module_state::{load_module, tensor_values};
 use crate::nn::{Mlp, MlpConfig};
+use crate::tables::Table;
 use crate::{Model, Policy, PolicyError, Problems};
 
 /// The table `actor`. The defaults are those of OGBench for states (Park et al. 2025).
@@ -74,6 +74,16 @@ impl GaussianConfig {
             * (error / (2.0 * std * std) + std.ln() + 0.5 * std::f64::consts::TAU.ln())
     }
 
+    /// −log π for squared errors, averaged over the entries of an action.
+    pub fn negative_log_probs<B: Backend, const D: usize>(
+        &self,
+        errors: Tensor<B, D>,
+        action_dim: usize,
+    ) -> Tensor<B, D> {
+        let constant = self.negative_log_prob(0.0, action_dim);
+        errors * (self.negative_log_prob(1.0, action_dim) - constant) + constant
+    }
+
     /// The part of the mean of −log π that has a gradient, for a mean squared error per action entry.
     pub fn imitation_loss<B: Backend>(
         &self,
@@ -82,13 +92,6 @@ impl GaussianConfig {
     ) -> Tensor<B, 1> {
         error * (action_dim as f64 / (2.0 * self.std * self.std))
     }
-}
-
-/// The mean squared error per action entry of means, `[rows, action_dim]`, for the actions of a batch.
-pub fn action_error<B: Backend>(means: Tensor<B, 2>, batch: &TransitionBatch) -> Tensor<B, 1> {
-    let actions = TensorData::new(batch.actions.clone(), [batch.size, batch.action_dim]);
-    let difference = means.clone() - Tensor::from_data(actions, &means.device());
-    (difference.clone() * difference).mean()
 }
 
 /// Settings of inference, saved with the policy and changed by `--set inference.…`.
@@ -176,7 +179,7 @@ impl<B: Backend> GaussianPolicy<B> {
             features.observe(&observations.row(row).to_vec(), seen);
             features.observe_goal(&goals.row(row).to_vec(), goal);
         }
-        side_by_side(rows, &[&seen, &seen_goals], &self.device)
+        Table::side_by_side(rows, &[&seen, &seen_goals]).upload(&self.device)
     }
 }
 

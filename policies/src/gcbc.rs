@@ -13,14 +13,15 @@ use serde::{Deserialize, Serialize};
 use telic_datasets::{GoalMix, HindsightConfig, TransitionBatch};
 use telic_seed::Rng;
 
-use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, action_error};
-use crate::inputs::{InputConfig, Inputs, side_by_side, validate_goals};
-use crate::module_state::{insert_module, tensor_values};
+use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy};
+use crate::inputs::{InputConfig, Inputs, validate_goals};
+use crate::module_state::insert_module;
 use crate::nn::{AdamConfig, LrSchedule, Mlp};
+use crate::tables::{Table, upload};
 use crate::trained::Trained;
 use crate::{
-    Agent, Algorithm, BatchSampler, DataPart, Metrics, Model, Policy, PolicyConfig, PolicyError,
-    PolicySpec, Problems, TensorMap, TrainingTask,
+    Agent, Algorithm, BatchSampler, DataPart, Metrics, Model, Numbers, Policy, PolicyConfig,
+    PolicyError, PolicySpec, Problems, TensorMap, TrainingTask,
 };
 
 /// GCBC in the registry.
@@ -133,27 +134,29 @@ impl<B: AutodiffBackend> GcbcAgent<B> {
         batch: &TransitionBatch,
         device: &C::Device,
     ) -> Tensor<C, 1> {
-        let tables = [&batch.observations[..], &batch.actor_goals];
-        action_error(
-            network.forward(side_by_side(batch.size, &tables, device)),
-            batch,
-        )
+        let table = |tables: &[&[f32]]| Table::side_by_side(batch.size, tables);
+        let tables = [
+            table(&[&batch.observations, &batch.actor_goals]),
+            table(&[&batch.actions]),
+        ];
+        let [seen, actions] = upload(tables, device);
+        let difference = network.forward(seen) - actions;
+        (difference.clone() * difference).mean()
     }
 
-    fn metrics(&self, error: f64) -> Metrics {
-        let loss = self
-            .config
-            .actor
-            .negative_log_prob(error, self.inputs.action_dim());
-        Metrics::new()
-            .with("actor/loss", loss)
-            .with("actor/bc_log_prob", -loss)
+    fn numbers<C: Backend>(&self, error: Tensor<C, 1>) -> Numbers<C> {
+        let (actor, dim) = (&self.config.actor, self.inputs.action_dim());
+        let loss = actor.negative_log_probs(error.clone(), dim);
+        Numbers::new()
+            .with("actor/loss", loss.clone())
+            .with("actor/bc_log_prob", loss.neg())
             .with("actor/mse", error)
     }
 }
 
 impl<B: AutodiffBackend> Agent for GcbcAgent<B> {
     type Batch = TransitionBatch;
+    type Backend = B::InnerBackend;
 
     fn sampler(
         &self,
@@ -163,21 +166,21 @@ impl<B: AutodiffBackend> Agent for GcbcAgent<B> {
         self.inputs.transitions(self.config.goals, data, batch_size)
     }
 
-    fn update(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Metrics {
+    fn update(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Numbers<B::InnerBackend> {
         let error = Self::error(self.trained.module(), batch, self.trained.device());
-        let mut metrics = self.metrics(f64::from(tensor_values(error.clone().inner())[0]));
+        let mut numbers = self.numbers(error.clone().inner());
         let loss = self
             .config
             .actor
             .imitation_loss(error, self.inputs.action_dim());
-        self.trained.step(loss, &mut metrics);
-        metrics
+        self.trained.step(loss, &mut numbers);
+        numbers
     }
 
     fn evaluate(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Metrics {
         let network = self.trained.module().valid();
-        let error = tensor_values(Self::error(&network, batch, self.trained.device()))[0];
-        self.metrics(f64::from(error))
+        let error = Self::error(&network, batch, self.trained.device());
+        self.numbers(error).read()
     }
 
     fn model(&self) -> Model {
@@ -287,7 +290,7 @@ mod tests {
         let mse = |metrics: &Metrics| metrics.get("actor/mse").unwrap();
         let mut rng = Seed::new(1).rng();
         let before = mse(&agent.evaluate(&transitions, &mut rng));
-        let first = agent.update(&transitions, &mut rng);
+        let first = agent.update(&transitions, &mut rng).read();
         assert!(
             (mse(&first) - before).abs() < 1e-6,
             "an update reports the error before its step"

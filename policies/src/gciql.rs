@@ -19,21 +19,22 @@
 //! The gradient of each loss reaches its own networks only: q depends on the action alone, and the scale of q is a constant.
 
 use burn::module::{AutodiffModule, Module};
+use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use telic_datasets::{HindsightConfig, NormalizerKind, TransitionBatch};
 use telic_seed::{Rng, Seed};
 
 use crate::ema::average_into;
 use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy};
-use crate::inputs::{InputConfig, Inputs, side_by_side, validate_goals};
-use crate::module_state::{insert_module, load_module, tensor_values};
+use crate::inputs::{InputConfig, Inputs, validate_goals};
+use crate::module_state::{insert_module, load_module};
 use crate::nn::{AdamConfig, LrSchedule, Mlp, MlpConfig};
+use crate::tables::{Table, upload};
 use crate::trained::Trained;
 use crate::{
-    Agent, Algorithm, BatchSampler, DataPart, Metrics, Model, Policy, PolicyConfig, PolicyError,
-    PolicySpec, Problems, TensorMap, TrainingTask,
+    Agent, Algorithm, BatchSampler, DataPart, Metrics, Model, Numbers, Policy, PolicyConfig,
+    PolicyError, PolicySpec, Problems, TensorMap, TrainingTask,
 };
 
 /// GCIQL in the registry.
@@ -254,26 +255,35 @@ struct Tables<B: Backend> {
 
 impl<B: Backend> Tables<B> {
     fn new(batch: &TransitionBatch, device: &B::Device) -> Self {
-        let table = |tables: &[&[f32]]| side_by_side::<B>(batch.size, tables, device);
-        let column = |values: &Vec<f32>| {
-            Tensor::from_data(TensorData::new(values.clone(), [batch.size, 1]), device)
-        };
+        let table = |tables: &[&[f32]]| Table::side_by_side(batch.size, tables);
         let TransitionBatch {
             observations,
             actions,
             next_observations,
             value_goals,
             actor_goals,
+            rewards,
+            masks,
             ..
         } = batch;
+        let tables = [
+            table(&[observations, value_goals]),
+            table(&[next_observations, value_goals]),
+            table(&[observations, value_goals, actions]),
+            table(&[observations, actor_goals]),
+            table(&[actions]),
+            table(&[rewards]),
+            table(&[masks]),
+        ];
+        let [at, next, acted, actor, actions, rewards, masks] = upload(tables, device);
         Self {
-            at: table(&[observations, value_goals]),
-            next: table(&[next_observations, value_goals]),
-            acted: table(&[observations, value_goals, actions]),
-            actor: table(&[observations, actor_goals]),
-            actions: table(&[actions]),
-            rewards: column(&batch.rewards),
-            masks: column(&batch.masks),
+            at,
+            next,
+            acted,
+            actor,
+            actions,
+            rewards,
+            masks,
         }
     }
 }
@@ -281,20 +291,7 @@ impl<B: Backend> Tables<B> {
 /// The losses of a batch, and the numbers worth a look.
 struct Losses<B: Backend> {
     total: Tensor<B, 1>,
-    numbers: Vec<(&'static str, Tensor<B, 1>)>,
-}
-
-impl<B: Backend> Losses<B> {
-    /// Reads all numbers at once.
-    fn metrics(&self) -> Metrics {
-        let numbers = self.numbers.iter().map(|(_, value)| value.clone().detach());
-        let values = tensor_values(Tensor::cat(numbers.collect(), 0));
-        let mut metrics = Metrics::new();
-        for ((name, _), value) in self.numbers.iter().zip(values) {
-            metrics.insert(*name, value);
-        }
-        metrics
-    }
+    numbers: Numbers<B>,
 }
 
 /// `mean E(q − v; q − v)`; q has no gradient.
@@ -342,6 +339,7 @@ impl<B: AutodiffBackend> GciqlAgent<B> {
         lift: impl Fn(Tensor<B::InnerBackend, 2>) -> Tensor<C, 2>,
     ) -> Losses<C> {
         let config = &self.config;
+        let (actor, action_dim) = (&config.actor, self.inputs.action_dim());
         let device = self.trained.device();
         let tables = Tables::<B::InnerBackend>::new(batch, device);
         let constant = self.trained.module().valid();
@@ -375,7 +373,7 @@ impl<B: AutodiffBackend> GciqlAgent<B> {
                 let acted = Tensor::cat(vec![lift(tables.actor), means.clamp(-1.0, 1.0)], 1);
                 let critics = networks.critics.clone().no_grad();
                 let q_loss = scaled_q_loss(least(&critics, &acted));
-                let imitation = self.negative_log_prob(mse.clone()) * config.alpha;
+                let imitation = actor.negative_log_probs(mse.clone(), action_dim) * config.alpha;
                 (q_loss.clone() + imitation, ("actor/q_loss", q_loss))
             }
             Extraction::Awr => {
@@ -383,35 +381,28 @@ impl<B: AutodiffBackend> GciqlAgent<B> {
                 let advantage =
                     least(&constant.critics, &acted) - constant.value.forward(tables.actor);
                 let weight = lift(awr_weight(advantage.clone(), config.alpha));
-                let log_prob = self.negative_log_prob(squares.mean_dim(1));
+                let log_prob = actor.negative_log_probs(squares.mean_dim(1), action_dim);
                 let advantage = lift(advantage).mean();
                 ((weight * log_prob).mean(), ("actor/advantage", advantage))
             }
         };
         Losses {
-            numbers: vec![
-                ("value/loss", value_loss.clone()),
-                ("value/v_mean", v.mean()),
-                ("critic/loss", critic_loss.clone()),
-                ("critic/q_mean", q_mean.expect("there are two critics")),
-                ("actor/loss", actor_loss.clone()),
-                ("actor/mse", mse),
-                extraction,
-            ],
+            numbers: Numbers::new()
+                .with("value/loss", value_loss.clone())
+                .with("value/v_mean", v.mean())
+                .with("critic/loss", critic_loss.clone())
+                .with("critic/q_mean", q_mean.expect("there are two critics"))
+                .with("actor/loss", actor_loss.clone())
+                .with("actor/mse", mse)
+                .with(extraction.0, extraction.1),
             total: value_loss + critic_loss + actor_loss,
         }
-    }
-
-    /// −log π of mean squared errors per action entry.
-    fn negative_log_prob<C: Backend, const D: usize>(&self, error: Tensor<C, D>) -> Tensor<C, D> {
-        let (actor, dim) = (&self.config.actor, self.inputs.action_dim());
-        let constant = actor.negative_log_prob(0.0, dim);
-        error * (actor.negative_log_prob(1.0, dim) - constant) + constant
     }
 }
 
 impl<B: AutodiffBackend> Agent for GciqlAgent<B> {
     type Batch = TransitionBatch;
+    type Backend = B::InnerBackend;
 
     fn sampler(
         &self,
@@ -421,19 +412,20 @@ impl<B: AutodiffBackend> Agent for GciqlAgent<B> {
         self.inputs.transitions(self.config.goals, data, batch_size)
     }
 
-    fn update(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Metrics {
+    fn update(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Numbers<B::InnerBackend> {
         let losses = self.losses(batch, self.trained.module(), Tensor::from_inner);
-        let mut metrics = losses.metrics();
+        let mut numbers = losses.numbers.inner();
         let slow = self.slow_critics.take().expect(LIVES);
         let keep = 1.0 - self.config.target_rate;
         self.slow_critics = Some(average_into(slow, &self.trained.module().critics, keep));
-        self.trained.step(losses.total, &mut metrics);
-        metrics
+        self.trained.step(losses.total, &mut numbers);
+        numbers
     }
 
     fn evaluate(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Metrics {
         let networks = self.trained.module().valid();
-        self.losses(batch, &networks, |constant| constant).metrics()
+        let losses = self.losses(batch, &networks, |constant| constant);
+        losses.numbers.read()
     }
 
     fn model(&self) -> Model {
@@ -466,10 +458,12 @@ mod tests {
 
     use burn::backend::{Autodiff, Flex};
     use burn::optim::GradientsParams;
+    use burn::tensor::TensorData;
     use ndarray::{Array2, array};
     use telic_datasets::{Dataset, Episode, Metadata};
 
     use super::*;
+    use crate::module_state::tensor_values;
 
     type A = Autodiff<Flex>;
 
@@ -581,11 +575,7 @@ mod tests {
     fn gradient_squares(agent: &GciqlAgent<A>, loss: &str) -> [f64; 3] {
         let networks = agent.trained.module();
         let losses = agent.losses(&batch(agent, 1), networks, Tensor::from_inner);
-        let (_, loss) = losses
-            .numbers
-            .into_iter()
-            .find(|(name, _)| *name == loss)
-            .unwrap();
+        let loss = losses.numbers.on_device(loss).unwrap();
         let gradients = GradientsParams::from_grads(loss.backward(), networks);
         let squares = |mlp: &Mlp<A>| {
             let mut total = 0.0;

@@ -1,7 +1,5 @@
 //! What the networks of a policy see of observations and goals, and how actions look to them.
 
-use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use telic_datasets::{
     ClipBounds, FeatureView, HindsightConfig, HindsightSampler, Normalizer, NormalizerKind,
@@ -153,21 +151,4 @@ pub fn validate_goals(goals: &HindsightConfig, problems: &mut Problems) {
         goals.discount,
         "a number in 0..1",
     );
-}
-
-/// Row-major tables side by side, `[rows, sum of widths]`.
-pub(crate) fn side_by_side<B: Backend>(
-    rows: usize,
-    tables: &[&[f32]],
-    device: &B::Device,
-) -> Tensor<B, 2> {
-    let widths: Vec<usize> = tables.iter().map(|table| table.len() / rows).collect();
-    let width = widths.iter().sum();
-    let mut values = Vec::with_capacity(rows * width);
-    for row in 0..rows {
-        for (table, width) in tables.iter().zip(&widths) {
-            values.extend_from_slice(&table[row * width..(row + 1) * width]);
-        }
-    }
-    Tensor::from_data(TensorData::new(values, [rows, width]), device)
 }

@@ -5,7 +5,8 @@ use telic_seed::Seed;
 
 use crate::prefetch::BatchReader;
 use crate::{
-    Agent, Algorithm, DataPart, Metrics, Model, Policy, PolicyError, TensorMap, TrainingTask,
+    Agent, Algorithm, DataPart, Metrics, Model, Numbers, Policy, PolicyError, TensorMap,
+    TrainingTask,
 };
 
 /// An [`Agent`] together with its batches.
@@ -13,11 +14,15 @@ pub trait Learner: Send {
     /// Starts reading training batches at number `first`, `ahead` of them on another thread.
     fn start(&mut self, first: u64, ahead: usize) -> Result<(), PolicyError>;
 
-    /// Update number `index` (from 0): takes the next batch, draws from the stream `update.index(index)`.
+    /// Update number `index` (from 0): takes the next batch, draws from the stream `update.index(index)`. A device may still be
+    /// at work on it afterwards.
     ///
     /// # Errors
     /// [`PolicyError::Sampler`] if there is no batch.
-    fn update(&mut self, index: u64) -> Result<Metrics, PolicyError>;
+    fn update(&mut self, index: u64) -> Result<(), PolicyError>;
+
+    /// The metrics of every update since the last call, oldest first. Waits for the device.
+    fn take_metrics(&mut self) -> Vec<Metrics>;
 
     /// Mean metrics over `batches` batches of `data`, the same ones at every call.
     fn evaluate(&mut self, data: &DataPart, batches: usize) -> Result<Metrics, PolicyError>;
@@ -42,6 +47,7 @@ pub(crate) struct AlgorithmLearner<A: Algorithm, B: AutodiffBackend> {
     device: B::Device,
     agent: A::Agent<B>,
     reader: Option<BatchReader<<A::Agent<B> as Agent>::Batch>>,
+    unread: Vec<Numbers<<A::Agent<B> as Agent>::Backend>>,
 }
 
 impl<A: Algorithm, B: AutodiffBackend> AlgorithmLearner<A, B> {
@@ -57,6 +63,7 @@ impl<A: Algorithm, B: AutodiffBackend> AlgorithmLearner<A, B> {
             device,
             agent,
             reader: None,
+            unread: vec![],
         })
     }
 
@@ -72,16 +79,20 @@ impl<A: Algorithm, B: AutodiffBackend> Learner for AlgorithmLearner<A, B> {
         Ok(())
     }
 
-    fn update(&mut self, index: u64) -> Result<Metrics, PolicyError> {
+    fn update(&mut self, index: u64) -> Result<(), PolicyError> {
         if self.reader.is_none() {
             self.start(index, 0)?;
         }
         let reader = self.reader.as_mut().expect("it was just started");
         let batch = reader.next_batch()?;
         let mut rng = self.task.seed.child("update").index(index).rng();
-        let metrics = self.agent.update(&batch, &mut rng);
+        self.unread.push(self.agent.update(&batch, &mut rng));
         reader.recycle(batch);
-        Ok(metrics)
+        Ok(())
+    }
+
+    fn take_metrics(&mut self) -> Vec<Metrics> {
+        Numbers::read_all(std::mem::take(&mut self.unread))
     }
 
     fn evaluate(&mut self, data: &DataPart, batches: usize) -> Result<Metrics, PolicyError> {

@@ -11,7 +11,7 @@
 //! - [`module_state`]: burn modules to named tensors and back
 //! - [`problems`]: all mistakes of a configuration in one report
 //! - [`inputs`]: what networks see of the data; [`gaussian`]: the actor of the baselines
-//! - [`trained`]: a network with its optimiser; [`nn`], [`ema`]: layers, optimisers and averages that algorithms share
+//! - [`numbers`]: what an update reports; [`trained`]: a network with its optimiser; [`nn`], [`ema`]: layers, optimisers and averages that algorithms share
 //!
 //! The algorithms: [`beso`], [`gcbc`], [`gciql`].
 //!
@@ -65,10 +65,12 @@ pub mod metrics;
 pub mod metrics_file;
 pub mod module_state;
 pub mod nn;
+pub mod numbers;
 pub mod prefetch;
 pub mod problems;
 pub mod registry;
 pub mod run_folder;
+mod tables;
 pub mod tensor_file;
 pub mod tensor_map;
 pub mod tensorboard;
@@ -92,6 +94,7 @@ pub use device::{Device, Threads};
 pub use error::PolicyError;
 pub use learner::Learner;
 pub use metrics::{MeanMetrics, Metrics};
+pub use numbers::Numbers;
 pub use problems::{Problem, Problems};
 pub use registry::{PolicySpec, UnknownPolicy, spec, specs};
 pub use tensor_map::{NamedTensor, TensorMap, TensorValues};

@@ -18,8 +18,8 @@ use telic_seed::{Rng, Seed};
 use crate::batches::SizedSampler;
 use crate::module_state::tensor_values;
 use crate::{
-    Agent, Algorithm, BatchSampler, DataPart, DataSpec, Metrics, Model, Policy, PolicyConfig,
-    PolicyError, PolicySpec, Problems, TensorMap, TrainingTask,
+    Agent, Algorithm, BatchSampler, DataPart, DataSpec, Metrics, Model, Numbers, Policy,
+    PolicyConfig, PolicyError, PolicySpec, Problems, TensorMap, TrainingTask,
 };
 
 pub(crate) const SPEC: PolicySpec =
@@ -202,6 +202,7 @@ fn input<B: Backend>(batch: &TransitionBatch, device: &B::Device) -> (Tensor<B, 
 
 impl<B: AutodiffBackend> Agent for TestAgent<B> {
     type Batch = TransitionBatch;
+    type Backend = B::InnerBackend;
 
     fn sampler(
         &self,
@@ -216,7 +217,7 @@ impl<B: AutodiffBackend> Agent for TestAgent<B> {
         }))
     }
 
-    fn update(&mut self, batch: &TransitionBatch, rng: &mut Rng) -> Metrics {
+    fn update(&mut self, batch: &TransitionBatch, rng: &mut Rng) -> Numbers<B::InnerBackend> {
         self.updates += 1;
         let shapes = shapes(&self.data, &self.config);
         let (input, actions) = input::<B>(batch, &self.device);
@@ -250,7 +251,7 @@ impl<B: AutodiffBackend> Agent for TestAgent<B> {
         if self.updates == self.config.poison {
             value = f32::NAN;
         }
-        Metrics::new().with("actor/loss", value)
+        Numbers::new().with("actor/loss", f64::from(value))
     }
 
     fn evaluate(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Metrics {

@@ -7,7 +7,7 @@ use burn::tensor::backend::AutodiffBackend;
 
 use crate::module_state::{insert_module, load_module};
 use crate::nn::{Adam, AdamConfig, LrSchedule};
-use crate::{Metrics, PolicyError, TensorMap};
+use crate::{Numbers, PolicyError, TensorMap};
 
 /// All networks of an agent that learn, as one module with one optimiser.
 pub struct Trained<B: AutodiffBackend, M: AutodiffModule<B>> {
@@ -62,7 +62,7 @@ impl<B: AutodiffBackend, M: AutodiffModule<B>> Trained<B, M> {
     }
 
     /// One step down the gradient of `loss`. Adds `optimizer/gradient_norm` and `optimizer/lr`.
-    pub fn step(&mut self, loss: Tensor<B, 1>, metrics: &mut Metrics) {
+    pub fn step(&mut self, loss: Tensor<B, 1>, numbers: &mut Numbers<B::InnerBackend>) {
         let module = self.module.take().expect(LIVES);
         let gradients = GradientsParams::from_grads(loss.backward(), &module);
         // The graph holds the weights; without it they are updated in place.
@@ -71,8 +71,8 @@ impl<B: AutodiffBackend, M: AutodiffModule<B>> Trained<B, M> {
         let (module, gradient_norm) = self.adam.step(lr, module, gradients);
         self.module = Some(module);
         self.updates += 1;
-        metrics.insert("optimizer/gradient_norm", gradient_norm);
-        metrics.insert("optimizer/lr", lr);
+        numbers.insert("optimizer/gradient_norm", gradient_norm);
+        numbers.insert("optimizer/lr", lr);
     }
 
     /// Everything that the next step depends on.

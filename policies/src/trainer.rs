@@ -24,8 +24,8 @@ use crate::metrics_file::MetricsFile;
 use crate::run_folder::RunFolder;
 use crate::tensorboard::EventWriter;
 use crate::{
-    CheckpointError, DataPart, DataSpec, Learner, MeanMetrics, Policy, PolicyError, TensorMap,
-    Threads, TrainConfig, TrainingTask,
+    CheckpointError, DataPart, DataSpec, Device, Learner, MeanMetrics, Policy, PolicyError,
+    TensorMap, Threads, TrainConfig, TrainingTask,
 };
 
 use data::{Data, load_datasets};
@@ -250,13 +250,12 @@ impl Trainer {
         let mut stopped = stop.load(Ordering::Relaxed);
         while self.step < self.config.steps && !stopped {
             let begin = Instant::now();
-            let metrics = self.threads.run(|| self.learner.update(self.step))?;
-            stopwatch.add(begin);
+            self.threads.run(|| self.learner.update(self.step))?;
             self.step += 1;
-            if let Some((metric, value)) = metrics.first_non_finite() {
-                return Err(self.non_finite(metric, value));
+            if self.reads_metrics() {
+                self.read_metrics()?;
             }
-            self.mean.add(&metrics);
+            stopwatch.add(begin);
             observer.on_step(self.step);
             self.measure(observer, &mut stopwatch)?;
             if self.is_due(self.config.checkpoint_every) {
@@ -278,6 +277,29 @@ impl Trainer {
     /// Whether something that happens every so many updates happens now; 0 is never. At the end, everything does.
     fn is_due(&self, every: u64) -> bool {
         every > 0 && (self.step.is_multiple_of(every) || self.step == self.config.steps)
+    }
+
+    /// Whether the metrics of the last updates are read now. On the CPU that is free; elsewhere it waits for the device.
+    fn reads_metrics(&self) -> bool {
+        /// Updates that may be on their way to a device without a look at their numbers.
+        const UNREAD: u64 = 100;
+        self.config.device == Device::Cpu
+            || self.step.is_multiple_of(UNREAD)
+            || self.is_due(self.config.log_every)
+            || self.is_due(self.config.checkpoint_every)
+    }
+
+    /// Takes the metrics of the last updates into account.
+    fn read_metrics(&mut self) -> Result<(), TrainError> {
+        let updates = self.threads.run(|| self.learner.take_metrics());
+        let first = self.step + 1 - updates.len() as u64;
+        for (step, metrics) in (first..).zip(updates) {
+            if let Some((metric, value)) = metrics.first_non_finite() {
+                return Err(self.non_finite(metric, value, step));
+            }
+            self.mean.add(&metrics);
+        }
+        Ok(())
     }
 
     fn measure(
@@ -331,6 +353,7 @@ impl Trainer {
     }
 
     fn save(&mut self, observer: &mut dyn TrainObserver) -> Result<Utf8PathBuf, TrainError> {
+        self.read_metrics()?;
         let mut state = TensorMap::new();
         state.insert_map(AGENT, self.learner.state());
         state.insert_map(MEAN, self.mean.state());
@@ -362,7 +385,7 @@ impl Trainer {
         Ok(path)
     }
 
-    fn non_finite(&self, metric: &str, value: f64) -> TrainError {
+    fn non_finite(&self, metric: &str, value: f64, step: u64) -> TrainError {
         let checkpoint = self
             .last_checkpoint
             .as_ref()
@@ -370,7 +393,7 @@ impl Trainer {
         TrainError::NonFinite {
             metric: metric.to_owned(),
             value,
-            step: self.step,
+            step,
             checkpoint,
         }
     }

@@ -12,8 +12,7 @@ use telic::evaluate::threads;
 use telic_datasets::{Dataset, HindsightConfig, HindsightSampler, TransitionBatch};
 use telic_envs::{AutoresetMode, ResetOptions, VecEnv, VecOptions};
 use telic_policies::{
-    DataPart, Device, TrainConfig, TrainingTask, benchmark_act, benchmark_updates,
-    synthetic_dataset,
+    DataPart, TrainConfig, TrainingTask, benchmark_act, benchmark_updates, synthetic_dataset,
 };
 use telic_seed::Seed;
 
@@ -96,6 +95,9 @@ struct PolicyArgs {
     /// Seconds to measure.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
+    /// What it runs on: `cpu` or `cuda`.
+    #[arg(long, default_value = "cpu")]
+    device: String,
     /// Setting of the policy, for example `embed_dim=128`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -280,6 +282,7 @@ fn bench_setup(args: &PolicyArgs) -> Result<(TrainConfig, Arc<Dataset>), FlowErr
         "dataset=\"synthetic\"".to_owned(),
         format!("policy.id={:?}", args.policy),
         format!("batch_size={}", args.batch),
+        format!("device={:?}", args.device),
     ];
     overrides.extend(args.set.iter().map(|setting| format!("policy.{setting}")));
     let config = TrainConfig::parse("", "the command line", &overrides)?;
@@ -329,7 +332,7 @@ fn bench_act(args: &PolicyArgs, context: &Context) -> Result<(), FlowError> {
         batch_size: config.batch_size,
     };
     let spec = telic_policies::spec(&config.policy.id).expect("the configuration was checked");
-    let mut policy = (spec.train)(&config.policy.settings, task, Device::Cpu)?.policy()?;
+    let mut policy = (spec.train)(&config.policy.settings, task, config.device)?.policy()?;
     let trial = benchmark_act(policy.as_mut(), 1, 20, 20)?;
     let calls = (args.seconds * 1e6 / trial.p50_us)
         .ceil()

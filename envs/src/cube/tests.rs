@@ -300,6 +300,17 @@ fn play_goes_from_target_to_target() {
     );
 }
 
+/// How far a cube that lies on the table moves in a minute in which the arm stays where it is, in metres.
+fn drift_in_a_minute(env: &mut CubeEnv, seed: u64) -> f64 {
+    env.reset(seed, &ResetOptions::default()).unwrap();
+    let cube = |env: &CubeEnv| observed_cube(env.observation(), 0);
+    let before = cube(env);
+    for _ in 0..(60.0 * arm::CONTROL_HZ) as usize {
+        env.step(&[0.0; arm::ACTION_DIM]).unwrap();
+    }
+    distance(&before, &cube(env))
+}
+
 /// Prints the tables of `docs/envs/cube.md`.
 #[test]
 #[ignore = "slow: minutes"]
@@ -340,6 +351,9 @@ fn accuracy_and_speed_of_physics_settings() {
                 .sum::<f64>()
                 / held.max(1) as f64
         };
+        let drift = (0..10)
+            .map(|seed| drift_in_a_minute(&mut env, seed))
+            .fold(0.0, f64::max);
         let (mut targets, mut placed) = (0, 0);
         let env = CubeEnv::with_physics(&DOUBLE, &physics).unwrap();
         let mut expert = Expert::with_env(env, Kind::Plan, 1.0);
@@ -358,7 +372,7 @@ fn accuracy_and_speed_of_physics_settings() {
             })
             .fold(f64::INFINITY, f64::min);
         eprintln!(
-            "{} s x {} substeps, {} + {} sweeps, {} Hz: held {held}/{GRASPS}, {:.2} mm deep, slip {:.2} mm; play {placed}/{targets}; {:.0} steps/s",
+            "{} s x {} substeps, {} + {} sweeps, {} Hz: held {held}/{GRASPS}, {:.2} mm deep, slip {:.2} mm; drifts {:.3} mm; play {placed}/{targets}; {:.0} steps/s",
             physics.timestep_secs,
             physics.solver_iterations,
             physics.internal_iterations,
@@ -366,6 +380,7 @@ fn accuracy_and_speed_of_physics_settings() {
             physics.contact_natural_frequency_hz,
             1e3 * mean(|grasp| grasp.penetration_m),
             1e3 * mean(|grasp| grasp.slip_m),
+            1e3 * drift,
             PLAY_STEPS as f64 / best,
         );
     }

@@ -20,7 +20,9 @@ use crate::ema::average_into;
 use crate::inputs::Inputs;
 use crate::module_state::{insert_module, load_module, tensor_values};
 use crate::trained::{NETWORK, Trained};
-use crate::{Agent, BatchSampler, DataPart, Metrics, Model, PolicyError, TensorMap, TrainingTask};
+use crate::{
+    Agent, BatchSampler, DataPart, Metrics, Model, Numbers, PolicyError, TensorMap, TrainingTask,
+};
 
 /// Trains the network.
 ///
@@ -98,6 +100,7 @@ impl<B: AutodiffBackend> BesoAgent<B> {
 
 impl<B: AutodiffBackend> Agent for BesoAgent<B> {
     type Batch = WindowBatch;
+    type Backend = B::InnerBackend;
 
     fn sampler(
         &self,
@@ -124,18 +127,18 @@ impl<B: AutodiffBackend> Agent for BesoAgent<B> {
         }))
     }
 
-    fn update(&mut self, batch: &WindowBatch, rng: &mut Rng) -> Metrics {
+    fn update(&mut self, batch: &WindowBatch, rng: &mut Rng) -> Numbers<B::InnerBackend> {
         let noised = self.draw(batch, &self.config.goal_mask, rng);
         let target_square = noised.target_square();
         let loss = noised.loss(self.trained.module(), self.trained.device(), Some(rng));
-        let mut metrics = Metrics::new()
-            .with("actor/loss", tensor_values(loss.clone().inner())[0])
+        let mut numbers = Numbers::new()
+            .with("actor/loss", loss.clone().inner())
             .with("actor/target_square", target_square);
-        self.trained.step(loss, &mut metrics);
+        self.trained.step(loss, &mut numbers);
         let weight = self.config.ema.weight(self.trained.updates());
         let average = self.average.take().expect(LIVES);
         self.average = Some(average_into(average, self.trained.module(), weight));
-        metrics
+        numbers
     }
 
     fn evaluate(&mut self, batch: &WindowBatch, rng: &mut Rng) -> Metrics {

@@ -94,7 +94,11 @@ fn train(
     batch_of: impl Fn(u64) -> WindowBatch,
 ) -> Vec<Metrics> {
     updates
-        .map(|k| agent.update(&batch_of(k), &mut Seed::new(11).index(k).rng()))
+        .map(|k| {
+            agent
+                .update(&batch_of(k), &mut Seed::new(11).index(k).rng())
+                .read()
+        })
         .collect()
 }
 

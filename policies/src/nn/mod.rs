@@ -14,6 +14,7 @@ pub mod layers;
 pub mod lr_schedule;
 
 pub use adam::{Adam, AdamConfig};
+pub(crate) use fused::is_flex;
 pub use fused::{Activation, Dropout};
 pub use layers::{Initializer, LayerNorm, Linear, Mlp, MlpConfig};
 pub use lr_schedule::{LrSchedule, LrScheduleKind};

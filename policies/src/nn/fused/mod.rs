@@ -130,6 +130,14 @@ impl<K: Kernel<N>, const N: usize> Backward<Flex, N> for Step<K> {
     }
 }
 
+/// Whether tensors of the backend are in the memory of the host, on flex.
+pub(crate) fn is_flex<B: Backend>() -> bool {
+    use std::any::TypeId;
+    let primitive = TypeId::of::<FloatTensor<B>>();
+    primitive == TypeId::of::<FloatTensor<Flex>>()
+        || primitive == TypeId::of::<FloatTensor<Autodiff<Flex>>>()
+}
+
 /// `value` as a `U`, if that is its type.
 fn cast<T: 'static, U: 'static>(value: T) -> Result<U, T> {
     let mut slot = Some(value);
