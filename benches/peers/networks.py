@@ -1,8 +1,10 @@
-"""Training steps and actions of Telic beside JAX and PyTorch, in one run on the CPU.
+"""Training steps and actions of Telic beside JAX and PyTorch, in one run.
 
     python3 benches/peers/networks.py --telic target/release/telic [--repeats 3] [--seconds 5] [--only gciql]
+    python3 networks.py --telic ./telic --device cuda          (on a machine with a GPU, see benches/gpu.sh)
 
-Makes a virtual environment with the peers on its first call. The other side of each row is the same computation, written for
+Makes a virtual environment with the peers on its first call; with `--device cuda` it takes the JAX and PyTorch that are
+installed, and trains at the published sizes. On a GPU steps are timed in blocks of 20, up to where a loss is read. The other side of each row is the same computation, written for
 this script: JAX jitted as one step with donated buffers, PyTorch with its fused attention and fused Adam. Every figure is the
 median over the repeats of medians over steps; the sides take turns, so that a drift of the machine's speed hits both.
 """
@@ -16,17 +18,27 @@ import time
 import virtual_environment
 
 PACKAGES = ["jax[cpu]==0.10.2", "torch==2.15.0", "numpy"]
+# Where PyTorch computes; JAX takes a GPU where it finds one.
+DEVICE = "cpu"
 
 
 def median_ms(step, seconds, warm_up=5):
-    """Median milliseconds of a step that waits for its own result."""
-    for _ in range(warm_up):
-        step()
+    """Median milliseconds of a step; its result, where it has one, is read at the end of every block."""
+    block = 20 if DEVICE == "cuda" else 1
+
+    def steps():
+        for _ in range(block):
+            value = step()
+        if value is not None:
+            float(value)
+
+    for _ in range(-(-warm_up // block)):
+        steps()
     times, start = [], time.perf_counter()
     while time.perf_counter() - start < seconds or len(times) < 5:
         begin = time.perf_counter()
-        step()
-        times.append((time.perf_counter() - begin) * 1e3)
+        steps()
+        times.append((time.perf_counter() - begin) * 1e3 / block)
     return statistics.median(times)
 
 
@@ -106,7 +118,7 @@ def jax_gcbc(row, seconds):
 
     def one():
         held[0], value = step(held[0], None, (x, y))
-        float(value)
+        return value
 
     return median_ms(one, seconds)
 
@@ -154,7 +166,7 @@ def jax_gciql(row, seconds):
         new_slow = follow(jax.tree.map(jnp.copy, held[1]), held[0][0]["critics"])
         held[0], value = step(held[0], held[1], data)
         held[1] = new_slow
-        float(value)
+        return value
 
     return median_ms(one, seconds)
 
@@ -223,6 +235,7 @@ def torch_beso_train(row, seconds):
 
     torch.manual_seed(0)
     batch, window, a = row["batch"], row["window"], row["action"]
+    torch.set_default_device(DEVICE)
     score = torch_beso(row).train()
     optimizer = torch.optim.Adam(score.parameters(), lr=1e-4, fused=True)
     average = [p.detach().clone() for p in score.parameters()]
@@ -241,7 +254,7 @@ def torch_beso_train(row, seconds):
         optimizer.step()
         with torch.no_grad():
             torch._foreach_lerp_(average, list(score.parameters()), 0.001)
-        loss.item()
+        return loss.detach()
 
     return median_ms(one, seconds, warm_up=3)
 
@@ -304,10 +317,20 @@ def rows():
     yield "MLP action, 3×256", "act", "gcbc", settings, "JAX", jax_actor, CUBE | {"width": 256}
 
 
+def gpu_rows():
+    """Updates at the published sizes."""
+    row = CUBE | {"width": 512, "batch": 1024}
+    settings = hidden(["value.hidden", "actor.network.hidden"], 512)
+    yield "GCIQL update, 3×512, batch 1024", "train", "gciql", settings, "JAX", jax_gciql, row
+    for name, size in (("block-push", BLOCK_PUSH), ("kitchen", KITCHEN)):
+        row = size | {"batch": 1024}
+        yield f"BESO update, {name} size, batch 1024", "train", "beso", beso(size), "PyTorch", torch_beso_train, row
+
+
 def telic(binary, what, policy, settings, row, seconds):
     """Milliseconds of Telic."""
     command = [binary, "bench", what, "--policy", policy, "--dims", f"{row['observation']},{row['action']}"]
-    command += ["--seconds", str(seconds), "--json"]
+    command += ["--seconds", str(seconds), "--device", DEVICE, "--json"]
     if what == "train":
         command += ["--batch", str(row["batch"])]
     for setting in settings:
@@ -316,16 +339,20 @@ def telic(binary, what, policy, settings, row, seconds):
     return (report["ms_per_update"], None) if what == "train" else (report["p50_us"] / 1e3, report["p99_us"] / 1e3)
 
 
-def main():
+def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--telic", default="target/release/telic")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--only", default="", help="rows whose name has this in it")
-    arguments = parser.parse_args()
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    return parser.parse_args()
+
+
+def main(arguments):
     print("| what | Telic, ms | 99 % within | peer | ms | Telic / peer |")
     print("|---|---|---|---|---|---|")
-    for name, what, policy, settings, peer, function, row in rows():
+    for name, what, policy, settings, peer, function, row in gpu_rows() if DEVICE == "cuda" else rows():
         if arguments.only.lower() not in name.lower():
             continue
         ours, tails, theirs = [], [], []
@@ -340,5 +367,8 @@ def main():
 
 
 if __name__ == "__main__":
-    virtual_environment.enter("networks", PACKAGES)
-    main()
+    ARGUMENTS = parse()
+    DEVICE = ARGUMENTS.device
+    if DEVICE == "cpu":
+        virtual_environment.enter("networks", PACKAGES)
+    main(ARGUMENTS)

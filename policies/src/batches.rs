@@ -1,6 +1,6 @@
 //! The samplers of `telic-datasets` as samplers of an agent.
 
-use telic_datasets::{HindsightSampler, TransitionBatch, WindowBatch, WindowSampler};
+use telic_datasets::{HindsightSampler, SubgoalBatch, TransitionBatch, WindowBatch, WindowSampler};
 use telic_seed::Rng;
 
 use crate::BatchSampler;
@@ -31,5 +31,26 @@ impl BatchSampler<WindowBatch> for SizedSampler<WindowSampler> {
 
     fn sample(&mut self, rng: &mut Rng, batch: &mut WindowBatch) {
         self.sampler.sample(rng, batch);
+    }
+}
+
+/// A sampler of goals on two levels.
+#[derive(Clone, Debug)]
+pub struct SubgoalSampler {
+    /// What draws.
+    pub sampler: HindsightSampler,
+    /// Steps between the levels.
+    pub horizon: usize,
+    /// Rows of a batch.
+    pub batch_size: usize,
+}
+
+impl BatchSampler<SubgoalBatch> for SubgoalSampler {
+    fn new_batch(&self) -> SubgoalBatch {
+        SubgoalBatch::with_size(self.batch_size)
+    }
+
+    fn sample(&mut self, rng: &mut Rng, batch: &mut SubgoalBatch) {
+        self.sampler.sample_subgoals(self.horizon, rng, batch);
     }
 }

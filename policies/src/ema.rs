@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use std::any::Any;
 use std::collections::BTreeMap;
 
-use crate::Problems;
+use crate::module_state::{insert_module, load_module};
 use crate::nn::fused::{for_blocks, from_flex, into_flex};
+use crate::problems::Validate;
+use crate::{PolicyError, Problems, TensorMap};
 
 /// Settings of an average.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,9 +35,8 @@ impl Default for EmaConfig {
     }
 }
 
-impl EmaConfig {
-    /// Adds every value out of range.
-    pub fn validate(&self, problems: &mut Problems) {
+impl Validate for EmaConfig {
+    fn validate(&self, problems: &mut Problems) {
         problems.check(
             (0.0..1.0).contains(&self.decay),
             "decay",
@@ -43,7 +44,9 @@ impl EmaConfig {
             "a number in 0..1",
         );
     }
+}
 
+impl EmaConfig {
     /// The weight of the old average at update `update = 1, 2, …`.
     pub fn weight(&self, update: u64) -> f64 {
         if self.warm_up {
@@ -51,6 +54,55 @@ impl EmaConfig {
         } else {
             self.decay
         }
+    }
+}
+
+/// A copy of a module that follows it slowly.
+#[derive(Clone, Debug)]
+pub struct SlowCopy<M>(
+    /// `None` only during [`follow`](Self::follow).
+    Option<M>,
+);
+
+const LIVES: &str = "the copy is only away while it follows";
+
+impl<M> SlowCopy<M> {
+    /// A copy that is equal for now.
+    pub fn new(module: M) -> Self {
+        Self(Some(module))
+    }
+
+    /// The copy.
+    pub fn get(&self) -> &M {
+        self.0.as_ref().expect(LIVES)
+    }
+
+    /// `copy ← weight · copy + (1 − weight) · module`.
+    pub fn follow<A: AutodiffBackend, N>(&mut self, module: &N, weight: f64)
+    where
+        N: AutodiffModule<A, InnerModule = M>,
+    {
+        let copy = self.0.take().expect(LIVES);
+        self.0 = Some(average_into(copy, module, weight));
+    }
+
+    /// Adds it to a state under `prefix.`.
+    pub fn insert_into<B: Backend>(&self, state: &mut TensorMap, prefix: &str)
+    where
+        M: Module<B>,
+    {
+        insert_module(state, prefix, self.get());
+    }
+
+    /// The one that [`insert_into`](Self::insert_into) saved under `prefix.`.
+    ///
+    /// # Errors
+    /// [`PolicyError::MissingTensor`], [`PolicyError::TensorShape`].
+    pub fn loaded<B: Backend>(&self, state: &TensorMap, prefix: &str) -> Result<Self, PolicyError>
+    where
+        M: Module<B>,
+    {
+        load_module(state, prefix, self.get().clone()).map(Self::new)
     }
 }
 

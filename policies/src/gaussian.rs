@@ -18,6 +18,7 @@ use crate::config_table;
 use crate::inputs::Inputs;
 use crate::module_state::{load_module, tensor_values};
 use crate::nn::{Mlp, MlpConfig};
+use crate::problems::Validate;
 use crate::tables::Table;
 use crate::{Model, Policy, PolicyError, Problems};
 
@@ -43,9 +44,8 @@ impl Default for GaussianConfig {
     }
 }
 
-impl GaussianConfig {
-    /// Adds every value out of range.
-    pub fn validate(&self, problems: &mut Problems) {
+impl Validate for GaussianConfig {
+    fn validate(&self, problems: &mut Problems) {
         problems.nested("network", |problems| self.network.validate(problems));
         for (key, value) in [
             ("output_scale", f64::from(self.output_scale)),
@@ -55,7 +55,9 @@ impl GaussianConfig {
             problems.check(holds, key, value, "a positive number");
         }
     }
+}
 
+impl GaussianConfig {
     /// The network of the mean: observation and goal side by side → action.
     pub fn network<B: Backend>(
         &self,
@@ -65,6 +67,21 @@ impl GaussianConfig {
     ) -> Mlp<B> {
         let (input, output) = (2 * inputs.observation_dim(), inputs.action_dim());
         Mlp::new(&self.network, input, output, self.output_scale, rng, device)
+    }
+
+    /// The mean in a saved model, under [`ACTOR`].
+    ///
+    /// # Errors
+    /// [`PolicyError::MissingTensor`], [`PolicyError::TensorShape`].
+    pub fn load_mean<B: Backend>(
+        &self,
+        model: &Model,
+        device: &B::Device,
+    ) -> Result<Head<B>, PolicyError> {
+        let inputs = Inputs::of_model(model);
+        let actor = self.network::<B>(&inputs, &mut Seed::new(0).rng(), device);
+        let actor = load_module(&model.weights, ACTOR, actor)?;
+        Ok(Box::new(move |pairs| actor.forward(pairs)))
     }
 
     /// Mean of −log π for a mean squared error per action entry.
@@ -102,9 +119,8 @@ pub struct GaussianInference {
     pub temperature: f64,
 }
 
-impl GaussianInference {
-    /// Adds every value out of range.
-    pub fn validate(&self, problems: &mut Problems) {
+impl Validate for GaussianInference {
+    fn validate(&self, problems: &mut Problems) {
         let holds = self.temperature >= 0.0 && self.temperature.is_finite();
         problems.check(
             holds,
@@ -113,7 +129,9 @@ impl GaussianInference {
             "0 or a positive number",
         );
     }
+}
 
+impl GaussianInference {
     /// The settings of a model.
     pub fn settings(&self) -> toml::Table {
         let mut settings = toml::Table::new();
@@ -126,34 +144,44 @@ impl GaussianInference {
 pub const ACTOR: &str = "actor";
 const INFERENCE: &str = "inference";
 
+/// What is computed from observation and goal side by side, `[rows, 2 · observation_dim]`.
+pub type Head<B> = Box<dyn Fn(Tensor<B, 2>) -> Tensor<B, 2> + Send>;
+
+/// Observation and goal, from side by side.
+pub fn halves<B: Backend>(pairs: Tensor<B, 2>) -> [Tensor<B, 2>; 2] {
+    let [rows, width] = pairs.dims();
+    let goals = pairs.clone().slice([0..rows, width / 2..width]);
+    [pairs.slice([0..rows, 0..width / 2]), goals]
+}
+
 /// Acts with the mean of the Gaussian, or near it.
 pub struct GaussianPolicy<B: Backend> {
     inputs: Inputs,
-    actor: Mlp<B>,
+    /// `[rows, action_dim]`.
+    mean: Head<B>,
     std: f64,
-    /// Of observation and goal side by side; its outputs' mean is the value. `None` if there is no value function.
-    value: Option<Mlp<B>>,
+    /// `[rows, 1]`; `None` if there is no value function.
+    value: Option<Head<B>>,
     inference: GaussianInference,
     rows: usize,
     device: B::Device,
 }
 
 impl<B: Backend> GaussianPolicy<B> {
-    /// The policy in a saved model.
+    /// A policy of these networks, with the inputs and settings of a saved model.
     ///
     /// # Errors
-    /// [`PolicyError::MissingTensor`], [`PolicyError::TensorShape`], [`PolicyError::Settings`].
-    pub fn load(
+    /// [`PolicyError::Settings`].
+    pub fn new(
         config: &GaussianConfig,
         model: &Model,
-        value: Option<Mlp<B>>,
+        mean: Head<B>,
+        value: Option<Head<B>>,
         device: &B::Device,
     ) -> Result<Self, PolicyError> {
-        let inputs = Inputs::of_model(model);
-        let actor = config.network::<B>(&inputs, &mut Seed::new(0).rng(), device);
         let mut policy = Self {
-            actor: load_module(&model.weights, ACTOR, actor)?,
-            inputs,
+            inputs: Inputs::of_model(model),
+            mean,
             std: config.std,
             value,
             inference: GaussianInference::default(),
@@ -220,7 +248,7 @@ impl<B: Backend> Policy for GaussianPolicy<B> {
         if self.rows == 0 {
             return Ok(());
         }
-        let means = tensor_values(self.actor.forward(self.see(observations, goals)));
+        let means = tensor_values((self.mean)(self.see(observations, goals)));
         let spread = self.inference.temperature * self.std;
         for ((mut row, mean), rng) in actions
             .rows_mut()
@@ -277,7 +305,7 @@ impl<B: Backend> Policy for GaussianPolicy<B> {
         if observations.nrows() == 0 {
             return Ok(Some(Array1::zeros(0)));
         }
-        let mut values = tensor_values(value.forward(self.see(observations, goals)).mean_dim(1));
+        let mut values = tensor_values(value(self.see(observations, goals)));
         values.truncate(observations.nrows());
         Ok(Some(Array1::from_vec(values)))
     }

@@ -14,7 +14,7 @@ use telic_datasets::{GoalMix, HindsightConfig, TransitionBatch};
 use telic_seed::Rng;
 
 use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy};
-use crate::inputs::{InputConfig, Inputs, validate_goals};
+use crate::inputs::{InputConfig, Inputs};
 use crate::module_state::insert_module;
 use crate::nn::{AdamConfig, LrSchedule, Mlp};
 use crate::tables::{Table, upload};
@@ -69,13 +69,13 @@ impl Default for GcbcConfig {
 
 impl PolicyConfig for GcbcConfig {
     fn validate(&self, problems: &mut Problems) {
-        problems.nested("actor", |problems| self.actor.validate(problems));
-        problems.nested("goals", |problems| validate_goals(&self.goals, problems));
-        problems.nested("optimizer", |problems| self.optimizer.validate(problems));
-        problems.nested("lr_schedule", |problems| {
-            self.lr_schedule.validate(problems);
-        });
-        problems.nested("inference", |problems| self.inference.validate(problems));
+        problems.parts(&[
+            ("goals", &self.goals),
+            ("actor", &self.actor),
+            ("optimizer", &self.optimizer),
+            ("lr_schedule", &self.lr_schedule),
+            ("inference", &self.inference),
+        ]);
     }
 }
 
@@ -112,7 +112,8 @@ impl Algorithm for Gcbc {
         model: &Model,
         device: &B::Device,
     ) -> Result<Box<dyn Policy>, PolicyError> {
-        let policy = GaussianPolicy::<B>::load(&config.actor, model, None, device)?;
+        let mean = config.actor.load_mean::<B>(model, device)?;
+        let policy = GaussianPolicy::new(&config.actor, model, mean, None, device)?;
         Ok(Box::new(policy))
     }
 }
@@ -211,6 +212,7 @@ mod tests {
     use telic_seed::Seed;
 
     use super::*;
+    use crate::test_agents;
 
     type A = Autodiff<Flex>;
 
@@ -304,20 +306,7 @@ mod tests {
 
     #[test]
     fn a_resumed_run_goes_on_to_the_same_bits() {
-        let run = |restart: Option<u64>| {
-            let mut agent = agent(&small());
-            for k in 0..6 {
-                if restart == Some(k) {
-                    let state = agent.state();
-                    agent = self::agent(&small());
-                    agent.load_state(&state).unwrap();
-                }
-                let transitions = batch(&agent, k);
-                agent.update(&transitions, &mut Seed::new(k).rng());
-            }
-            agent.state()
-        };
-        assert_eq!(run(None).first_difference(&run(Some(2))), None);
+        test_agents::check_resume::<Gcbc>(&small());
     }
 
     fn policy() -> GaussianPolicy<Flex> {
@@ -325,13 +314,9 @@ mod tests {
         let mut config = small();
         config.actor.network.hidden = vec![700, 600];
         config.actor.output_scale = 1.0;
-        GaussianPolicy::load(
-            &config.actor,
-            &agent(&config).model(),
-            None,
-            &Default::default(),
-        )
-        .unwrap()
+        let (model, device) = (agent(&config).model(), Default::default());
+        let mean = config.actor.load_mean(&model, &device).unwrap();
+        GaussianPolicy::new(&config.actor, &model, mean, None, &device).unwrap()
     }
 
     fn draw(rows: usize, cols: usize, seed: u64) -> Array2<f32> {

@@ -22,12 +22,15 @@ use burn::module::{AutodiffModule, Module};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
-use telic_datasets::{HindsightConfig, NormalizerKind, TransitionBatch};
+use telic_datasets::{HindsightConfig, TransitionBatch};
 use telic_seed::{Rng, Seed};
 
-use crate::ema::average_into;
-use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy};
-use crate::inputs::{InputConfig, Inputs, validate_goals};
+use crate::ema::SlowCopy;
+use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, Head};
+use crate::inputs::{InputConfig, Inputs};
+use crate::losses::{
+    Losses, advantage_weight, check_alpha, check_rates, climbing_loss, expectile_loss,
+};
 use crate::module_state::{insert_module, load_module};
 use crate::nn::{AdamConfig, LrSchedule, Mlp, MlpConfig};
 use crate::tables::{Table, upload};
@@ -108,42 +111,17 @@ impl Default for GciqlConfig {
 
 impl PolicyConfig for GciqlConfig {
     fn validate(&self, problems: &mut Problems) {
-        problems.nested("inputs", |problems| {
-            let normalizer = self.inputs.action_normalizer;
-            problems.check(
-                normalizer != NormalizerKind::ZScore,
-                "action_normalizer",
-                normalizer,
-                "a map to −1..=1, where actions of the actor are cut off",
-            );
-        });
-        problems.nested("goals", |problems| validate_goals(&self.goals, problems));
-        problems.nested("value", |problems| self.value.validate(problems));
-        problems.nested("actor", |problems| self.actor.validate(problems));
-        let (expectile, rate, alpha) = (self.expectile, self.target_rate, self.alpha);
-        problems.check(
-            expectile > 0.0 && expectile < 1.0,
-            "expectile",
-            expectile,
-            "a number between 0 and 1",
-        );
-        problems.check(
-            rate > 0.0 && rate <= 1.0,
-            "target_rate",
-            rate,
-            "a number above 0 and at most 1",
-        );
-        problems.check(
-            alpha >= 0.0 && alpha.is_finite(),
-            "alpha",
-            alpha,
-            "0 or a positive number",
-        );
-        problems.nested("optimizer", |problems| self.optimizer.validate(problems));
-        problems.nested("lr_schedule", |problems| {
-            self.lr_schedule.validate(problems);
-        });
-        problems.nested("inference", |problems| self.inference.validate(problems));
+        self.inputs.validate_for_actor(problems);
+        problems.parts(&[
+            ("goals", &self.goals),
+            ("value", &self.value),
+            ("actor", &self.actor),
+            ("optimizer", &self.optimizer),
+            ("lr_schedule", &self.lr_schedule),
+            ("inference", &self.inference),
+        ]);
+        check_rates(problems, self.expectile, self.target_rate);
+        check_alpha(problems, "alpha", self.alpha);
     }
 }
 
@@ -164,7 +142,7 @@ impl Algorithm for Gciql {
             Networks::<B>::new(config, &inputs, &mut task.seed.child("init").rng(), device);
         Ok(GciqlAgent {
             inputs,
-            slow_critics: Some(networks.critics.valid()),
+            slow_critics: SlowCopy::new(networks.critics.valid()),
             trained: Trained::new(
                 networks,
                 config.optimizer,
@@ -184,7 +162,9 @@ impl Algorithm for Gciql {
         let inputs = Inputs::of_model(model);
         let value = value_network::<B>(config, &inputs, 0, &mut Seed::new(0).rng(), device);
         let value = load_module(&model.weights, VALUE, value)?;
-        let policy = GaussianPolicy::<B>::load(&config.actor, model, Some(value), device)?;
+        let value: Head<B> = Box::new(move |pairs| value.forward(pairs));
+        let mean = config.actor.load_mean::<B>(model, device)?;
+        let policy = GaussianPolicy::new(&config.actor, model, mean, Some(value), device)?;
         Ok(Box::new(policy))
     }
 }
@@ -211,7 +191,6 @@ struct Networks<B: Backend> {
 
 const VALUE: &str = "value";
 const SLOW_CRITICS: &str = "slow_critics";
-const LIVES: &str = "the slow critics are only away during an update";
 
 impl<B: Backend> Networks<B> {
     fn new(config: &GciqlConfig, inputs: &Inputs, rng: &mut Rng, device: &B::Device) -> Self {
@@ -288,35 +267,6 @@ impl<B: Backend> Tables<B> {
     }
 }
 
-/// The losses of a batch, and the numbers worth a look.
-struct Losses<B: Backend> {
-    total: Tensor<B, 1>,
-    numbers: Numbers<B>,
-}
-
-/// `mean E(q − v; q − v)`; q has no gradient.
-fn expectile_loss<B: Backend>(q: Tensor<B, 2>, v: Tensor<B, 2>, expectile: f64) -> Tensor<B, 1> {
-    let difference = q - v;
-    let above = difference
-        .clone()
-        .detach()
-        .greater_equal_elem(0.0)
-        .float()
-        .mul_scalar(2.0 * expectile - 1.0);
-    ((above + (1.0 - expectile)) * difference.clone() * difference).mean()
-}
-
-/// `−mean q / (mean |q| + 1e−6)`, the scale without gradient.
-fn scaled_q_loss<B: Backend>(q: Tensor<B, 2>) -> Tensor<B, 1> {
-    let scale = q.clone().detach().abs().mean() + 1e-6;
-    q.mean().neg() / scale
-}
-
-/// `min(exp(α · advantage), 100)`.
-fn awr_weight<B: Backend>(advantage: Tensor<B, 2>, alpha: f64) -> Tensor<B, 2> {
-    (advantage * alpha).clamp_max(100.0_f64.ln()).exp()
-}
-
 /// Trains all networks with one optimiser.
 ///
 /// Metrics of an update and of an evaluation: `value/loss`, `value/v_mean`; `critic/loss`, `critic/q_mean`; `actor/loss`;
@@ -326,8 +276,8 @@ pub struct GciqlAgent<B: AutodiffBackend> {
     config: GciqlConfig,
     inputs: Inputs,
     trained: Trained<B, Networks<B>>,
-    /// Q̄; `None` only inside an update.
-    slow_critics: Option<Vec<Mlp<B::InnerBackend>>>,
+    /// Q̄.
+    slow_critics: SlowCopy<Vec<Mlp<B::InnerBackend>>>,
 }
 
 impl<B: AutodiffBackend> GciqlAgent<B> {
@@ -344,9 +294,10 @@ impl<B: AutodiffBackend> GciqlAgent<B> {
         let tables = Tables::<B::InnerBackend>::new(batch, device);
         let constant = self.trained.module().valid();
 
-        let slow_q = least(self.slow_critics.as_ref().expect(LIVES), &tables.acted);
+        let slow_q = least(self.slow_critics.get(), &tables.acted);
         let v = networks.value.forward(lift(tables.at));
-        let value_loss = expectile_loss(lift(slow_q), v.clone(), config.expectile);
+        let error = lift(slow_q) - v.clone();
+        let value_loss = expectile_loss(error.clone(), error, config.expectile);
 
         let next_v = constant.value.forward(tables.next);
         let target = lift(tables.rewards + tables.masks * next_v * config.goals.discount);
@@ -372,7 +323,7 @@ impl<B: AutodiffBackend> GciqlAgent<B> {
             Extraction::DdpgBc => {
                 let acted = Tensor::cat(vec![lift(tables.actor), means.clamp(-1.0, 1.0)], 1);
                 let critics = networks.critics.clone().no_grad();
-                let q_loss = scaled_q_loss(least(&critics, &acted));
+                let q_loss = climbing_loss(least(&critics, &acted));
                 let imitation = actor.negative_log_probs(mse.clone(), action_dim) * config.alpha;
                 (q_loss.clone() + imitation, ("actor/q_loss", q_loss))
             }
@@ -380,7 +331,7 @@ impl<B: AutodiffBackend> GciqlAgent<B> {
                 let acted = Tensor::cat(vec![tables.actor.clone(), tables.actions], 1);
                 let advantage =
                     least(&constant.critics, &acted) - constant.value.forward(tables.actor);
-                let weight = lift(awr_weight(advantage.clone(), config.alpha));
+                let weight = lift(advantage_weight(advantage.clone(), config.alpha));
                 let log_prob = actor.negative_log_probs(squares.mean_dim(1), action_dim);
                 let advantage = lift(advantage).mean();
                 ((weight * log_prob).mean(), ("actor/advantage", advantage))
@@ -415,9 +366,9 @@ impl<B: AutodiffBackend> Agent for GciqlAgent<B> {
     fn update(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Numbers<B::InnerBackend> {
         let losses = self.losses(batch, self.trained.module(), Tensor::from_inner);
         let mut numbers = losses.numbers.inner();
-        let slow = self.slow_critics.take().expect(LIVES);
         let keep = 1.0 - self.config.target_rate;
-        self.slow_critics = Some(average_into(slow, &self.trained.module().critics, keep));
+        self.slow_critics
+            .follow(&self.trained.module().critics, keep);
         self.trained.step(losses.total, &mut numbers);
         numbers
     }
@@ -438,73 +389,24 @@ impl<B: AutodiffBackend> Agent for GciqlAgent<B> {
 
     fn state(&self) -> TensorMap {
         let mut state = self.trained.state();
-        let slow = self.slow_critics.as_ref().expect(LIVES);
-        insert_module(&mut state, SLOW_CRITICS, slow);
+        self.slow_critics.insert_into(&mut state, SLOW_CRITICS);
         state
     }
 
     fn load_state(&mut self, state: &TensorMap) -> Result<(), PolicyError> {
-        let slow = self.slow_critics.clone().expect(LIVES);
-        let slow = load_module(state, SLOW_CRITICS, slow)?;
+        let slow = self.slow_critics.loaded(state, SLOW_CRITICS)?;
         self.trained.load_state(state)?;
-        self.slow_critics = Some(slow);
+        self.slow_critics = slow;
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use burn::backend::{Autodiff, Flex};
-    use burn::optim::GradientsParams;
-    use burn::tensor::TensorData;
-    use ndarray::{Array2, array};
-    use telic_datasets::{Dataset, Episode, Metadata};
+    use burn::backend::Flex;
 
     use super::*;
-    use crate::module_state::tensor_values;
-
-    type A = Autodiff<Flex>;
-
-    fn column<B: Backend>(values: &[f32]) -> Tensor<B, 2> {
-        let data = TensorData::new(values.to_vec(), [values.len(), 1]);
-        Tensor::from_data(data, &Default::default())
-    }
-
-    fn number<B: Backend>(value: Tensor<B, 1>) -> f64 {
-        f64::from(tensor_values(value)[0])
-    }
-
-    /// Walks along a line of cells 0, 0.1 … 1 by −0.1, 0 or 0.1; the action says which.
-    fn line(observation_dim: usize) -> TrainingTask {
-        let episodes: Vec<Episode> = (0..40)
-            .map(|episode| {
-                let mut rng = Seed::new(11).index(episode).rng();
-                let mut cell = rand::RngExt::random_range(&mut rng, 0..11_i32);
-                let mut observations = Array2::zeros((31, observation_dim));
-                let mut actions = Array2::zeros((31, 1));
-                for row in 0..31 {
-                    observations[[row, 0]] = cell as f32 * 0.1;
-                    let step = rand::RngExt::random_range(&mut rng, -1..=1_i32);
-                    actions[[row, 0]] = step as f32;
-                    cell = (cell + step).clamp(0, 10);
-                }
-                Episode {
-                    observations,
-                    actions,
-                    ..Episode::default()
-                }
-            })
-            .collect();
-        let dataset = Arc::new(Dataset::from_episodes(&episodes, Metadata::default()).unwrap());
-        TrainingTask {
-            data: DataPart::all(dataset),
-            seed: Seed::new(3),
-            steps: 500,
-            batch_size: 128,
-        }
-    }
+    use crate::test_agents::{self, A};
 
     fn small() -> GciqlConfig {
         let mut config = GciqlConfig {
@@ -519,11 +421,11 @@ mod tests {
     }
 
     fn agent(config: &GciqlConfig) -> GciqlAgent<A> {
-        Gciql::new_agent::<A>(config, &line(1), &Default::default()).unwrap()
+        Gciql::new_agent::<A>(config, &test_agents::line(1), &Default::default()).unwrap()
     }
 
     fn batch(agent: &GciqlAgent<A>, seed: u64) -> TransitionBatch {
-        let mut sampler = agent.sampler(&line(1).data, 128).unwrap();
+        let mut sampler = agent.sampler(&test_agents::line(1).data, 128).unwrap();
         let mut batch = sampler.new_batch();
         sampler.sample(&mut Seed::new(seed).rng(), &mut batch);
         batch
@@ -534,69 +436,10 @@ mod tests {
         for (observation_dim, action_dim, count) in
             [(2, 2, 2_125_317), (29, 8, 2_245_131), (28, 5, 2_236_424)]
         {
-            let data = crate::synthetic_dataset(observation_dim, action_dim, 2, 5).unwrap();
-            let task = TrainingTask {
-                data: DataPart::all(Arc::new(data)),
-                ..line(1)
-            };
-            let agent =
-                Gciql::new_agent::<A>(&GciqlConfig::default(), &task, &Default::default()).unwrap();
-            assert_eq!(agent.trained.module().num_params(), count);
+            let config = GciqlConfig::default();
+            let found = test_agents::parameters::<Gciql>(&config, observation_dim, action_dim);
+            assert_eq!(found, count);
         }
-    }
-
-    #[test]
-    fn losses_match_published_values() {
-        let near = |found: f64, expected: f64| {
-            assert!((found - expected).abs() < 1e-5, "{found}, not {expected}");
-        };
-        let loss = |q: f32, v: f32| number(expectile_loss::<Flex>(column(&[q]), column(&[v]), 0.9));
-        near(loss(0.5, 0.0), 0.225);
-        near(loss(0.0, 0.5), 0.025);
-        // min(−9, −9.5) against V = −10.
-        near(loss(-9.5, -10.0), 0.225);
-        // y = −1 + 0.99 · −9 against −9 and −9.5.
-        let y = -1.0 + 0.99 * -9.0_f64;
-        near((-9.0 - y).powi(2) + (-9.5 - y).powi(2), 0.9962);
-        // q = (−20, −30, −10), mean −log π = 6.4 / 3, α = 0.3.
-        let q = number(scaled_q_loss::<Flex>(column(&[-20.0, -30.0, -10.0])));
-        near(q + 0.3 * (1.9 + 2.1 + 2.4) / 3.0, 1.639_999_95);
-        let weights = awr_weight::<Flex>(column(&[-0.5, 0.0, 0.2, 0.4606]), 10.0);
-        for (found, expected) in
-            tensor_values(weights)
-                .into_iter()
-                .zip([0.006_737_9, 1.0, 7.389_056, 100.0])
-        {
-            near(f64::from(found) / expected, 1.0);
-        }
-    }
-
-    /// Sums of squared gradients of V, the critics and the actor for one of the losses of a batch.
-    fn gradient_squares(agent: &GciqlAgent<A>, loss: &str) -> [f64; 3] {
-        let networks = agent.trained.module();
-        let losses = agent.losses(&batch(agent, 1), networks, Tensor::from_inner);
-        let loss = losses.numbers.on_device(loss).unwrap();
-        let gradients = GradientsParams::from_grads(loss.backward(), networks);
-        let squares = |mlp: &Mlp<A>| {
-            let mut total = 0.0;
-            for id in burn::module::list_param_ids(mlp) {
-                for values in [
-                    gradients.get::<Flex, 2>(id).map(tensor_values),
-                    gradients.get::<Flex, 1>(id).map(tensor_values),
-                ]
-                .into_iter()
-                .flatten()
-                {
-                    total += values.iter().map(|g| f64::from(g * g)).sum::<f64>();
-                }
-            }
-            total
-        };
-        [
-            squares(&networks.value),
-            squares(&networks.critics[0]) + squares(&networks.critics[1]),
-            squares(&networks.actor),
-        ]
     }
 
     #[test]
@@ -606,13 +449,15 @@ mod tests {
                 extraction,
                 ..small()
             });
-            for (own, loss) in ["value/loss", "critic/loss", "actor/loss"]
-                .into_iter()
-                .enumerate()
-            {
-                for (network, squares) in gradient_squares(&agent, loss).into_iter().enumerate() {
-                    assert_eq!(squares > 0.0, network == own, "{loss}: {squares}");
-                }
+            let networks = agent.trained.module();
+            for (own, loss) in [
+                ("value", "value/loss"),
+                ("critics", "critic/loss"),
+                ("actor", "actor/loss"),
+            ] {
+                let losses = agent.losses(&batch(&agent, 1), networks, Tensor::from_inner);
+                let loss = losses.numbers.on_device(loss).unwrap();
+                assert_eq!(test_agents::moved_parts(networks, &loss), [own]);
             }
         }
     }
@@ -626,17 +471,15 @@ mod tests {
             weights.get_f32("c.output.weight", &[48, 1]).unwrap()[0]
         };
         for k in 0..3 {
-            let slow = first(agent.slow_critics.as_ref().unwrap());
+            let slow = first(agent.slow_critics.get());
             let current = first(&agent.trained.module().valid().critics);
             agent.update(&batch(&agent, k), &mut Seed::new(0).rng());
             let expected = 0.95 * slow + 0.05 * current;
-            let found = first(agent.slow_critics.as_ref().unwrap());
+            let found = first(agent.slow_critics.get());
             assert!((found - expected).abs() < 1e-6, "{found}, not {expected}");
         }
     }
 
-    /// On the line, V is −(1 − γ^d)/(1 − γ) at distance d, the expectile of random walks a little lower; and the way to a goal
-    /// is known.
     #[test]
     fn a_line_is_learned() {
         for (extraction, alpha) in [(Extraction::DdpgBc, 0.1), (Extraction::Awr, 5.0)] {
@@ -645,55 +488,13 @@ mod tests {
                 alpha,
                 ..small()
             };
-            let mut agent = agent(&config);
-            let mut rng = Seed::new(0).rng();
-            for k in 0..1500 {
-                agent.update(&batch(&agent, k), &mut rng);
-            }
-            let mut policy =
-                Gciql::load::<Flex>(&config, &agent.model(), &Default::default()).unwrap();
-            let observations = array![[0.2_f32], [0.8], [0.5], [0.5], [0.5]];
-            let goals = array![[0.8_f32], [0.2], [0.6], [0.1], [0.5]];
-            policy.reset(5);
-            let mut actions = Array2::zeros((5, 1));
-            let mut rngs = vec![Seed::new(1).rng(); 5];
-            policy
-                .act(observations.view(), goals.view(), &mut rngs, &mut actions)
-                .unwrap();
-            let signs = [1.0, -1.0, 1.0, -1.0];
-            for (row, sign) in signs.into_iter().enumerate() {
-                assert!(
-                    actions[[row, 0]] * sign > 0.2,
-                    "{extraction:?}: {actions} in row {row}"
-                );
-            }
-            let values = policy
-                .values(observations.view(), goals.view())
-                .unwrap()
-                .unwrap();
-            assert!(
-                values[4] > values[2] && values[2] > values[3] && values[3] > values[0],
-                "{extraction:?}: {values}"
-            );
-            assert!(values[4].abs() < 1.0, "{extraction:?}: {values}");
+            test_agents::check_line::<Gciql>(&config, 1500);
         }
     }
 
     #[test]
     fn a_resumed_run_goes_on_to_the_same_bits() {
-        let run = |restart: Option<u64>| {
-            let mut agent = agent(&small());
-            for k in 0..6 {
-                if restart == Some(k) {
-                    let state = agent.state();
-                    agent = self::agent(&small());
-                    agent.load_state(&state).unwrap();
-                }
-                agent.update(&batch(&agent, k), &mut Seed::new(k).rng());
-            }
-            agent.state()
-        };
-        assert_eq!(run(None).first_difference(&run(Some(2))), None);
+        test_agents::check_resume::<Gciql>(&small());
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 use telic_datasets::{
     ClipBounds, FeatureView, HindsightConfig, HindsightSampler, Normalizer, NormalizerKind,
-    TransitionBatch,
+    SubgoalBatch, TransitionBatch,
 };
 
-use crate::batches::SizedSampler;
+use crate::batches::{SizedSampler, SubgoalSampler};
+use crate::problems::Validate;
 use crate::{
     BatchSampler, DataPart, DataSpec, Model, PolicyError, Problems, TensorMap, TrainingTask,
 };
@@ -27,6 +28,21 @@ pub struct InputConfig {
     pub observation_normalizer: NormalizerKind,
     /// Map of actions.
     pub action_normalizer: NormalizerKind,
+}
+
+impl InputConfig {
+    /// Adds a map of actions that does not end in −1..=1, where an actor cuts them off.
+    pub fn validate_for_actor(&self, problems: &mut Problems) {
+        problems.nested("inputs", |problems| {
+            let normalizer = self.action_normalizer;
+            problems.check(
+                normalizer != NormalizerKind::ZScore,
+                "action_normalizer",
+                normalizer,
+                "a map to −1..=1, where actions of the actor are cut off",
+            );
+        });
+    }
 }
 
 /// What of an observation makes a goal.
@@ -123,32 +139,55 @@ impl Inputs {
         data: &DataPart,
         batch_size: usize,
     ) -> Result<Box<dyn BatchSampler<TransitionBatch>>, PolicyError> {
-        let sampler = HindsightSampler::over(data.dataset.clone(), &data.episodes, goals)?
-            .with_features(self.features.clone(), self.actions.clone())?;
         Ok(Box::new(SizedSampler {
-            sampler,
+            sampler: self.hindsight(goals, data)?,
             batch_size,
         }))
     }
+
+    /// Batches of transitions with goals of two levels, `horizon` steps apart.
+    pub fn subgoals(
+        &self,
+        goals: HindsightConfig,
+        horizon: usize,
+        data: &DataPart,
+        batch_size: usize,
+    ) -> Result<Box<dyn BatchSampler<SubgoalBatch>>, PolicyError> {
+        Ok(Box::new(SubgoalSampler {
+            sampler: self.hindsight(goals, data)?,
+            horizon,
+            batch_size,
+        }))
+    }
+
+    fn hindsight(
+        &self,
+        goals: HindsightConfig,
+        data: &DataPart,
+    ) -> Result<HindsightSampler, PolicyError> {
+        let sampler = HindsightSampler::over(data.dataset.clone(), &data.episodes, goals)?;
+        Ok(sampler.with_features(self.features.clone(), self.actions.clone())?)
+    }
 }
 
-/// Adds what is wrong with the goals of a configuration.
-pub fn validate_goals(goals: &HindsightConfig, problems: &mut Problems) {
-    for (key, mix) in [("value", goals.value), ("actor", goals.actor)] {
-        let mix = [mix.current, mix.trajectory, mix.random];
-        let holds = mix.iter().all(|p| (0.0..=1.0).contains(p))
-            && (mix.iter().sum::<f64>() - 1.0).abs() < 1e-6;
+impl Validate for HindsightConfig {
+    fn validate(&self, problems: &mut Problems) {
+        for (key, mix) in [("value", self.value), ("actor", self.actor)] {
+            let mix = [mix.current, mix.trajectory, mix.random];
+            let holds = mix.iter().all(|p| (0.0..=1.0).contains(p))
+                && (mix.iter().sum::<f64>() - 1.0).abs() < 1e-6;
+            problems.check(
+                holds,
+                key,
+                mix,
+                "probabilities `current`, `trajectory`, `random` that add up to 1",
+            );
+        }
         problems.check(
-            holds,
-            key,
-            mix,
-            "probabilities `current`, `trajectory`, `random` that add up to 1",
+            (0.0..1.0).contains(&self.discount),
+            "discount",
+            self.discount,
+            "a number in 0..1",
         );
     }
-    problems.check(
-        (0.0..1.0).contains(&goals.discount),
-        "discount",
-        goals.discount,
-        "a number in 0..1",
-    );
 }

@@ -10,10 +10,10 @@
 //! - [`batches`]: the samplers of the datasets as samplers of an agent
 //! - [`module_state`]: burn modules to named tensors and back
 //! - [`problems`]: all mistakes of a configuration in one report
-//! - [`inputs`]: what networks see of the data; [`gaussian`]: the actor of the baselines
+//! - [`inputs`]: what networks see of the data; [`gaussian`]: the actor of the baselines; [`losses`]: losses of more than one
 //! - [`numbers`]: what an update reports; [`trained`]: a network with its optimiser; [`nn`], [`ema`]: layers, optimisers and averages that algorithms share
 //!
-//! The algorithms: [`beso`], [`gcbc`], [`gciql`].
+//! The algorithms: [`beso`], [`gcbc`], [`gcivl`], [`gciql`], [`qrl`], [`crl`], [`hiql`].
 //!
 //! What runs an algorithm:
 //! - [`config`]: the training configuration; [`config_table`] reads and overrides tables
@@ -53,14 +53,18 @@ pub mod checkpoint;
 pub mod config;
 pub mod config_table;
 mod crc32c;
+pub mod crl;
 pub mod device;
 pub mod ema;
 pub mod error;
 pub mod gaussian;
 pub mod gcbc;
 pub mod gciql;
+pub mod gcivl;
+pub mod hiql;
 pub mod inputs;
 pub mod learner;
+pub mod losses;
 pub mod metrics;
 pub mod metrics_file;
 pub mod module_state;
@@ -68,12 +72,15 @@ pub mod nn;
 pub mod numbers;
 pub mod prefetch;
 pub mod problems;
+pub mod qrl;
 pub mod registry;
 pub mod run_folder;
 mod tables;
 pub mod tensor_file;
 pub mod tensor_map;
 pub mod tensorboard;
+#[cfg(test)]
+mod test_agents;
 #[cfg(test)]
 mod test_policy;
 pub mod trained;

@@ -4,6 +4,12 @@ use std::fmt;
 
 use crate::PolicyError;
 
+/// A part of a configuration that can be out of range.
+pub trait Validate {
+    /// Adds every value out of range.
+    fn validate(&self, problems: &mut Problems);
+}
+
 /// One mistake: where, what was found, what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -77,6 +83,13 @@ impl Problems {
         self.prefix.push(key.to_owned());
         checks(self);
         self.prefix.pop();
+    }
+
+    /// Checks parts of a configuration, each under its key.
+    pub fn parts(&mut self, parts: &[(&str, &dyn Validate)]) {
+        for (key, part) in parts {
+            self.nested(key, |problems| part.validate(problems));
+        }
     }
 
     /// What was found so far, in the order of finding.

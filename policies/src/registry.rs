@@ -14,7 +14,11 @@ pub fn specs() -> &'static [PolicySpec] {
     const SPECS: &[PolicySpec] = &[
         crate::beso::SPEC,
         crate::gcbc::SPEC,
+        crate::gcivl::SPEC,
         crate::gciql::SPEC,
+        crate::qrl::SPEC,
+        crate::crl::SPEC,
+        crate::hiql::SPEC,
         #[cfg(test)]
         crate::test_policy::SPEC,
     ];

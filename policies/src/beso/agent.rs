@@ -16,9 +16,9 @@ use super::network::{Dims, InputLayout, Outputs, ScoreNetwork};
 use super::noise_density::NoiseDensity;
 use super::preconditioning::Preconditioning;
 use crate::batches::SizedSampler;
-use crate::ema::average_into;
+use crate::ema::SlowCopy;
 use crate::inputs::Inputs;
-use crate::module_state::{insert_module, load_module, tensor_values};
+use crate::module_state::tensor_values;
 use crate::trained::{NETWORK, Trained};
 use crate::{
     Agent, BatchSampler, DataPart, Metrics, Model, Numbers, PolicyError, TensorMap, TrainingTask,
@@ -36,11 +36,8 @@ pub struct BesoAgent<B: AutodiffBackend> {
     layout: InputLayout,
     density: NoiseDensity,
     trained: Trained<B, ScoreNetwork<B>>,
-    /// `None` only inside an update.
-    average: Option<ScoreNetwork<B::InnerBackend>>,
+    average: SlowCopy<ScoreNetwork<B::InnerBackend>>,
 }
-
-const LIVES: &str = "the average is only away during an update";
 
 impl<B: AutodiffBackend> BesoAgent<B> {
     pub(super) fn new(
@@ -70,7 +67,7 @@ impl<B: AutodiffBackend> BesoAgent<B> {
                 config.sigma_min,
                 config.sigma_max,
             ),
-            average: Some(network.valid()),
+            average: SlowCopy::new(network.valid()),
             trained: Trained::new(
                 network,
                 config.optimizer,
@@ -136,13 +133,12 @@ impl<B: AutodiffBackend> Agent for BesoAgent<B> {
             .with("actor/target_square", target_square);
         self.trained.step(loss, &mut numbers);
         let weight = self.config.ema.weight(self.trained.updates());
-        let average = self.average.take().expect(LIVES);
-        self.average = Some(average_into(average, self.trained.module(), weight));
+        self.average.follow(self.trained.module(), weight);
         numbers
     }
 
     fn evaluate(&mut self, batch: &WindowBatch, rng: &mut Rng) -> Metrics {
-        let network = self.average.as_ref().expect(LIVES);
+        let network = self.average.get();
         let no_mask = GoalMaskConfig {
             probability: 0.0,
             ..self.config.goal_mask
@@ -205,7 +201,7 @@ impl<B: AutodiffBackend> Agent for BesoAgent<B> {
 
     fn model(&self) -> Model {
         let mut weights = TensorMap::new();
-        insert_module(&mut weights, NETWORK, self.average.as_ref().expect(LIVES));
+        self.average.insert_into(&mut weights, NETWORK);
         let mut settings = toml::Table::new();
         settings.insert(
             "sampler".into(),
@@ -217,14 +213,14 @@ impl<B: AutodiffBackend> Agent for BesoAgent<B> {
 
     fn state(&self) -> TensorMap {
         let mut state = self.trained.state();
-        insert_module(&mut state, AVERAGE, self.average.as_ref().expect(LIVES));
+        self.average.insert_into(&mut state, AVERAGE);
         state
     }
 
     fn load_state(&mut self, state: &TensorMap) -> Result<(), PolicyError> {
-        let average = load_module(state, AVERAGE, self.average.clone().expect(LIVES))?;
+        let average = self.average.loaded(state, AVERAGE)?;
         self.trained.load_state(state)?;
-        self.average = Some(average);
+        self.average = average;
         Ok(())
     }
 }

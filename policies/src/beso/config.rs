@@ -129,13 +129,13 @@ impl PolicyConfig for BesoConfig {
             }
             problems.check(noise.levels >= 1, "levels", noise.levels, "at least 1");
         });
-        problems.nested("network", |problems| self.network.validate(problems));
-        problems.nested("goal_mask", |problems| self.goal_mask.validate(problems));
-        problems.nested("optimizer", |problems| self.optimizer.validate(problems));
-        problems.nested("lr_schedule", |problems| {
-            self.lr_schedule.validate(problems);
-        });
-        problems.nested("ema", |problems| self.ema.validate(problems));
+        problems.parts(&[
+            ("network", &self.network),
+            ("goal_mask", &self.goal_mask),
+            ("optimizer", &self.optimizer),
+            ("lr_schedule", &self.lr_schedule),
+            ("ema", &self.ema),
+        ]);
         problems.nested("sampler", |problems| {
             self.sampler.validate(self.network.kind, problems);
         });

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use telic_seed::Rng;
 
 use crate::Problems;
+use crate::problems::Validate;
 
 /// Which evaluations a guidance strength needs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,13 +91,14 @@ impl Default for GoalMaskConfig {
     }
 }
 
-impl GoalMaskConfig {
-    /// Adds every value out of range.
-    pub fn validate(&self, problems: &mut Problems) {
+impl Validate for GoalMaskConfig {
+    fn validate(&self, problems: &mut Problems) {
         let holds = (0.0..=1.0).contains(&self.probability);
         problems.check(holds, "probability", self.probability, "a number in 0..=1");
     }
+}
 
+impl GoalMaskConfig {
     /// Masks the goals of a batch in place, `[batch, goal_length, observation_dim]`. Draws nothing for probability 0.
     pub fn apply(
         &self,

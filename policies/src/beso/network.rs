@@ -10,6 +10,7 @@ use super::mlp::{Row, ScoreMlp};
 use super::transformer::{ScoreTransformer, Tokens};
 use crate::Problems;
 use crate::nn::Activation;
+use crate::problems::Validate;
 
 /// Which network denoises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,9 +70,8 @@ impl Default for NetworkConfig {
     }
 }
 
-impl NetworkConfig {
-    /// Adds every value out of range.
-    pub fn validate(&self, problems: &mut Problems) {
+impl Validate for NetworkConfig {
+    fn validate(&self, problems: &mut Problems) {
         problems.check(self.layers >= 1, "layers", self.layers, "at least 1");
         problems.check(self.heads >= 1, "heads", self.heads, "at least 1");
         let divides =

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::fused::{from_flex, into_flex, simd, sum_squares};
 use crate::module_state::tensor_values;
 use crate::numbers::Number;
+use crate::problems::Validate;
 use crate::{PolicyError, Problems, TensorMap};
 
 /// Settings of [`Adam`].
@@ -55,9 +56,8 @@ impl Default for AdamConfig {
     }
 }
 
-impl AdamConfig {
-    /// Adds every value out of range.
-    pub fn validate(&self, problems: &mut Problems) {
+impl Validate for AdamConfig {
+    fn validate(&self, problems: &mut Problems) {
         problems.check(
             self.lr > 0.0 && self.lr.is_finite(),
             "lr",

@@ -10,6 +10,7 @@ use telic_seed::Rng;
 
 use super::fused::{self, Activation};
 use crate::Problems;
+use crate::problems::Validate;
 
 /// How the weights of a linear layer are drawn; biases start at 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -150,9 +151,8 @@ impl Default for MlpConfig {
     }
 }
 
-impl MlpConfig {
-    /// Adds every value out of range.
-    pub fn validate(&self, problems: &mut Problems) {
+impl Validate for MlpConfig {
+    fn validate(&self, problems: &mut Problems) {
         let holds = self.hidden.iter().all(|&width| width >= 1);
         problems.check(holds, "hidden", &self.hidden, "widths of at least 1");
     }

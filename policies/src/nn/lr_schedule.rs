@@ -11,6 +11,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Problems;
+use crate::problems::Validate;
 
 /// Which schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,9 +53,8 @@ impl Default for LrSchedule {
     }
 }
 
-impl LrSchedule {
-    /// Adds every value out of range.
-    pub fn validate(&self, problems: &mut Problems) {
+impl Validate for LrSchedule {
+    fn validate(&self, problems: &mut Problems) {
         problems.check(
             self.factor > 0.0 && self.factor <= 1.0,
             "factor",
@@ -69,7 +69,9 @@ impl LrSchedule {
             "a number in 0..=1",
         );
     }
+}
 
+impl LrSchedule {
     /// The factor at update `update`, counted from 0, of a run of `updates`.
     pub fn factor(&self, update: u64, updates: u64) -> f64 {
         let warm_up = ((update + 1) as f64 / self.warm_up.max(1) as f64).min(1.0);

@@ -13,6 +13,7 @@
 mod activation;
 mod attention;
 mod dropout;
+mod interval_union;
 mod norm;
 mod product;
 mod residual;
@@ -35,6 +36,7 @@ use burn_flex::FlexTensor;
 pub use activation::{Activation, bias_activation};
 pub use attention::{AttentionShape, causal_attention};
 pub use dropout::Dropout;
+pub use interval_union::interval_union;
 pub use norm::{bias_activation_norm, layer_norm};
 pub use product::product;
 pub use residual::bias_residual;

@@ -386,3 +386,68 @@ fn saturated_units_leave_nothing_below_the_normal_range() {
     ));
     assert_eq!(found, [0.0, 0.0]);
 }
+
+/// The length of a union by its definition: the parts between neighbouring ends that some interval covers.
+fn covered(starts: &[f32], ends: &[f32]) -> f32 {
+    let mut all: Vec<f32> = starts.iter().chain(ends).copied().collect();
+    all.sort_by(f32::total_cmp);
+    let mut length = 0.0;
+    for pair in all.windows(2) {
+        let mut intervals = starts.iter().zip(ends);
+        if intervals.any(|(start, end)| *start <= pair[0] && pair[1] <= *end) {
+            length += pair[1] - pair[0];
+        }
+    }
+    length
+}
+
+#[test]
+fn interval_unions_are_what_intervals_cover() {
+    let mut rng = Seed::new(9).rng();
+    let device = Default::default();
+    let table = |values: &[f32]| TensorData::new(values.to_vec(), [values.len() / 24, 24]);
+    // Steps of a quarter make many equal ends.
+    let mut draw = || -> Vec<f32> {
+        let numbers = (0..600 * 24).map(|i| {
+            let x: f32 = rng.random_range(-2.0..2.0);
+            if i < 300 * 24 {
+                x
+            } else {
+                (4.0 * x).round() / 4.0
+            }
+        });
+        numbers.collect()
+    };
+    let (x, y) = (draw(), draw());
+    for group in [1, 3, 8, 24] {
+        let [tx, ty] = [&x, &y].map(|v| Tensor::<Flex, 2>::from_data(table(v), &device));
+        let found = values(interval_union(tx.clone(), ty.clone(), group));
+        let expected: Vec<f32> = x
+            .chunks_exact(group)
+            .zip(y.chunks_exact(group))
+            .map(|(x, y)| covered(x, y))
+            .collect();
+        assert_close(&found, &expected, 1e-5, "lengths");
+        let composed = interval_union::composed(tx, ty, group);
+        assert_close(&values(composed), &expected, 1e-5, "composed lengths");
+    }
+    let [x, y] = [&x, &y].map(|v| Tensor::<A, 2>::from_data(table(v), &device).require_grad());
+    compare(
+        "unions",
+        &mut rng,
+        &[x, y],
+        [],
+        |x, _| interval_union(x[0].clone(), x[1].clone(), 8),
+        |x, _| interval_union::composed(x[0].clone(), x[1].clone(), 8),
+    );
+    // The published example: three groups of three, there and back.
+    let x =
+        Tensor::<Flex, 2>::from_floats([[0.0, 1.0, 3.0, 0.0, 0.0, 0.0, 2.0, -1.0, 0.0]], &device);
+    let y =
+        Tensor::<Flex, 2>::from_floats([[2.0, 1.5, 2.0, -1.0, -2.0, -3.0, 3.0, 0.5, 4.0]], &device);
+    assert_eq!(
+        values(interval_union(x.clone(), y.clone(), 3)),
+        [2.0, 0.0, 5.0]
+    );
+    assert_eq!(values(interval_union(y, x, 3)), [1.0, 3.0, 0.0]);
+}

@@ -1,0 +1,407 @@
+//! CRL: contrastive reinforcement learning (Eysenbach et al. 2022), as in OGBench (Park et al. 2025).
+//!
+//! Two pairs of embeddings φ_k(s, a), ψ_k(g) of width K tell which goal of a batch belongs to which transition; goals are later
+//! observations of the same episode, with geometric distances:
+//!
+//! ```text
+//! l_ij = φ_k(s_i, a_i) · ψ_k(g_j) / √K
+//! L_Q = mean_ijk of the binary cross-entropy of l_ij against i = j
+//! L_π = −mean q / (mean |q| + 1e−6) − α mean log π(a | s, g_a),  q = min_k φ_k(s, clip μ(s, g_a)) · ψ_k(g_a) / √K
+//! ```
+//!
+//! A logit is the log of how much likelier the goal is after the action than at any time. The embeddings are constants in L_π.
+
+use burn::module::{AutodiffModule, Module};
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use serde::{Deserialize, Serialize};
+use telic_datasets::{GoalMix, HindsightConfig, TransitionBatch};
+use telic_seed::{Rng, Seed};
+
+use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, Head, halves};
+use crate::inputs::{InputConfig, Inputs};
+use crate::losses::{Losses, check_alpha, climbing_loss, least_of, mean_of};
+use crate::module_state::{insert_module, load_module};
+use crate::nn::{AdamConfig, LrSchedule, Mlp, MlpConfig};
+use crate::tables::{Table, upload};
+use crate::trained::Trained;
+use crate::{
+    Agent, Algorithm, BatchSampler, DataPart, Metrics, Model, Numbers, Policy, PolicyConfig,
+    PolicyError, PolicySpec, Problems, TensorMap, TrainingTask,
+};
+
+/// CRL in the registry.
+pub const SPEC: PolicySpec = PolicySpec::of::<Crl>(
+    "crl",
+    "CRL",
+    "contrastive learning of which goals follow an action; the actor climbs it close to the data",
+    "Eysenbach et al. 2022, arXiv:2206.07568; settings of OGBench, Park et al. 2025, arXiv:2410.20092",
+);
+
+/// Settings of CRL. The defaults are those of OGBench for states.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CrlConfig {
+    /// What the networks see.
+    pub inputs: InputConfig,
+    /// Goals, and γ of their distances.
+    pub goals: HindsightConfig,
+    /// The network of each embedding: three layers of 512 with layer norm.
+    pub embedding: MlpConfig,
+    /// K.
+    pub embedding_dim: usize,
+    /// The Gaussian.
+    pub actor: GaussianConfig,
+    /// α. Published: mazes 0.03 (`point-maze`), cubes 3.0 (play) and 0.1 (noisy). Lower is greedier.
+    pub alpha: f64,
+    /// Adam, one for all networks.
+    pub optimizer: AdamConfig,
+    /// Learning rate over the run.
+    pub lr_schedule: LrSchedule,
+    /// Settings of inference.
+    pub inference: GaussianInference,
+}
+
+impl Default for CrlConfig {
+    fn default() -> Self {
+        // Park et al. 2025, reference release.
+        Self {
+            inputs: InputConfig::default(),
+            goals: HindsightConfig {
+                value: GoalMix {
+                    current: 0.0,
+                    trajectory: 1.0,
+                    random: 0.0,
+                    geometric: true,
+                },
+                ..HindsightConfig::default()
+            },
+            embedding: MlpConfig {
+                layer_norm: true,
+                ..MlpConfig::default()
+            },
+            embedding_dim: 512,
+            actor: GaussianConfig::default(),
+            alpha: 0.1,
+            optimizer: AdamConfig::default(),
+            lr_schedule: LrSchedule::default(),
+            inference: GaussianInference::default(),
+        }
+    }
+}
+
+impl PolicyConfig for CrlConfig {
+    fn validate(&self, problems: &mut Problems) {
+        self.inputs.validate_for_actor(problems);
+        problems.parts(&[
+            ("goals", &self.goals),
+            ("embedding", &self.embedding),
+            ("actor", &self.actor),
+            ("optimizer", &self.optimizer),
+            ("lr_schedule", &self.lr_schedule),
+            ("inference", &self.inference),
+        ]);
+        let dim = self.embedding_dim;
+        problems.check(dim >= 1, "embedding_dim", dim, "at least 1");
+        check_alpha(problems, "alpha", self.alpha);
+    }
+}
+
+/// Ties configuration, agent and policy together.
+pub struct Crl;
+
+impl Algorithm for Crl {
+    type Config = CrlConfig;
+    type Agent<B: AutodiffBackend> = CrlAgent<B>;
+
+    fn new_agent<B: AutodiffBackend>(
+        config: &CrlConfig,
+        task: &TrainingTask,
+        device: &B::Device,
+    ) -> Result<CrlAgent<B>, PolicyError> {
+        let inputs = Inputs::fit(&config.inputs, task)?;
+        let mut rng = task.seed.child("init").rng();
+        let networks = Networks::<B> {
+            critics: critics(config, &inputs, &mut rng, device),
+            actor: config.actor.network(&inputs, &mut rng, device),
+        };
+        Ok(CrlAgent {
+            inputs,
+            trained: Trained::new(
+                networks,
+                config.optimizer,
+                config.lr_schedule,
+                task.steps,
+                device,
+            ),
+            config: config.clone(),
+        })
+    }
+
+    fn load<B: Backend>(
+        config: &CrlConfig,
+        model: &Model,
+        device: &B::Device,
+    ) -> Result<Box<dyn Policy>, PolicyError> {
+        let inputs = Inputs::of_model(model);
+        let critics = critics::<B>(config, &inputs, &mut Seed::new(0).rng(), device);
+        let critics = load_module(&model.weights, CRITICS, critics)?;
+        let mean = config.actor.load_mean::<B>(model, device)?;
+        let actor = config.actor.load_mean::<B>(model, device)?;
+        // The value of what the policy would do.
+        let value: Head<B> = Box::new(move |pairs| {
+            let actions = actor(pairs.clone()).clamp(-1.0, 1.0);
+            let [observations, goals] = halves(pairs);
+            let acted = Tensor::cat(vec![observations, actions], 1);
+            least_of(&logits_of_pairs(&critics, &acted, &goals))
+        });
+        let policy = GaussianPolicy::new(&config.actor, model, mean, Some(value), device)?;
+        Ok(Box::new(policy))
+    }
+}
+
+/// Everything that learns.
+#[derive(Module, Debug)]
+struct Networks<B: Backend> {
+    critics: Vec<Critic<B>>,
+    actor: Mlp<B>,
+}
+
+/// One pair of embeddings.
+#[derive(Module, Debug)]
+struct Critic<B: Backend> {
+    /// φ: observation and action side by side.
+    acted: Mlp<B>,
+    /// ψ.
+    goal: Mlp<B>,
+}
+
+const CRITICS: &str = "critics";
+
+fn critics<B: Backend>(
+    config: &CrlConfig,
+    inputs: &Inputs,
+    rng: &mut Rng,
+    device: &B::Device,
+) -> Vec<Critic<B>> {
+    let (seen, dim) = (inputs.observation_dim(), config.embedding_dim);
+    (0..2)
+        .map(|_| Critic {
+            acted: Mlp::new(
+                &config.embedding,
+                seen + inputs.action_dim(),
+                dim,
+                1.0,
+                rng,
+                device,
+            ),
+            goal: Mlp::new(&config.embedding, seen, dim, 1.0, rng, device),
+        })
+        .collect()
+}
+
+/// `φ_i · ψ_j / √K` of embeddings `[rows, K]` → `[rows, rows]`.
+fn logits<B: Backend>(acted: Tensor<B, 2>, goals: Tensor<B, 2>) -> Tensor<B, 2> {
+    let scale = (acted.dims()[1] as f64).sqrt();
+    crate::nn::fused::product(acted, goals.transpose()) / scale
+}
+
+/// `φ_i · ψ_i / √K`, `[rows, 1]`, of each critic.
+fn logits_of_pairs<B: Backend>(
+    critics: &[Critic<B>],
+    acted: &Tensor<B, 2>,
+    goals: &Tensor<B, 2>,
+) -> Vec<Tensor<B, 2>> {
+    critics
+        .iter()
+        .map(|critic| {
+            let product = critic.acted.forward(acted.clone()) * critic.goal.forward(goals.clone());
+            let scale = (product.dims()[1] as f64).sqrt();
+            product.sum_dim(1) / scale
+        })
+        .collect()
+}
+
+/// Mean binary cross-entropy of logits `[rows, rows]` against the identity.
+fn contrastive_loss<B: Backend>(logits: Tensor<B, 2>) -> Tensor<B, 1> {
+    let [rows, _] = logits.dims();
+    let identity = Tensor::<B, 2>::eye(rows, &logits.device());
+    // ln(1 + eˡ), without overflow.
+    let softplus = burn::tensor::activation::relu(logits.clone())
+        + (logits.clone().abs().neg().exp() + 1.0).log();
+    (softplus - logits * identity).mean()
+}
+
+/// Trains all networks with one optimiser.
+///
+/// Metrics of an update and of an evaluation: `critic/loss`; `critic/positive` and `critic/mean`, the mean logit of a
+/// transition with its own goal and with any; `actor/loss`; `actor/q_loss`; `actor/mse`, the mean squared error of the mean per
+/// action entry. Of an update also `optimizer/gradient_norm` and `optimizer/lr`.
+pub struct CrlAgent<B: AutodiffBackend> {
+    config: CrlConfig,
+    inputs: Inputs,
+    trained: Trained<B, Networks<B>>,
+}
+
+impl<B: AutodiffBackend> CrlAgent<B> {
+    fn losses<C: Backend<Device = B::Device>>(
+        &self,
+        batch: &TransitionBatch,
+        networks: &Networks<C>,
+    ) -> Losses<C> {
+        let config = &self.config;
+        let table = |tables: &[&[f32]]| Table::side_by_side(batch.size, tables);
+        let tables = [
+            table(&[&batch.observations, &batch.actions]),
+            table(&[&batch.value_goals]),
+            table(&[&batch.observations, &batch.actor_goals]),
+            table(&[&batch.actions]),
+        ];
+        let [acted, goals, actor, actions] = upload::<C, 4>(tables, self.trained.device());
+
+        let of_critics: Vec<_> = networks
+            .critics
+            .iter()
+            .map(|critic| {
+                let embedded = critic.acted.forward(acted.clone());
+                logits(embedded, critic.goal.forward(goals.clone()))
+            })
+            .collect();
+        let losses: Vec<_> = of_critics.iter().cloned().map(contrastive_loss).collect();
+        let critic_loss = mean_of(&losses);
+        let identity = Tensor::<C, 2>::eye(batch.size, self.trained.device());
+        let positive = (of_critics[0].clone().detach() * identity).sum() / batch.size as f64;
+
+        let means = networks.actor.forward(actor.clone());
+        let error = means.clone() - actions;
+        let mse = (error.clone() * error).mean();
+        let critics = networks.critics.clone().no_grad();
+        let [observations, actor_goals] = halves(actor);
+        let chosen = Tensor::cat(vec![observations, means.clamp(-1.0, 1.0)], 1);
+        let q_loss = climbing_loss(least_of(&logits_of_pairs(&critics, &chosen, &actor_goals)));
+        let action_dim = self.inputs.action_dim();
+        let imitation = config.actor.negative_log_probs(mse.clone(), action_dim);
+        let actor_loss = q_loss.clone() + imitation * config.alpha;
+        Losses {
+            numbers: Numbers::new()
+                .with("critic/loss", critic_loss.clone())
+                .with("critic/positive", positive)
+                .with("critic/mean", of_critics[0].clone().mean())
+                .with("actor/loss", actor_loss.clone())
+                .with("actor/q_loss", q_loss)
+                .with("actor/mse", mse),
+            total: critic_loss + actor_loss,
+        }
+    }
+}
+
+impl<B: AutodiffBackend> Agent for CrlAgent<B> {
+    type Batch = TransitionBatch;
+    type Backend = B::InnerBackend;
+
+    fn sampler(
+        &self,
+        data: &DataPart,
+        batch_size: usize,
+    ) -> Result<Box<dyn BatchSampler<TransitionBatch>>, PolicyError> {
+        self.inputs.transitions(self.config.goals, data, batch_size)
+    }
+
+    fn update(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Numbers<B::InnerBackend> {
+        let losses = self.losses(batch, self.trained.module());
+        let mut numbers = losses.numbers.inner();
+        self.trained.step(losses.total, &mut numbers);
+        numbers
+    }
+
+    fn evaluate(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Metrics {
+        let networks = self.trained.module().valid();
+        self.losses(batch, &networks).numbers.read()
+    }
+
+    fn model(&self) -> Model {
+        let networks = self.trained.module();
+        let mut weights = TensorMap::new();
+        insert_module(&mut weights, ACTOR, &networks.actor);
+        insert_module(&mut weights, CRITICS, &networks.critics);
+        self.inputs
+            .model(None, self.config.inference.settings(), weights)
+    }
+
+    fn state(&self) -> TensorMap {
+        self.trained.state()
+    }
+
+    fn load_state(&mut self, state: &TensorMap) -> Result<(), PolicyError> {
+        self.trained.load_state(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::Flex;
+
+    use super::*;
+    use crate::module_state::tensor_values;
+    use crate::test_agents::{self, agent, batch};
+
+    fn small() -> CrlConfig {
+        let mut config = CrlConfig {
+            embedding_dim: 16,
+            alpha: 0.03,
+            ..Default::default()
+        };
+        config.goals.discount = 0.9;
+        config.embedding.hidden = vec![48, 48];
+        config.actor.network.hidden = vec![48, 48];
+        config.optimizer.lr = 2e-3;
+        config
+    }
+
+    #[test]
+    fn parameter_counts_are_the_published_ones() {
+        for (observation_dim, action_dim, count) in
+            [(2, 2, 3_701_250), (29, 8, 3_793_416), (28, 5, 3_785_733)]
+        {
+            let config = CrlConfig::default();
+            let found = test_agents::parameters::<Crl>(&config, observation_dim, action_dim);
+            assert_eq!(found, count);
+        }
+    }
+
+    #[test]
+    fn the_loss_matches_published_values() {
+        let device = Default::default();
+        let acted =
+            Tensor::<Flex, 2>::from_floats([[1.0, 0.0, 2.0, 0.0], [0.0, 1.0, 0.0, 1.0]], &device);
+        let goals =
+            Tensor::<Flex, 2>::from_floats([[1.0, 0.0, 1.0, 0.0], [0.0, 2.0, 0.0, 0.0]], &device);
+        let logits = logits(acted, goals);
+        assert_eq!(tensor_values(logits.clone()), [1.5, 0.0, 0.0, 1.0]);
+        let loss = tensor_values(contrastive_loss(logits))[0];
+        assert!((loss - 0.475_242).abs() < 1e-6, "{loss}");
+        let far = Tensor::<Flex, 2>::from_floats([[200.0, -200.0], [-300.0, 500.0]], &device);
+        assert_eq!(tensor_values(contrastive_loss(far)), [0.0]);
+    }
+
+    #[test]
+    fn each_loss_moves_its_own_networks_only() {
+        let agent = agent::<Crl>(&small());
+        let networks = agent.trained.module();
+        for (own, loss) in [("critics", "critic/loss"), ("actor", "actor/loss")] {
+            let losses = agent.losses(&batch(&agent, 1), networks);
+            let loss = losses.numbers.on_device(loss).unwrap();
+            assert_eq!(test_agents::moved_parts(networks, &loss), [own]);
+        }
+    }
+
+    #[test]
+    fn a_line_is_learned() {
+        test_agents::check_line::<Crl>(&small(), 2000);
+    }
+
+    #[test]
+    fn a_resumed_run_goes_on_to_the_same_bits() {
+        test_agents::check_resume::<Crl>(&small());
+    }
+}

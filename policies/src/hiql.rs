@@ -1,0 +1,487 @@
+//! HIQL: hierarchical implicit Q-learning (Park et al. 2023), as in OGBench (Park et al. 2025).
+//!
+//! A representation φ of observation and goal, of length √Z in Z entries, is what values and the low actor see of a goal. Two
+//! values V_i(s, φ(s, g)) learn the [implicit value](crate::losses) with slow copies V̄_i of what follows φ. With V = mean_i V_i:
+//!
+//! ```text
+//! low:  L = −mean w log π_l(a | s, φ(s, h)),   w = min(exp(α_l (V(s', h) − V(s, h))), 100), h the state k steps on
+//! high: L = −mean w log π_h(φ(s, h') | s, g_a), w = min(exp(α_h (V(h', g_a) − V(s, g_a))), 100), h' the state k steps on, or g_a
+//! ```
+//!
+//! Only the loss of the values reaches φ. Acting takes the mean z of π_h, at length √Z, and the mean of π_l(a | s, z).
+
+use burn::module::{AutodiffModule, Module};
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use serde::{Deserialize, Serialize};
+use telic_datasets::{HindsightConfig, SubgoalBatch};
+use telic_seed::{Rng, Seed};
+
+use crate::ema::SlowCopy;
+use crate::gaussian::{GaussianConfig, GaussianInference, GaussianPolicy, Head, halves};
+use crate::inputs::{InputConfig, Inputs};
+use crate::losses::{Losses, ValueTargets, advantage_weight, check_alpha, check_rates, mean_of};
+use crate::module_state::{insert_module, load_module};
+use crate::nn::{AdamConfig, LrSchedule, Mlp, MlpConfig};
+use crate::tables::{Table, upload};
+use crate::trained::{NETWORK, Trained};
+use crate::{
+    Agent, Algorithm, BatchSampler, DataPart, Metrics, Model, Numbers, Policy, PolicyConfig,
+    PolicyError, PolicySpec, Problems, TensorMap, TrainingTask,
+};
+
+/// HIQL in the registry.
+pub const SPEC: PolicySpec = PolicySpec::of::<Hiql>(
+    "hiql",
+    "HIQL",
+    "a high level proposes where to be some steps on, a low level goes there; one value teaches both",
+    "Park et al. 2023, arXiv:2307.11949; settings of OGBench, Park et al. 2025, arXiv:2410.20092",
+);
+
+/// Settings of HIQL. The defaults are those of OGBench for states.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HiqlConfig {
+    /// What the networks see.
+    pub inputs: InputConfig,
+    /// Goals and γ; those of the actor are the high level's.
+    pub goals: HindsightConfig,
+    /// k, steps to a sub-goal. Published: 25 for mazes, 100 for humanoids, 10 for manipulation.
+    pub subgoal_steps: usize,
+    /// Z, entries of φ.
+    pub representation_dim: usize,
+    /// The networks of φ and of each V: three layers of 512 with layer norm.
+    pub value: MlpConfig,
+    /// The Gaussian of actions.
+    pub low_actor: GaussianConfig,
+    /// The Gaussian of sub-goals.
+    pub high_actor: GaussianConfig,
+    /// τ.
+    pub expectile: f64,
+    /// ρ, share of the new weights in the slow values per update.
+    pub target_rate: f64,
+    /// α_l. Higher is greedier.
+    pub low_alpha: f64,
+    /// α_h. Higher is greedier.
+    pub high_alpha: f64,
+    /// Adam, one for all networks.
+    pub optimizer: AdamConfig,
+    /// Learning rate over the run.
+    pub lr_schedule: LrSchedule,
+    /// Settings of inference.
+    pub inference: GaussianInference,
+}
+
+impl Default for HiqlConfig {
+    fn default() -> Self {
+        // Park et al. 2025, reference release, mazes.
+        Self {
+            inputs: InputConfig::default(),
+            goals: HindsightConfig::default(),
+            subgoal_steps: 25,
+            representation_dim: 10,
+            value: MlpConfig {
+                layer_norm: true,
+                ..MlpConfig::default()
+            },
+            low_actor: GaussianConfig::default(),
+            high_actor: GaussianConfig::default(),
+            expectile: 0.7,
+            target_rate: 0.005,
+            low_alpha: 3.0,
+            high_alpha: 3.0,
+            optimizer: AdamConfig::default(),
+            lr_schedule: LrSchedule::default(),
+            inference: GaussianInference::default(),
+        }
+    }
+}
+
+impl PolicyConfig for HiqlConfig {
+    fn validate(&self, problems: &mut Problems) {
+        self.inputs.validate_for_actor(problems);
+        problems.parts(&[
+            ("goals", &self.goals),
+            ("value", &self.value),
+            ("low_actor", &self.low_actor),
+            ("high_actor", &self.high_actor),
+            ("optimizer", &self.optimizer),
+            ("lr_schedule", &self.lr_schedule),
+            ("inference", &self.inference),
+        ]);
+        for (key, number) in [
+            ("subgoal_steps", self.subgoal_steps),
+            ("representation_dim", self.representation_dim),
+        ] {
+            problems.check(number >= 1, key, number, "at least 1");
+        }
+        check_rates(problems, self.expectile, self.target_rate);
+        check_alpha(problems, "low_alpha", self.low_alpha);
+        check_alpha(problems, "high_alpha", self.high_alpha);
+    }
+}
+
+/// Ties configuration, agent and policy together.
+pub struct Hiql;
+
+impl Algorithm for Hiql {
+    type Config = HiqlConfig;
+    type Agent<B: AutodiffBackend> = HiqlAgent<B>;
+
+    fn new_agent<B: AutodiffBackend>(
+        config: &HiqlConfig,
+        task: &TrainingTask,
+        device: &B::Device,
+    ) -> Result<HiqlAgent<B>, PolicyError> {
+        let inputs = Inputs::fit(&config.inputs, task)?;
+        let networks =
+            Networks::<B>::new(config, &inputs, &mut task.seed.child("init").rng(), device);
+        Ok(HiqlAgent {
+            inputs,
+            slow_values: SlowCopy::new(networks.values.valid()),
+            trained: Trained::new(
+                networks,
+                config.optimizer,
+                config.lr_schedule,
+                task.steps,
+                device,
+            ),
+            config: config.clone(),
+        })
+    }
+
+    fn load<B: Backend>(
+        config: &HiqlConfig,
+        model: &Model,
+        device: &B::Device,
+    ) -> Result<Box<dyn Policy>, PolicyError> {
+        let inputs = Inputs::of_model(model);
+        let fresh = Networks::<B>::new(config, &inputs, &mut Seed::new(0).rng(), device);
+        let networks = load_module(&model.weights, NETWORK, fresh)?;
+        let of_value = networks.clone();
+        let value: Head<B> = Box::new(move |pairs| mean_of(&of_value.values(&pairs)));
+        let mean: Head<B> = Box::new(move |pairs| networks.act(pairs));
+        let policy = GaussianPolicy::new(&config.low_actor, model, mean, Some(value), device)?;
+        Ok(Box::new(policy))
+    }
+}
+
+/// Everything that learns.
+#[derive(Module, Debug)]
+struct Networks<B: Backend> {
+    /// φ, before its length is set.
+    representation: Mlp<B>,
+    values: Vec<Mlp<B>>,
+    low_actor: Mlp<B>,
+    high_actor: Mlp<B>,
+}
+
+const SLOW_VALUES: &str = "slow_values";
+
+impl<B: Backend> Networks<B> {
+    fn new(config: &HiqlConfig, inputs: &Inputs, rng: &mut Rng, device: &B::Device) -> Self {
+        let (seen, dim) = (inputs.observation_dim(), config.representation_dim);
+        let (low, high) = (&config.low_actor, &config.high_actor);
+        Self {
+            representation: Mlp::new(&config.value, 2 * seen, dim, 1.0, rng, device),
+            values: (0..2)
+                .map(|_| Mlp::new(&config.value, seen + dim, 1, 1.0, rng, device))
+                .collect(),
+            low_actor: Mlp::new(
+                &low.network,
+                seen + dim,
+                inputs.action_dim(),
+                low.output_scale,
+                rng,
+                device,
+            ),
+            high_actor: Mlp::new(&high.network, 2 * seen, dim, high.output_scale, rng, device),
+        }
+    }
+
+    /// φ of observation and goal side by side.
+    fn represent(&self, pairs: Tensor<B, 2>) -> Tensor<B, 2> {
+        with_length(self.representation.forward(pairs))
+    }
+
+    /// s and φ(s, g) side by side.
+    fn seen(&self, pairs: &Tensor<B, 2>) -> Tensor<B, 2> {
+        let [observations, _] = halves(pairs.clone());
+        Tensor::cat(vec![observations, self.represent(pairs.clone())], 1)
+    }
+
+    /// V_i(s, g).
+    fn values(&self, pairs: &Tensor<B, 2>) -> Vec<Tensor<B, 2>> {
+        each(&self.values, &self.seen(pairs))
+    }
+
+    /// The mean action.
+    fn act(&self, pairs: Tensor<B, 2>) -> Tensor<B, 2> {
+        let subgoal = with_length(self.high_actor.forward(pairs.clone()));
+        let [observations, _] = halves(pairs);
+        self.low_actor
+            .forward(Tensor::cat(vec![observations, subgoal], 1))
+    }
+}
+
+/// What each network makes of the same input.
+fn each<B: Backend>(networks: &[Mlp<B>], input: &Tensor<B, 2>) -> Vec<Tensor<B, 2>> {
+    networks
+        .iter()
+        .map(|network| network.forward(input.clone()))
+        .collect()
+}
+
+/// `x / |x| · √Z` per row.
+fn with_length<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
+    let length = (x.dims()[1] as f64).sqrt();
+    // A row of zeros has a gradient too.
+    let norm = ((x.clone() * x.clone()).sum_dim(1) + 1e-8).sqrt();
+    x / norm * length
+}
+
+/// Trains all networks with one optimiser.
+///
+/// Metrics of an update and of an evaluation: `value/loss`, `value/v_mean`; of either actor `loss`, `mse` (the mean squared error
+/// of the mean per entry) and `advantage`, under `low_actor/` and `high_actor/`. Of an update also `optimizer/gradient_norm` and
+/// `optimizer/lr`.
+pub struct HiqlAgent<B: AutodiffBackend> {
+    config: HiqlConfig,
+    inputs: Inputs,
+    trained: Trained<B, Networks<B>>,
+    /// V̄, without φ.
+    slow_values: SlowCopy<Vec<Mlp<B::InnerBackend>>>,
+}
+
+/// The loss of an actor that imitates weighted targets, its mean squared error and its mean advantage.
+struct Imitation<B: Backend> {
+    loss: Tensor<B, 1>,
+    mse: Tensor<B, 1>,
+    advantage: Tensor<B, 1>,
+}
+
+impl<B: Backend> Imitation<B> {
+    fn new(
+        actor: &GaussianConfig,
+        error: Tensor<B, 2>,
+        advantage: Tensor<B, 2>,
+        alpha: f64,
+    ) -> Self {
+        let dim = error.dims()[1];
+        let squares = error.clone() * error;
+        let imitation = actor.negative_log_probs(squares.clone().mean_dim(1), dim);
+        let weight = advantage_weight(advantage.clone(), alpha);
+        Self {
+            loss: (weight * imitation).mean(),
+            mse: squares.mean(),
+            advantage: advantage.mean(),
+        }
+    }
+}
+
+impl<B: AutodiffBackend> HiqlAgent<B> {
+    /// The losses on backend `C`, which is `B` or its inner backend; `lift` makes constants of results of the latter.
+    fn losses<C: Backend<Device = B::Device>>(
+        &self,
+        batch: &SubgoalBatch,
+        networks: &Networks<C>,
+        lift: impl Fn(Tensor<B::InnerBackend, 2>) -> Tensor<C, 2>,
+    ) -> Losses<C> {
+        let config = &self.config;
+        let SubgoalBatch {
+            transitions,
+            low_goals,
+            high_targets,
+            ..
+        } = batch;
+        let (now, next) = (&transitions.observations, &transitions.next_observations);
+        let high_goals = &transitions.actor_goals;
+        let table = |tables: &[&[f32]]| Table::side_by_side(transitions.size, tables);
+        let tables = [
+            table(&[now, &transitions.value_goals]),
+            table(&[next, &transitions.value_goals]),
+            table(&[now, low_goals]),
+            table(&[next, low_goals]),
+            table(&[now, high_goals]),
+            table(&[high_targets, high_goals]),
+            table(&[now, high_targets]),
+            table(&[&transitions.actions]),
+            table(&[&transitions.rewards]),
+            table(&[&transitions.masks]),
+        ];
+        let [
+            value_now,
+            value_next,
+            low_now,
+            low_next,
+            high_now,
+            high_next,
+            high_target,
+            actions,
+            rewards,
+            masks,
+        ] = upload::<B::InnerBackend, 10>(tables, self.trained.device());
+        let constant = self.trained.module().valid();
+        let value_of = |pairs| mean_of(&constant.values(pairs));
+
+        let slow = self.slow_values.get();
+        let targets = ValueTargets {
+            rewards,
+            masks,
+            slow_now: each(slow, &constant.seen(&value_now)),
+            slow_next: each(slow, &constant.seen(&value_next)),
+        };
+        let values = networks.values(&lift(value_now));
+        let (discount, expectile) = (config.goals.discount, config.expectile);
+        let value_loss = targets.loss(&values, discount, expectile, &lift);
+
+        let advantage = value_of(&low_next) - value_of(&low_now);
+        let found = networks.low_actor.forward(lift(constant.seen(&low_now)));
+        let low = Imitation::new(
+            &config.low_actor,
+            found - lift(actions),
+            lift(advantage),
+            config.low_alpha,
+        );
+
+        let advantage = value_of(&high_next) - value_of(&high_now);
+        let found = networks.high_actor.forward(lift(high_now));
+        let high = Imitation::new(
+            &config.high_actor,
+            found - lift(constant.represent(high_target)),
+            lift(advantage),
+            config.high_alpha,
+        );
+        Losses {
+            numbers: Numbers::new()
+                .with("value/loss", value_loss.clone())
+                .with("value/v_mean", mean_of(&values).mean())
+                .with("low_actor/loss", low.loss.clone())
+                .with("low_actor/mse", low.mse)
+                .with("low_actor/advantage", low.advantage)
+                .with("high_actor/loss", high.loss.clone())
+                .with("high_actor/mse", high.mse)
+                .with("high_actor/advantage", high.advantage),
+            total: value_loss + low.loss + high.loss,
+        }
+    }
+}
+
+impl<B: AutodiffBackend> Agent for HiqlAgent<B> {
+    type Batch = SubgoalBatch;
+    type Backend = B::InnerBackend;
+
+    fn sampler(
+        &self,
+        data: &DataPart,
+        batch_size: usize,
+    ) -> Result<Box<dyn BatchSampler<SubgoalBatch>>, PolicyError> {
+        let HiqlConfig {
+            goals,
+            subgoal_steps,
+            ..
+        } = self.config;
+        self.inputs.subgoals(goals, subgoal_steps, data, batch_size)
+    }
+
+    fn update(&mut self, batch: &SubgoalBatch, _rng: &mut Rng) -> Numbers<B::InnerBackend> {
+        let losses = self.losses(batch, self.trained.module(), Tensor::from_inner);
+        let mut numbers = losses.numbers.inner();
+        let keep = 1.0 - self.config.target_rate;
+        self.slow_values.follow(&self.trained.module().values, keep);
+        self.trained.step(losses.total, &mut numbers);
+        numbers
+    }
+
+    fn evaluate(&mut self, batch: &SubgoalBatch, _rng: &mut Rng) -> Metrics {
+        let networks = self.trained.module().valid();
+        let losses = self.losses(batch, &networks, |constant| constant);
+        losses.numbers.read()
+    }
+
+    fn model(&self) -> Model {
+        let mut weights = TensorMap::new();
+        insert_module(&mut weights, NETWORK, self.trained.module());
+        self.inputs
+            .model(None, self.config.inference.settings(), weights)
+    }
+
+    fn state(&self) -> TensorMap {
+        let mut state = self.trained.state();
+        self.slow_values.insert_into(&mut state, SLOW_VALUES);
+        state
+    }
+
+    fn load_state(&mut self, state: &TensorMap) -> Result<(), PolicyError> {
+        let slow = self.slow_values.loaded(state, SLOW_VALUES)?;
+        self.trained.load_state(state)?;
+        self.slow_values = slow;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::Flex;
+
+    use super::*;
+    use crate::module_state::tensor_values;
+    use crate::test_agents::{self, agent, batch};
+
+    fn small() -> HiqlConfig {
+        let mut config = HiqlConfig {
+            subgoal_steps: 3,
+            target_rate: 0.05,
+            ..Default::default()
+        };
+        config.goals.discount = 0.9;
+        config.value.hidden = vec![48, 48];
+        config.low_actor.network.hidden = vec![48, 48];
+        config.high_actor.network.hidden = vec![48, 48];
+        config.optimizer.lr = 2e-3;
+        config
+    }
+
+    #[test]
+    fn parameter_counts_are_the_published_ones() {
+        for (observation_dim, action_dim, count) in
+            [(2, 2, 2_673_176), (29, 8, 2_773_022), (28, 5, 2_767_899)]
+        {
+            let config = HiqlConfig::default();
+            let found = test_agents::parameters::<Hiql>(&config, observation_dim, action_dim);
+            assert_eq!(found, count);
+        }
+    }
+
+    #[test]
+    fn lengths_match_published_values() {
+        let x = Tensor::<Flex, 2>::from_floats([[3.0, 4.0]], &Default::default());
+        let found = tensor_values(with_length(x));
+        assert!((found[0] - 0.848_528).abs() < 1e-6 && (found[1] - 1.131_371).abs() < 1e-6);
+    }
+
+    #[test]
+    fn each_loss_moves_its_own_networks_only() {
+        let agent = agent::<Hiql>(&small());
+        let networks = agent.trained.module();
+        for (own, loss) in [
+            (&["representation", "values"][..], "value/loss"),
+            (&["low_actor"], "low_actor/loss"),
+            (&["high_actor"], "high_actor/loss"),
+        ] {
+            let losses = agent.losses(&batch(&agent, 1), networks, Tensor::from_inner);
+            let loss = losses.numbers.on_device(loss).unwrap();
+            assert_eq!(test_agents::moved_parts(networks, &loss), own);
+        }
+    }
+
+    #[test]
+    fn a_line_is_learned() {
+        test_agents::check_line::<Hiql>(&small(), 2000);
+    }
+
+    #[test]
+    fn a_resumed_run_goes_on_to_the_same_bits() {
+        test_agents::check_resume::<Hiql>(&small());
+    }
+}

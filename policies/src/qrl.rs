@@ -1,0 +1,459 @@
+//! QRL: quasimetric reinforcement learning (Wang et al. 2023), as in OGBench (Park et al. 2025).
+//!
+//! An embedding φ and an interval quasimetric d (Wang and Isola 2022) become the number of steps between states: distances of
+//! random pairs are pushed apart while single steps stay at most 1 long. With d of groups of intervals [x_j, y_j], the length u
+//! of the union in each, and a learned mixture β:
+//!
+//! ```text
+//! d(s, g) = β mean u + (1 − β) max u
+//! L_far = mean 100 softplus(5 − d(s, g) / 100) , g any state
+//! L_near = mean relu(d(s, s') − 1)²
+//! L_φ = L_far + λ L_near,  L_λ = λ (0.05 − L_near) with a learned λ; each takes the other's factor as a constant
+//! L_f = mean (d(φ(s'), ẑ) + d(ẑ, φ(s'))) / 2,  ẑ = φ(s) + f(φ(s), a)
+//! L_π = −mean q / (mean |q| + 1e−6) − α mean log π(a | s, g_a),  q = −d(φ(s) + f(φ(s), clip μ(s, g_a)), φ(g_a))
+//! ```
+//!
+//! φ, f and d are constants in L_π.
+
+use burn::module::{AutodiffModule, Module, Param};
+use burn::tensor::Tensor;
+use burn::tensor::activation::{relu, sigmoid};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use serde::{Deserialize, Serialize};
+use telic_datasets::{GoalMix, HindsightConfig, TransitionBatch};
+use telic_seed::{Rng, Seed};
+
+use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, Head, halves};
+use crate::inputs::{InputConfig, Inputs};
+use crate::losses::{Losses, check_alpha, climbing_loss};
+use crate::module_state::{insert_module, load_module};
+use crate::nn::fused::interval_union;
+use crate::nn::{AdamConfig, LrSchedule, Mlp, MlpConfig};
+use crate::tables::{Table, upload};
+use crate::trained::Trained;
+use crate::{
+    Agent, Algorithm, BatchSampler, DataPart, Metrics, Model, Numbers, Policy, PolicyConfig,
+    PolicyError, PolicySpec, Problems, TensorMap, TrainingTask,
+};
+
+/// QRL in the registry.
+pub const SPEC: PolicySpec = PolicySpec::of::<Qrl>(
+    "qrl",
+    "QRL",
+    "a quasimetric that is as long as steps allow; the actor shortens it close to the data",
+    "Wang et al. 2023, arXiv:2304.01203; settings of OGBench, Park et al. 2025, arXiv:2410.20092",
+);
+
+/// Intervals in one union.
+const GROUP: usize = 8;
+/// Distance at which the push apart fades, and the softness of that.
+const FAR: f64 = 5.0;
+const FAR_SCALE: f64 = 100.0;
+/// Mean squared excess over 1 that single steps may have.
+const SLACK: f64 = 0.05;
+
+/// Settings of QRL. The defaults are those of OGBench for states.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QrlConfig {
+    /// What the networks see.
+    pub inputs: InputConfig,
+    /// Goals; γ is not used.
+    pub goals: HindsightConfig,
+    /// The networks of φ and f: three layers of 512 with layer norm.
+    pub embedding: MlpConfig,
+    /// Entries of φ, a multiple of 8.
+    pub embedding_dim: usize,
+    /// The Gaussian.
+    pub actor: GaussianConfig,
+    /// α. Published: mazes 0.0003 (`point-maze`), cubes 0.3 (play) and 0.03 (noisy). Lower is greedier.
+    pub alpha: f64,
+    /// Adam, one for all networks.
+    pub optimizer: AdamConfig,
+    /// Learning rate over the run.
+    pub lr_schedule: LrSchedule,
+    /// Settings of inference.
+    pub inference: GaussianInference,
+}
+
+impl Default for QrlConfig {
+    fn default() -> Self {
+        // Park et al. 2025, reference release.
+        Self {
+            inputs: InputConfig::default(),
+            goals: HindsightConfig {
+                value: GoalMix {
+                    current: 0.0,
+                    trajectory: 0.0,
+                    random: 1.0,
+                    geometric: true,
+                },
+                ..HindsightConfig::default()
+            },
+            embedding: MlpConfig {
+                layer_norm: true,
+                ..MlpConfig::default()
+            },
+            embedding_dim: 512,
+            actor: GaussianConfig::default(),
+            alpha: 0.003,
+            optimizer: AdamConfig::default(),
+            lr_schedule: LrSchedule::default(),
+            inference: GaussianInference::default(),
+        }
+    }
+}
+
+impl PolicyConfig for QrlConfig {
+    fn validate(&self, problems: &mut Problems) {
+        self.inputs.validate_for_actor(problems);
+        problems.parts(&[
+            ("goals", &self.goals),
+            ("embedding", &self.embedding),
+            ("actor", &self.actor),
+            ("optimizer", &self.optimizer),
+            ("lr_schedule", &self.lr_schedule),
+            ("inference", &self.inference),
+        ]);
+        let dim = self.embedding_dim;
+        let holds = dim >= GROUP && dim.is_multiple_of(GROUP);
+        problems.check(holds, "embedding_dim", dim, "a multiple of 8");
+        check_alpha(problems, "alpha", self.alpha);
+    }
+}
+
+/// Ties configuration, agent and policy together.
+pub struct Qrl;
+
+impl Algorithm for Qrl {
+    type Config = QrlConfig;
+    type Agent<B: AutodiffBackend> = QrlAgent<B>;
+
+    fn new_agent<B: AutodiffBackend>(
+        config: &QrlConfig,
+        task: &TrainingTask,
+        device: &B::Device,
+    ) -> Result<QrlAgent<B>, PolicyError> {
+        let inputs = Inputs::fit(&config.inputs, task)?;
+        let mut rng = task.seed.child("init").rng();
+        let (dim, actions) = (config.embedding_dim, inputs.action_dim());
+        let networks = Networks::<B> {
+            metric: Metric::new(config, &inputs, &mut rng, device),
+            dynamics: Mlp::new(&config.embedding, dim + actions, dim, 1.0, &mut rng, device),
+            log_lambda: Param::from_tensor(Tensor::zeros([1], device)),
+            actor: config.actor.network(&inputs, &mut rng, device),
+        };
+        Ok(QrlAgent {
+            inputs,
+            trained: Trained::new(
+                networks,
+                config.optimizer,
+                config.lr_schedule,
+                task.steps,
+                device,
+            ),
+            config: config.clone(),
+        })
+    }
+
+    fn load<B: Backend>(
+        config: &QrlConfig,
+        model: &Model,
+        device: &B::Device,
+    ) -> Result<Box<dyn Policy>, PolicyError> {
+        let inputs = Inputs::of_model(model);
+        let metric = Metric::<B>::new(config, &inputs, &mut Seed::new(0).rng(), device);
+        let metric = load_module(&model.weights, METRIC, metric)?;
+        let value: Head<B> = Box::new(move |pairs| {
+            let [observations, goals] = halves(pairs);
+            let distance = metric.distance(metric.embed(observations), metric.embed(goals));
+            distance.neg()
+        });
+        let mean = config.actor.load_mean::<B>(model, device)?;
+        let policy = GaussianPolicy::new(&config.actor, model, mean, Some(value), device)?;
+        Ok(Box::new(policy))
+    }
+}
+
+/// φ and d.
+#[derive(Module, Debug)]
+struct Metric<B: Backend> {
+    embedding: Mlp<B>,
+    /// β before the sigmoid, `[1]`.
+    mixture: Param<Tensor<B, 1>>,
+}
+
+impl<B: Backend> Metric<B> {
+    fn new(config: &QrlConfig, inputs: &Inputs, rng: &mut Rng, device: &B::Device) -> Self {
+        let (seen, dim) = (inputs.observation_dim(), config.embedding_dim);
+        Self {
+            embedding: Mlp::new(&config.embedding, seen, dim, 1.0, rng, device),
+            mixture: Param::from_tensor(Tensor::zeros([1], device)),
+        }
+    }
+
+    fn embed(&self, observations: Tensor<B, 2>) -> Tensor<B, 2> {
+        self.embedding.forward(observations)
+    }
+
+    /// d of embeddings, `[rows, 1]`.
+    fn distance(&self, from: Tensor<B, 2>, to: Tensor<B, 2>) -> Tensor<B, 2> {
+        quasimetric(from, to, GROUP, sigmoid(self.mixture.val()))
+    }
+}
+
+/// `β mean u + (1 − β) max u` over the groups, `[rows, 1]`; β is `[1]`.
+fn quasimetric<B: Backend>(
+    from: Tensor<B, 2>,
+    to: Tensor<B, 2>,
+    group: usize,
+    mixture: Tensor<B, 1>,
+) -> Tensor<B, 2> {
+    let lengths = interval_union(from, to, group);
+    let mixture = mixture.unsqueeze::<2>();
+    let rest = mixture.clone().neg() + 1.0;
+    lengths.clone().mean_dim(1) * mixture + lengths.max_dim(1) * rest
+}
+
+/// Everything that learns.
+#[derive(Module, Debug)]
+struct Networks<B: Backend> {
+    metric: Metric<B>,
+    /// f: embedding and action side by side → difference of embeddings.
+    dynamics: Mlp<B>,
+    /// ln λ, `[1]`.
+    log_lambda: Param<Tensor<B, 1>>,
+    actor: Mlp<B>,
+}
+
+const METRIC: &str = "metric";
+
+impl<B: Backend> Networks<B> {
+    /// φ(s) + f(φ(s), a).
+    fn after(&self, embedded: Tensor<B, 2>, actions: Tensor<B, 2>) -> Tensor<B, 2> {
+        let input = Tensor::cat(vec![embedded.clone(), actions], 1);
+        embedded + self.dynamics.forward(input)
+    }
+}
+
+/// `mean 100 softplus(5 − d / 100)`.
+fn far_loss<B: Backend>(distances: Tensor<B, 2>) -> Tensor<B, 1> {
+    let x = distances / -FAR_SCALE + FAR;
+    // ln(1 + eˣ), without overflow.
+    let softplus = relu(x.clone()) + (x.abs().neg().exp() + 1.0).log();
+    softplus.mean() * FAR_SCALE
+}
+
+/// `mean relu(d − 1)²`.
+fn near_loss<B: Backend>(distances: Tensor<B, 2>) -> Tensor<B, 1> {
+    let excess = relu(distances - 1.0);
+    (excess.clone() * excess).mean()
+}
+
+/// Trains all networks with one optimiser.
+///
+/// Metrics of an update and of an evaluation: `value/far`, `value/near`, `value/lambda`; `value/d_random` and `value/d_step`, mean
+/// distances of random pairs and of single steps; `dynamics/loss`; `actor/loss`; `actor/q_loss`; `actor/mse`, the mean squared
+/// error of the mean per action entry. Of an update also `optimizer/gradient_norm` and `optimizer/lr`.
+pub struct QrlAgent<B: AutodiffBackend> {
+    config: QrlConfig,
+    inputs: Inputs,
+    trained: Trained<B, Networks<B>>,
+}
+
+impl<B: AutodiffBackend> QrlAgent<B> {
+    fn losses<C: Backend<Device = B::Device>>(
+        &self,
+        batch: &TransitionBatch,
+        networks: &Networks<C>,
+    ) -> Losses<C> {
+        let config = &self.config;
+        let table = |tables: &[&[f32]]| Table::side_by_side(batch.size, tables);
+        let tables = [
+            table(&[&batch.observations]),
+            table(&[&batch.next_observations]),
+            table(&[&batch.value_goals]),
+            table(&[&batch.actor_goals]),
+            table(&[&batch.observations, &batch.actor_goals]),
+            table(&[&batch.actions]),
+        ];
+        let [now, next, goals, actor_goals, actor, actions] =
+            upload::<C, 6>(tables, self.trained.device());
+
+        let metric = &networks.metric;
+        let (embedded, embedded_next) = (metric.embed(now), metric.embed(next));
+        let random = metric.distance(embedded.clone(), metric.embed(goals));
+        let step = metric.distance(embedded.clone(), embedded_next.clone());
+        let (far, near) = (far_loss(random.clone()), near_loss(step.clone()));
+        let lambda = networks.log_lambda.val().exp();
+        let metric_loss = far.clone() + near.clone() * lambda.clone().detach();
+        let lambda_loss = lambda.clone() * (near.clone().detach().neg() + SLACK);
+
+        let predicted = networks.after(embedded.clone(), actions.clone());
+        let there = metric.distance(embedded_next.clone(), predicted.clone());
+        let back = metric.distance(predicted, embedded_next);
+        let dynamics_loss = ((there + back) / 2.0).mean();
+
+        let means = networks.actor.forward(actor);
+        let error = means.clone() - actions;
+        let mse = (error.clone() * error).mean();
+        let constant = networks.clone().no_grad();
+        let reached = constant.after(embedded.detach(), means.clamp(-1.0, 1.0));
+        let to_goal = constant
+            .metric
+            .distance(reached, constant.metric.embed(actor_goals));
+        let q_loss = climbing_loss(to_goal.neg());
+        let action_dim = self.inputs.action_dim();
+        let imitation = config.actor.negative_log_probs(mse.clone(), action_dim);
+        let actor_loss = q_loss.clone() + imitation * config.alpha;
+        Losses {
+            numbers: Numbers::new()
+                .with("value/loss", metric_loss.clone())
+                .with("value/far", far)
+                .with("value/near", near)
+                .with("value/lambda", lambda)
+                .with("value/lambda_loss", lambda_loss.clone())
+                .with("value/d_random", random.mean())
+                .with("value/d_step", step.mean())
+                .with("dynamics/loss", dynamics_loss.clone())
+                .with("actor/loss", actor_loss.clone())
+                .with("actor/q_loss", q_loss)
+                .with("actor/mse", mse),
+            total: metric_loss + lambda_loss + dynamics_loss + actor_loss,
+        }
+    }
+}
+
+impl<B: AutodiffBackend> Agent for QrlAgent<B> {
+    type Batch = TransitionBatch;
+    type Backend = B::InnerBackend;
+
+    fn sampler(
+        &self,
+        data: &DataPart,
+        batch_size: usize,
+    ) -> Result<Box<dyn BatchSampler<TransitionBatch>>, PolicyError> {
+        self.inputs.transitions(self.config.goals, data, batch_size)
+    }
+
+    fn update(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Numbers<B::InnerBackend> {
+        let losses = self.losses(batch, self.trained.module());
+        let mut numbers = losses.numbers.inner();
+        self.trained.step(losses.total, &mut numbers);
+        numbers
+    }
+
+    fn evaluate(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Metrics {
+        let networks = self.trained.module().valid();
+        self.losses(batch, &networks).numbers.read()
+    }
+
+    fn model(&self) -> Model {
+        let networks = self.trained.module();
+        let mut weights = TensorMap::new();
+        insert_module(&mut weights, ACTOR, &networks.actor);
+        insert_module(&mut weights, METRIC, &networks.metric);
+        self.inputs
+            .model(None, self.config.inference.settings(), weights)
+    }
+
+    fn state(&self) -> TensorMap {
+        self.trained.state()
+    }
+
+    fn load_state(&mut self, state: &TensorMap) -> Result<(), PolicyError> {
+        self.trained.load_state(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::Flex;
+
+    use super::*;
+    use crate::module_state::tensor_values;
+    use crate::test_agents::{self, agent, batch};
+
+    fn small() -> QrlConfig {
+        let mut config = QrlConfig {
+            embedding_dim: 64,
+            alpha: 0.1,
+            ..Default::default()
+        };
+        config.embedding.hidden = vec![48, 48];
+        config.actor.network.hidden = vec![48, 48];
+        config.optimizer.lr = 2e-3;
+        config
+    }
+
+    #[test]
+    fn parameter_counts_are_the_published_ones() {
+        for (observation_dim, action_dim, count) in
+            [(2, 2, 2_376_196), (29, 8, 2_423_818), (28, 5, 2_419_207)]
+        {
+            let config = QrlConfig::default();
+            let found = test_agents::parameters::<Qrl>(&config, observation_dim, action_dim);
+            assert_eq!(found, count);
+        }
+    }
+
+    #[test]
+    fn losses_match_published_values() {
+        let device = Default::default();
+        let column = |values: &[f32]| {
+            let data = burn::tensor::TensorData::new(values.to_vec(), [values.len(), 1]);
+            Tensor::<Flex, 2>::from_data(data, &device)
+        };
+        let near = |found: Tensor<Flex, 1>, expected: f64| {
+            let found = f64::from(tensor_values(found)[0]);
+            assert!((found - expected).abs() < 1e-4, "{found}, not {expected}");
+        };
+        for (distance, expected) in [
+            (0.0, 500.671_535),
+            (100.0, 401.814_993),
+            (500.0, 69.314_718),
+            (1000.0, 0.671_535),
+        ] {
+            near(far_loss(column(&[distance])), expected);
+        }
+        near(near_loss(column(&[1.3, 0.9])), 0.045);
+        near(
+            far_loss(column(&[100.0, 500.0])) + near_loss(column(&[1.3, 0.9])),
+            235.609_855,
+        );
+
+        let x = [[0.0, 1.0, 3.0, 0.0, 0.0, 0.0, 2.0, -1.0, 0.0]];
+        let y = [[2.0, 1.5, 2.0, -1.0, -2.0, -3.0, 3.0, 0.5, 4.0]];
+        let [x, y] = [x, y].map(|row| Tensor::<Flex, 2>::from_floats(row, &device));
+        let half = Tensor::<Flex, 1>::from_floats([0.5], &device);
+        let there = quasimetric(x.clone(), y.clone(), 3, half.clone());
+        near(there.reshape([1]), 3.666_666_7);
+        near(quasimetric(y, x, 3, half).reshape([1]), 2.166_666_7);
+    }
+
+    #[test]
+    fn each_loss_moves_its_own_networks_only() {
+        let agent = agent::<Qrl>(&small());
+        let networks = agent.trained.module();
+        for (own, loss) in [
+            (&["metric"][..], "value/loss"),
+            (&["log_lambda"], "value/lambda_loss"),
+            (&["dynamics", "metric"], "dynamics/loss"),
+            (&["actor"], "actor/loss"),
+        ] {
+            let losses = agent.losses(&batch(&agent, 1), networks);
+            let loss = losses.numbers.on_device(loss).unwrap();
+            assert_eq!(test_agents::moved_parts(networks, &loss), own);
+        }
+    }
+
+    #[test]
+    fn a_line_is_learned() {
+        test_agents::check_line::<Qrl>(&small(), 1500);
+    }
+
+    #[test]
+    fn a_resumed_run_goes_on_to_the_same_bits() {
+        test_agents::check_resume::<Qrl>(&small());
+    }
+}
