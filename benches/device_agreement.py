@@ -15,8 +15,14 @@ import tempfile
 
 POLICIES = {
     "beso": ["policy.network.embed_dim=64", "policy.network.heads=4", "policy.network.layers=2"],
-    "gcbc": [],
+    "hilp": [],
+    "smore": [],
+    "gcivl": [],
     "gciql": [],
+    "qrl": [],
+    "crl": [],
+    "hiql": [],
+    "gcbc": [],
 }
 
 

@@ -23,6 +23,18 @@ pub(crate) fn progress_bar(total: u64, what: &'static str) -> ProgressBar {
     bar
 }
 
+/// Ends the program where stdout was closed, as by `telic envs | head -1`, in place of a panic.
+pub(crate) fn leave_when_nobody_reads() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = panic.payload_as_str().unwrap_or_default();
+        if message.starts_with("failed printing to stdout") && message.contains("os error 32") {
+            std::process::exit(0);
+        }
+        report(panic);
+    }));
+}
+
 /// Prints one JSON document.
 pub(crate) fn print_json(value: &impl Serialize) {
     println!(

@@ -7,6 +7,7 @@
 //!
 //! Acting takes the mean, plus `temperature · std` times noise, cut off at −1 and 1.
 
+use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use ndarray::{Array1, Array2, ArrayView2};
@@ -108,6 +109,40 @@ impl GaussianConfig {
         action_dim: usize,
     ) -> Tensor<B, 1> {
         error * (action_dim as f64 / (2.0 * self.std * self.std))
+    }
+}
+
+/// A standard deviation per action entry that is learned and the same in all states; its ln is cut off at −5 and 2.
+#[derive(Module, Debug)]
+pub struct LearnedDeviation<B: Backend> {
+    /// ln of the deviations, `[action_dim]`.
+    log: Param<Tensor<B, 1>>,
+}
+
+impl<B: Backend> LearnedDeviation<B> {
+    /// 1 in each entry.
+    pub fn new(action_dim: usize, device: &B::Device) -> Self {
+        Self {
+            log: Param::from_tensor(Tensor::zeros([action_dim], device)),
+        }
+    }
+
+    fn log_std(&self) -> Tensor<B, 1> {
+        self.log.val().clamp(-5.0, 2.0)
+    }
+
+    /// `−log π` per row, `[rows, 1]`, for differences to the mean, `[rows, action_dim]`.
+    pub fn negative_log_prob(&self, error: Tensor<B, 2>) -> Tensor<B, 2> {
+        let dim = error.dims()[1] as f64;
+        let log_std = self.log_std().unsqueeze::<2>();
+        let scaled = error * log_std.clone().neg().exp();
+        let squares = (scaled.clone() * scaled).sum_dim(1) / 2.0;
+        squares + log_std.sum_dim(1) + 0.5 * dim * std::f64::consts::TAU.ln()
+    }
+
+    /// The mean of the deviations.
+    pub fn mean(&self) -> f64 {
+        f64::from(tensor_values(self.log_std().exp().mean())[0])
     }
 }
 
@@ -348,5 +383,28 @@ mod tests {
         };
         let gain = unit.negative_log_prob(0.0, 3) - half.negative_log_prob(0.0, 3);
         assert!((gain - 3.0 * 2.0_f64.ln()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn learned_deviations_match_published_values() {
+        let device = Default::default();
+        let of = |log: &[f32], error: &[f32]| {
+            let data =
+                |values: &[f32]| burn::tensor::TensorData::new(values.to_vec(), [values.len()]);
+            let deviation = LearnedDeviation::<burn::backend::Flex> {
+                log: Param::from_tensor(Tensor::from_data(data(log), &device)),
+            };
+            let error = Tensor::<burn::backend::Flex, 1>::from_data(data(error), &device);
+            f64::from(tensor_values(deviation.negative_log_prob(error.unsqueeze()))[0])
+        };
+        let near = |found: f64, expected: f64| {
+            assert!((found - expected).abs() < 1e-4, "{found}, not {expected}");
+        };
+        near(of(&[0.0, 0.0], &[0.3, -0.4]), 1.962_877);
+        near(of(&[-1.0, -1.0], &[0.3, -0.4]), 0.761_509);
+        // The third is cut off at −5.
+        let error = [0.1 - 0.291_312_6, -0.4 + 0.604_367_8, 0.9 - 0.833_654_6];
+        near(of(&[0.0, -0.5, -5.5], &error), 45.808_952);
+        near(of(&[0.0; 3], &error), 2.798_199_8);
     }
 }

@@ -160,7 +160,8 @@ impl Inputs {
         }))
     }
 
-    fn hindsight(
+    /// What draws transitions and goals.
+    pub(crate) fn hindsight(
         &self,
         goals: HindsightConfig,
         data: &DataPart,

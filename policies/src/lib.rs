@@ -13,7 +13,7 @@
 //! - [`inputs`]: what networks see of the data; [`gaussian`]: the actor of the baselines; [`losses`]: losses of more than one
 //! - [`numbers`]: what an update reports; [`trained`]: a network with its optimiser; [`nn`], [`ema`]: layers, optimisers and averages that algorithms share
 //!
-//! The algorithms: [`beso`], [`gcbc`], [`gcivl`], [`gciql`], [`qrl`], [`crl`], [`hiql`].
+//! The algorithms: [`beso`], [`gcbc`], [`gcivl`], [`gciql`], [`qrl`], [`crl`], [`hiql`], [`hilp`], [`smore`].
 //!
 //! What runs an algorithm:
 //! - [`config`]: the training configuration; [`config_table`] reads and overrides tables
@@ -61,6 +61,7 @@ pub mod gaussian;
 pub mod gcbc;
 pub mod gciql;
 pub mod gcivl;
+pub mod hilp;
 pub mod hiql;
 pub mod inputs;
 pub mod learner;
@@ -75,6 +76,7 @@ pub mod problems;
 pub mod qrl;
 pub mod registry;
 pub mod run_folder;
+pub mod smore;
 mod tables;
 pub mod tensor_file;
 pub mod tensor_map;

@@ -13,6 +13,8 @@ use crate::{Algorithm, Device, Model, Policy, PolicyConfig, PolicyError, Problem
 pub fn specs() -> &'static [PolicySpec] {
     const SPECS: &[PolicySpec] = &[
         crate::beso::SPEC,
+        crate::hilp::SPEC,
+        crate::smore::SPEC,
         crate::gcbc::SPEC,
         crate::gcivl::SPEC,
         crate::gciql::SPEC,

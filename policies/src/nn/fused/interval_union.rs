@@ -1,11 +1,13 @@
 //! The length that intervals cover together, the component of an interval quasimetric embedding (Wang and Isola 2022).
 
+use std::cmp::Ordering;
+
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::slices::{block_rows, cols, from_values, values};
+use super::slices::{block_rows, cols, from_values, simd, values};
 use super::{Kernel, primitive, run, tensor};
 use crate::module_state::tensor_values;
 
@@ -31,19 +33,15 @@ pub fn interval_union<B: Backend>(x: Tensor<B, 2>, y: Tensor<B, 2>, group: usize
 pub(super) fn composed<B: Backend>(x: Tensor<B, 2>, y: Tensor<B, 2>, group: usize) -> Tensor<B, 2> {
     let [rows, cols] = x.dims();
     let (starts, ends) = (tensor_values(x.clone()), tensor_values(y.clone()));
-    let mut bounds = vec![0.0; 2 * starts.len()];
-    let (left, right) = bounds.split_at_mut(starts.len());
-    for first in (0..starts.len()).step_by(group) {
-        let part = first..first + group;
-        mark_bounds(
-            &starts[part.clone()],
-            &ends[part.clone()],
-            |j| left[first + j] = 1.0,
-            |j| right[first + j] = 1.0,
-        );
-    }
-    let table = |values: &[f32]| {
-        Tensor::<B, 2>::from_data(TensorData::new(values.to_vec(), [rows, cols]), &x.device())
+    let (mut left, mut right) = (vec![0.0; starts.len()], vec![0.0; ends.len()]);
+    Lanes::new(group).run(&starts, &ends, |first, lanes| {
+        for (entry, [is_left, is_right]) in lanes.bounds() {
+            left[first * group + entry] = is_left;
+            right[first * group + entry] = is_right;
+        }
+    });
+    let table = |values: Vec<f32>| {
+        Tensor::<B, 2>::from_data(TensorData::new(values, [rows, cols]), &x.device())
     };
     let ends = y * table(right) - x.clone() * table(left);
     ends.reshape([rows, cols / group, group])
@@ -51,34 +49,132 @@ pub(super) fn composed<B: Backend>(x: Tensor<B, 2>, y: Tensor<B, 2>, group: usiz
         .reshape([rows, cols / group])
 }
 
-/// Calls `left` for each start and `right` for each end that bounds the union of the intervals `[starts[j], ends[j]]`.
-#[inline(always)]
-fn mark_bounds(
-    starts: &[f32],
-    ends: &[f32],
-    mut left: impl FnMut(usize),
-    mut right: impl FnMut(usize),
-) {
-    for j in 0..starts.len() {
-        let (start, end) = (starts[j], ends[j]);
-        if start >= end {
-            continue;
+/// Groups that are worked on side by side.
+const LANES: usize = 16;
+
+/// Some groups of intervals, one per lane; a table of each quantity has a line per interval of a group.
+struct Lanes {
+    group: usize,
+    /// Groups that are there; the lanes after them are empty.
+    count: usize,
+    starts: Vec<[f32; LANES]>,
+    ends: Vec<[f32; LANES]>,
+    /// 1 where a start bounds the union, else 0.
+    left: Vec<[f32; LANES]>,
+    /// 1 where an end bounds the union, else 0.
+    right: Vec<[f32; LANES]>,
+}
+
+impl Lanes {
+    fn new(group: usize) -> Self {
+        let table = || vec![[0.0; LANES]; group];
+        Self {
+            group,
+            count: 0,
+            starts: table(),
+            ends: table(),
+            left: table(),
+            right: table(),
         }
-        let (mut is_left, mut is_right) = (true, true);
-        for i in 0..starts.len() {
-            if i == j || starts[i] >= ends[i] {
-                continue;
+    }
+
+    /// Calls `visit(first group, lanes)` for all groups in turn.
+    #[inline(always)]
+    fn run(&mut self, x: &[f32], y: &[f32], mut visit: impl FnMut(usize, &Self)) {
+        let chunk = LANES * self.group;
+        for (index, (x, y)) in x.chunks(chunk).zip(y.chunks(chunk)).enumerate() {
+            self.load(x, y);
+            self.mark();
+            visit(index * LANES, self);
+        }
+    }
+
+    #[inline(always)]
+    fn load(&mut self, x: &[f32], y: &[f32]) {
+        self.count = x.len() / self.group;
+        for j in 0..self.group {
+            // An empty interval has nothing to cover.
+            let (starts, ends) = (&mut self.starts[j], &mut self.ends[j]);
+            (*starts, *ends) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+            for lane in 0..self.count {
+                let (start, end) = (x[lane * self.group + j], y[lane * self.group + j]);
+                if start < end {
+                    (starts[lane], ends[lane]) = (start, end);
+                }
             }
-            // Of equal bounds the first one counts.
-            is_left &= !(starts[i] < start && start <= ends[i]) && !(i < j && starts[i] == start);
-            is_right &= !(starts[i] <= end && end < ends[i]) && !(i < j && ends[i] == end);
         }
-        if is_left {
-            left(j);
+    }
+
+    #[inline(always)]
+    fn mark(&mut self) {
+        for j in 0..self.group {
+            let (start, end) = (self.starts[j], self.ends[j]);
+            let (mut left, mut right) = ([0.0; LANES], [0.0; LANES]);
+            for lane in 0..LANES {
+                let there = if start[lane] < end[lane] { 1.0 } else { 0.0 };
+                (left[lane], right[lane]) = (there, there);
+            }
+            for i in 0..self.group {
+                let (from, to) = (&self.starts[i], &self.ends[i]);
+                // Of equal bounds the first one counts.
+                match i.cmp(&j) {
+                    Ordering::Less => {
+                        for lane in 0..LANES {
+                            let (start, end) = (start[lane], end[lane]);
+                            let inside = (from[lane] <= start) & (start <= to[lane]);
+                            left[lane] = if inside { 0.0 } else { left[lane] };
+                            let inside = (from[lane] <= end) & (end <= to[lane]);
+                            right[lane] = if inside { 0.0 } else { right[lane] };
+                        }
+                    }
+                    Ordering::Equal => {}
+                    Ordering::Greater => {
+                        for lane in 0..LANES {
+                            let (start, end) = (start[lane], end[lane]);
+                            let inside = (from[lane] < start) & (start <= to[lane]);
+                            left[lane] = if inside { 0.0 } else { left[lane] };
+                            let inside = (from[lane] <= end) & (end < to[lane]);
+                            right[lane] = if inside { 0.0 } else { right[lane] };
+                        }
+                    }
+                }
+            }
+            (self.left[j], self.right[j]) = (left, right);
         }
-        if is_right {
-            right(j);
+    }
+
+    /// The length of the union in each lane.
+    #[inline(always)]
+    fn lengths(&self) -> [f32; LANES] {
+        let mut lengths = [0.0; LANES];
+        for j in 0..self.group {
+            for (lane, length) in lengths.iter_mut().enumerate() {
+                // Not a product: empty intervals are infinite.
+                let end = if self.right[j][lane] > 0.0 {
+                    self.ends[j][lane]
+                } else {
+                    0.0
+                };
+                let start = if self.left[j][lane] > 0.0 {
+                    self.starts[j][lane]
+                } else {
+                    0.0
+                };
+                *length += end - start;
+            }
         }
+        lengths
+    }
+
+    /// Every interval, numbered in the order of the groups, and whether its start and its end are bounds, as 1 or 0.
+    #[inline(always)]
+    fn bounds(&self) -> impl Iterator<Item = (usize, [f32; 2])> {
+        (0..self.count).flat_map(move |lane| {
+            (0..self.group).map(move |j| {
+                let bounds = [self.left[j][lane], self.right[j][lane]];
+                (lane * self.group + j, bounds)
+            })
+        })
     }
 }
 
@@ -97,25 +193,24 @@ impl Kernel<2> for IntervalUnion {
     fn forward(&self, [x, y]: [FlexTensor; 2]) -> FlexTensor {
         let (cols, group) = (cols(&x), self.group);
         let (x, y) = (values(&x), values(&y));
-        let groups = cols / group;
         let mut output = vec![0.0; x.len() / group];
-        let rows = block_rows(cols);
+        let block = block_rows(cols) * cols;
         output
-            .par_chunks_mut(rows * groups)
-            .zip(x.par_chunks(rows * cols).zip(y.par_chunks(rows * cols)))
+            .par_chunks_mut(block / group)
+            .zip(x.par_chunks(block).zip(y.par_chunks(block)))
             .for_each(|(output, (x, y))| {
-                for ((length, x), y) in output
-                    .iter_mut()
-                    .zip(x.chunks_exact(group))
-                    .zip(y.chunks_exact(group))
-                {
-                    let (mut left, mut right) = (0.0, 0.0);
-                    mark_bounds(x, y, |j| left += x[j], |j| right += y[j]);
-                    *length = right - left;
-                }
+                simd(
+                    #[inline(always)]
+                    || {
+                        Lanes::new(group).run(x, y, |first, lanes| {
+                            let output = &mut output[first..first + lanes.count];
+                            output.copy_from_slice(&lanes.lengths()[..lanes.count]);
+                        });
+                    },
+                );
             });
-        let rows = output.len() / groups;
-        from_values(output, [rows, groups])
+        let rows = x.len() / cols;
+        from_values(output, [rows, cols / group])
     }
 
     fn backward(
@@ -133,16 +228,18 @@ impl Kernel<2> for IntervalUnion {
             .zip(x.par_chunks(block).zip(y.par_chunks(block)))
             .zip(gradient.par_chunks(block / group))
             .for_each(|(((dx, dy), (x, y)), gradient)| {
-                for (i, gradient) in gradient.iter().enumerate() {
-                    let part = i * group..(i + 1) * group;
-                    let (dx, dy) = (&mut dx[part.clone()], &mut dy[part.clone()]);
-                    mark_bounds(
-                        &x[part.clone()],
-                        &y[part],
-                        |j| dx[j] = -gradient,
-                        |j| dy[j] = *gradient,
-                    );
-                }
+                simd(
+                    #[inline(always)]
+                    || {
+                        Lanes::new(group).run(x, y, |first, lanes| {
+                            for (entry, [left, right]) in lanes.bounds() {
+                                let gradient = gradient[first + entry / group];
+                                dx[first * group + entry] = -left * gradient;
+                                dy[first * group + entry] = right * gradient;
+                            }
+                        });
+                    },
+                );
             });
         let shape = [x.len() / cols, cols];
         [dx, dy].map(|values| Some(from_values(values, shape)))

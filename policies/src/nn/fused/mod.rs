@@ -91,6 +91,9 @@ fn run<B: Backend, K: Kernel<N>, const N: usize>(
         );
     }
     let nodes = std::array::from_fn(|i| inputs[i].node.clone());
+    // While one graph is walked backwards, the parts of all others that nobody refers to are freed. On another thread that may
+    // be while the kernel runs, so what the output will refer to has to be held until it does.
+    let held: [_; N] = std::array::from_fn(|i| inputs[i].rc.clone());
     let primitives = inputs.map(|input| input.primitive.to_contiguous());
     let output = match Step(PhantomData::<K>)
         .prepare::<NoCheckpointing>(nodes)
@@ -103,6 +106,7 @@ fn run<B: Backend, K: Kernel<N>, const N: usize>(
         }
         OpsKind::UnTracked(prepared) => prepared.finish(kernel.forward(primitives)),
     };
+    drop(held);
     Ok(cast::<FloatTensor<Tracked>, _>(output)
         .unwrap_or_else(|_| unreachable!("inputs and output are of one backend")))
 }

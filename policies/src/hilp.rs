@@ -1,0 +1,480 @@
+//! HILP: Hilbert representations and foundation policies (Park et al. 2024), goal-conditioned.
+//!
+//! Two embeddings φ_k of width D become a temporal distance, by the [implicit value](crate::losses) with slow copies φ̄_k and
+//!
+//! ```text
+//! V_k(s, g) = −√max(|φ_k(s) − φ_k(g)|², 1e−6)
+//! ```
+//!
+//! A policy learns to move in any direction z of the latent space, by implicit Q-learning with z uniform on the unit sphere, new
+//! for every transition and update, φ = φ₁ without gradient, and E(w; x) = (τ_s if w ≥ 0 else 1 − τ_s) x²:
+//!
+//! ```text
+//! ρ = (φ(s') − φ(s)) · z
+//! L_V = mean E(q̄ − V(s, z); q̄ − V(s, z)),  q̄ = min(Q̄₁, Q̄₂)(s, z, a)
+//! L_Q = mean (Q₁ − y)² + (Q₂ − y)² at (s, z, a),  y = ρ + γ V(s', z) without gradient
+//! L_π = −mean min(exp(α (q̄ − V(s, z))), 100) log π(a | s, z), the weight without gradient
+//! slow ← rate · module + (1 − rate) · slow with the module before the step
+//! ```
+//!
+//! The Gaussian π has a learned standard deviation, the same in all states. To reach a goal, z points from φ(s) to φ(g), or to
+//! where a [plan](prompt) says.
+
+mod prompt;
+
+use burn::module::{AutodiffModule, Module};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Tensor, TensorData};
+use rand_distr::{Distribution, StandardNormal};
+use serde::{Deserialize, Serialize};
+use telic_datasets::{GoalMix, HindsightConfig, TransitionBatch};
+use telic_seed::{Rng, Seed};
+
+use self::prompt::PLACES;
+pub use self::prompt::{HilpPolicy, PromptConfig, PromptKind};
+use crate::ema::SlowCopy;
+use crate::gaussian::{GaussianInference, LearnedDeviation, halves};
+use crate::inputs::{InputConfig, Inputs};
+use crate::losses::{
+    Losses, ValueTargets, advantage_weight, check_alpha, check_rates, expectile_loss, least_of,
+    mean_of,
+};
+use crate::module_state::{insert_module, load_module, tensor_values};
+use crate::nn::{Activation, AdamConfig, LrSchedule, Mlp, MlpConfig};
+use crate::tables::{Table, upload};
+use crate::trained::{NETWORK, Trained};
+use crate::{
+    Agent, Algorithm, BatchSampler, DataPart, Metrics, Model, Numbers, Policy, PolicyConfig,
+    PolicyError, PolicySpec, Problems, TensorMap, TrainingTask,
+};
+
+/// HILP in the registry.
+pub const SPEC: PolicySpec = PolicySpec::of::<Hilp>(
+    "hilp",
+    "HILP",
+    "an embedding whose distances are steps, and a policy that moves along any direction of it",
+    "Park et al. 2024, arXiv:2402.15567",
+);
+
+/// Settings of HILP. The defaults are those of its goal-conditioned reference release.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HilpConfig {
+    /// What the networks see.
+    pub inputs: InputConfig,
+    /// Goals of the embedding, and γ.
+    pub goals: HindsightConfig,
+    /// The network of each φ: three layers of 512 with layer norm.
+    pub embedding: MlpConfig,
+    /// D.
+    pub embedding_dim: usize,
+    /// The network of V and of each Q: three layers of 512 with layer norm.
+    pub value: MlpConfig,
+    /// The network of the mean action: three layers of 512, ReLU, no layer norm.
+    pub actor: MlpConfig,
+    /// τ of the embedding.
+    pub expectile: f64,
+    /// τ_s.
+    pub skill_expectile: f64,
+    /// Share of the new weights in the slow copies per update.
+    pub target_rate: f64,
+    /// α. Higher is greedier.
+    pub alpha: f64,
+    /// Adam, one for all networks.
+    pub optimizer: AdamConfig,
+    /// Learning rate over the run.
+    pub lr_schedule: LrSchedule,
+    /// Where the policy is sent, a setting of inference.
+    pub prompt: PromptConfig,
+    /// Settings of inference.
+    pub inference: GaussianInference,
+}
+
+impl Default for HilpConfig {
+    fn default() -> Self {
+        // Park et al. 2024, reference release, `hilp_gcrl`.
+        let with_norm = MlpConfig {
+            layer_norm: true,
+            ..MlpConfig::default()
+        };
+        Self {
+            inputs: InputConfig::default(),
+            goals: HindsightConfig {
+                value: GoalMix {
+                    current: 0.0,
+                    trajectory: 0.625,
+                    random: 0.375,
+                    geometric: true,
+                },
+                ..HindsightConfig::default()
+            },
+            embedding: with_norm.clone(),
+            embedding_dim: 32,
+            value: with_norm,
+            actor: MlpConfig {
+                activation: Activation::Relu,
+                ..MlpConfig::default()
+            },
+            expectile: 0.95,
+            skill_expectile: 0.9,
+            target_rate: 0.005,
+            alpha: 10.0,
+            optimizer: AdamConfig::default(),
+            lr_schedule: LrSchedule::default(),
+            prompt: PromptConfig::default(),
+            inference: GaussianInference::default(),
+        }
+    }
+}
+
+impl PolicyConfig for HilpConfig {
+    fn validate(&self, problems: &mut Problems) {
+        self.inputs.validate_for_actor(problems);
+        problems.parts(&[
+            ("goals", &self.goals),
+            ("embedding", &self.embedding),
+            ("value", &self.value),
+            ("actor", &self.actor),
+            ("optimizer", &self.optimizer),
+            ("lr_schedule", &self.lr_schedule),
+            ("prompt", &self.prompt),
+            ("inference", &self.inference),
+        ]);
+        let dim = self.embedding_dim;
+        problems.check(dim >= 1, "embedding_dim", dim, "at least 1");
+        check_rates(problems, self.expectile, self.target_rate);
+        let expectile = self.skill_expectile;
+        problems.check(
+            expectile > 0.0 && expectile < 1.0,
+            "skill_expectile",
+            expectile,
+            "a number between 0 and 1",
+        );
+        check_alpha(problems, "alpha", self.alpha);
+    }
+}
+
+/// Ties configuration, agent and policy together.
+pub struct Hilp;
+
+impl Algorithm for Hilp {
+    type Config = HilpConfig;
+    type Agent<B: AutodiffBackend> = HilpAgent<B>;
+
+    fn new_agent<B: AutodiffBackend>(
+        config: &HilpConfig,
+        task: &TrainingTask,
+        device: &B::Device,
+    ) -> Result<HilpAgent<B>, PolicyError> {
+        let inputs = Inputs::fit(&config.inputs, task)?;
+        let mut rng = task.seed.child("init").rng();
+        let networks = Networks::<B>::new(config, &inputs, &mut rng, device);
+        let places = prompt::draw_places(&inputs, task, config.prompt.places)?;
+        Ok(HilpAgent {
+            slow: SlowCopy::new(Slow {
+                embeddings: networks.embeddings.valid(),
+                critics: networks.critics.valid(),
+            }),
+            inputs,
+            places,
+            trained: Trained::new(
+                networks,
+                config.optimizer,
+                config.lr_schedule,
+                task.steps,
+                device,
+            ),
+            config: config.clone(),
+        })
+    }
+
+    fn load<B: Backend>(
+        config: &HilpConfig,
+        model: &Model,
+        device: &B::Device,
+    ) -> Result<Box<dyn Policy>, PolicyError> {
+        let inputs = Inputs::of_model(model);
+        let fresh = Actor::<B>::new(config, &inputs, &mut Seed::new(0).rng(), device);
+        let actor = load_module(&model.weights, NETWORK, fresh)?;
+        Ok(Box::new(HilpPolicy::new(actor, config, model, device)?))
+    }
+}
+
+/// What acting needs: φ and the mean of π.
+#[derive(Module, Debug)]
+struct Actor<B: Backend> {
+    embedding: Mlp<B>,
+    mean: Mlp<B>,
+    log_std: LearnedDeviation<B>,
+}
+
+impl<B: Backend> Actor<B> {
+    fn new(config: &HilpConfig, inputs: &Inputs, rng: &mut Rng, device: &B::Device) -> Self {
+        let (seen, dim, actions) = (
+            inputs.observation_dim(),
+            config.embedding_dim,
+            inputs.action_dim(),
+        );
+        Self {
+            embedding: Mlp::new(&config.embedding, seen, dim, 1.0, rng, device),
+            mean: Mlp::new(&config.actor, seen + dim, actions, 0.01, rng, device),
+            log_std: LearnedDeviation::new(actions, device),
+        }
+    }
+}
+
+/// Everything that learns.
+#[derive(Module, Debug)]
+struct Networks<B: Backend> {
+    embeddings: Vec<Mlp<B>>,
+    value: Mlp<B>,
+    critics: Vec<Mlp<B>>,
+    mean: Mlp<B>,
+    log_std: LearnedDeviation<B>,
+}
+
+/// What has a slow copy.
+#[derive(Module, Debug)]
+struct Slow<B: Backend> {
+    embeddings: Vec<Mlp<B>>,
+    critics: Vec<Mlp<B>>,
+}
+
+const SLOW: &str = "slow";
+
+impl<B: Backend> Networks<B> {
+    fn new(config: &HilpConfig, inputs: &Inputs, rng: &mut Rng, device: &B::Device) -> Self {
+        let (seen, dim, actions) = (
+            inputs.observation_dim(),
+            config.embedding_dim,
+            inputs.action_dim(),
+        );
+        Self {
+            embeddings: (0..2)
+                .map(|_| Mlp::new(&config.embedding, seen, dim, 1.0, rng, device))
+                .collect(),
+            value: Mlp::new(&config.value, seen + dim, 1, 1.0, rng, device),
+            critics: (0..2)
+                .map(|_| Mlp::new(&config.value, seen + dim + actions, 1, 1.0, rng, device))
+                .collect(),
+            mean: Mlp::new(&config.actor, seen + dim, actions, 0.01, rng, device),
+            log_std: LearnedDeviation::new(actions, device),
+        }
+    }
+}
+
+/// `−√max(|a − b|², 1e−6)` per row, `[rows, 1]`.
+fn negative_distance<B: Backend>(a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 2> {
+    let difference = a - b;
+    (difference.clone() * difference)
+        .sum_dim(1)
+        .clamp_min(1e-6)
+        .sqrt()
+        .neg()
+}
+
+/// V_k of observation and goal side by side.
+fn distances<B: Backend>(embeddings: &[Mlp<B>], pairs: &Tensor<B, 2>) -> Vec<Tensor<B, 2>> {
+    let [observations, goals] = halves(pairs.clone());
+    embeddings
+        .iter()
+        .map(|embedding| {
+            let to = embedding.forward(goals.clone());
+            negative_distance(embedding.forward(observations.clone()), to)
+        })
+        .collect()
+}
+
+fn each<B: Backend>(networks: &[Mlp<B>], input: &Tensor<B, 2>) -> Vec<Tensor<B, 2>> {
+    networks
+        .iter()
+        .map(|network| network.forward(input.clone()))
+        .collect()
+}
+
+/// Directions, uniform on the unit sphere, `[rows, dim]`.
+fn draw_directions(rows: usize, dim: usize, rng: &mut Rng) -> Vec<f32> {
+    let mut all = Vec::with_capacity(rows * dim);
+    for _ in 0..rows {
+        let row: Vec<f64> = (0..dim).map(|_| StandardNormal.sample(rng)).collect();
+        let norm = row.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-12);
+        all.extend(row.iter().map(|x| (x / norm) as f32));
+    }
+    all
+}
+
+/// Trains all networks with one optimiser.
+///
+/// Metrics of an update and of an evaluation: `embedding/loss`; `embedding/distance`, the mean distance of states and goals, and
+/// `embedding/step`, that of single steps, which comes close to 1; `value/loss`, `value/v_mean`; `critic/loss`, `critic/q_mean`;
+/// `actor/loss`; `actor/mse`, the mean squared error of the mean per action entry; `actor/advantage`. Of an update also
+/// `optimizer/gradient_norm` and `optimizer/lr`.
+pub struct HilpAgent<B: AutodiffBackend> {
+    config: HilpConfig,
+    inputs: Inputs,
+    trained: Trained<B, Networks<B>>,
+    slow: SlowCopy<Slow<B::InnerBackend>>,
+    /// States of the data that plans go through, as the networks see them, row-major.
+    places: Vec<f32>,
+}
+
+impl<B: AutodiffBackend> HilpAgent<B> {
+    /// The losses on backend `C`, which is `B` or its inner backend; `lift` makes constants of results of the latter.
+    fn losses<C: Backend<Device = B::Device>>(
+        &self,
+        batch: &TransitionBatch,
+        rng: &mut Rng,
+        networks: &Networks<C>,
+        lift: impl Fn(Tensor<B::InnerBackend, 2>) -> Tensor<C, 2>,
+    ) -> Losses<C> {
+        let config = &self.config;
+        let table = |tables: &[&[f32]]| Table::side_by_side(batch.size, tables);
+        let (now, next) = (&batch.observations, &batch.next_observations);
+        let directions = draw_directions(batch.size, config.embedding_dim, rng);
+        let tables = [
+            table(&[now, &batch.value_goals]),
+            table(&[next, &batch.value_goals]),
+            table(&[now, &directions]),
+            table(&[next, &directions]),
+            table(&[now, &directions, &batch.actions]),
+            table(&[&directions]),
+            table(&[&batch.actions]),
+            table(&[&batch.rewards]),
+            table(&[&batch.masks]),
+        ];
+        let [
+            goal_now,
+            goal_next,
+            skill_now,
+            skill_next,
+            acted,
+            directions,
+            actions,
+            rewards,
+            masks,
+        ] = upload::<B::InnerBackend, 9>(tables, self.trained.device());
+        let constant = self.trained.module().valid();
+        let slow = self.slow.get();
+        let discount = config.goals.discount;
+
+        let targets = ValueTargets {
+            rewards,
+            masks,
+            slow_now: distances(&slow.embeddings, &goal_now),
+            slow_next: distances(&slow.embeddings, &goal_next),
+        };
+        let found = distances(&networks.embeddings, &lift(goal_now.clone()));
+        let embedding_loss = targets.loss(&found, discount, config.expectile, &lift);
+
+        let embedding = &constant.embeddings[0];
+        let [before, after] =
+            [goal_now, goal_next].map(|pairs| embedding.forward(halves(pairs)[0].clone()));
+        let step = after - before;
+        let reward = (step.clone() * directions).sum_dim(1);
+
+        let slow_q = least_of(&each(&slow.critics, &acted));
+        let v = networks.value.forward(lift(skill_now.clone()));
+        let error = lift(slow_q.clone()) - v.clone();
+        let value_loss = expectile_loss(error.clone(), error, config.skill_expectile);
+
+        let target = lift(reward + constant.value.forward(skill_next) * discount);
+        let q = each(&networks.critics, &lift(acted));
+        let losses = q.iter().map(|q| {
+            let error = q.clone() - target.clone();
+            (error.clone() * error).mean()
+        });
+        let critic_loss = losses.reduce(|a, b| a + b).expect("there are two critics");
+
+        let advantage = slow_q - constant.value.forward(skill_now.clone());
+        let weight = lift(advantage_weight(advantage.clone(), config.alpha));
+        let error = networks.mean.forward(lift(skill_now)) - lift(actions);
+        let mse = (error.clone() * error.clone()).mean();
+        let imitation = networks.log_std.negative_log_prob(error);
+        let actor_loss = (weight * imitation).mean();
+        Losses {
+            numbers: Numbers::new()
+                .with("embedding/loss", embedding_loss.clone())
+                .with("embedding/distance", found[0].clone().mean().neg())
+                .with(
+                    "embedding/step",
+                    lift((step.clone() * step).sum_dim(1).sqrt()).mean(),
+                )
+                .with("value/loss", value_loss.clone())
+                .with("value/v_mean", v.mean())
+                .with("critic/loss", critic_loss.clone())
+                .with("critic/q_mean", mean_of(&q).mean())
+                .with("actor/loss", actor_loss.clone())
+                .with("actor/mse", mse)
+                .with("actor/advantage", lift(advantage).mean()),
+            total: embedding_loss + value_loss + critic_loss + actor_loss,
+        }
+    }
+}
+
+impl<B: AutodiffBackend> Agent for HilpAgent<B> {
+    type Batch = TransitionBatch;
+    type Backend = B::InnerBackend;
+
+    fn sampler(
+        &self,
+        data: &DataPart,
+        batch_size: usize,
+    ) -> Result<Box<dyn BatchSampler<TransitionBatch>>, PolicyError> {
+        self.inputs.transitions(self.config.goals, data, batch_size)
+    }
+
+    fn update(&mut self, batch: &TransitionBatch, rng: &mut Rng) -> Numbers<B::InnerBackend> {
+        let losses = self.losses(batch, rng, self.trained.module(), Tensor::from_inner);
+        let mut numbers = losses.numbers.inner();
+        let networks = self.trained.module();
+        let followed = Slow {
+            embeddings: networks.embeddings.clone(),
+            critics: networks.critics.clone(),
+        };
+        self.slow.follow(&followed, 1.0 - self.config.target_rate);
+        drop(followed);
+        self.trained.step(losses.total, &mut numbers);
+        numbers
+    }
+
+    fn evaluate(&mut self, batch: &TransitionBatch, rng: &mut Rng) -> Metrics {
+        let networks = self.trained.module().valid();
+        let losses = self.losses(batch, rng, &networks, |constant| constant);
+        losses.numbers.read()
+    }
+
+    fn model(&self) -> Model {
+        let networks = self.trained.module().valid();
+        let actor = Actor {
+            embedding: networks.embeddings[0].clone(),
+            mean: networks.mean,
+            log_std: networks.log_std,
+        };
+        let width = self.inputs.observation_dim();
+        let shape = [self.places.len() / width, width];
+        let places = TensorData::new(self.places.clone(), shape);
+        let places = Tensor::<B::InnerBackend, 2>::from_data(places, self.trained.device());
+        let latents = actor.embedding.forward(places);
+        let mut weights = TensorMap::new();
+        weights.insert_f32(PLACES, &latents.dims(), tensor_values(latents));
+        insert_module(&mut weights, NETWORK, &actor);
+        let settings = self.config.prompt.settings(self.config.inference);
+        self.inputs.model(None, settings, weights)
+    }
+
+    fn state(&self) -> TensorMap {
+        let mut state = self.trained.state();
+        self.slow.insert_into(&mut state, SLOW);
+        state
+    }
+
+    fn load_state(&mut self, state: &TensorMap) -> Result<(), PolicyError> {
+        let slow = self.slow.loaded(state, SLOW)?;
+        self.trained.load_state(state)?;
+        self.slow = slow;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

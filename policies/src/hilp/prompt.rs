@@ -1,0 +1,339 @@
+//! Where the policy is sent: to the goal, or along a plan through states of the data.
+//!
+//! A plan halves the way to the goal as often as asked, in the latent space (Park et al. 2024, test-time midpoint planning). With
+//! p = φ(s), q = φ(g) and the latents φ_j of states of the data:
+//!
+//! ```text
+//! q ← mean of the K latents with the smallest max(|φ_j − p|, |φ_j − q|), R times
+//! z = (q − p) / |q − p|
+//! ```
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+use ndarray::{Array1, Array2, ArrayView2};
+use serde::{Deserialize, Serialize};
+use telic_datasets::HindsightSampler;
+use telic_seed::Rng;
+
+use super::{Actor, HilpConfig, negative_distance};
+use crate::config_table;
+use crate::gaussian::{GaussianConfig, GaussianInference, GaussianPolicy, Head, halves};
+use crate::inputs::Inputs;
+use crate::module_state::tensor_values;
+use crate::problems::Validate;
+use crate::{Model, Policy, PolicyError, Problems, TrainingTask};
+
+/// Where the latents of the plan lie in a model.
+pub(super) const PLACES: &str = "places";
+
+/// What a prompt asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptKind {
+    /// Straight to the goal.
+    #[default]
+    Goal,
+    /// Along a plan.
+    Plan,
+}
+
+/// The table `prompt`, a setting of inference but for `places`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PromptConfig {
+    /// Straight, or along a plan.
+    pub kind: PromptKind,
+    /// R, how often the way is halved.
+    pub recursions: usize,
+    /// K, latents whose mean is a way-point.
+    pub neighbours: usize,
+    /// States of the data whose latents are saved with the policy.
+    pub places: usize,
+}
+
+impl Default for PromptConfig {
+    fn default() -> Self {
+        // Reference release.
+        Self {
+            kind: PromptKind::Goal,
+            recursions: 3,
+            neighbours: 50,
+            places: 50_000,
+        }
+    }
+}
+
+impl Validate for PromptConfig {
+    fn validate(&self, problems: &mut Problems) {
+        for (key, number) in [("neighbours", self.neighbours), ("places", self.places)] {
+            problems.check(number >= 1, key, number, "at least 1");
+        }
+        problems.check(
+            self.recursions <= 32,
+            "recursions",
+            self.recursions,
+            "at most 32",
+        );
+    }
+}
+
+impl PromptConfig {
+    /// The settings of a model.
+    pub(super) fn settings(&self, inference: GaussianInference) -> toml::Table {
+        let mut settings = inference.settings();
+        settings.insert("prompt".into(), config_table::to_table(self).into());
+        settings
+    }
+}
+
+/// States of the training data, each as likely as any other, as the networks see them: `[count, observation_dim]`, row-major.
+pub(super) fn draw_places(
+    inputs: &Inputs,
+    task: &TrainingTask,
+    count: usize,
+) -> Result<Vec<f32>, PolicyError> {
+    let data = &task.data;
+    let episodes = &data.episodes;
+    let sampler = HindsightSampler::over(data.dataset.clone(), episodes, Default::default())?;
+    let mut rng = task.seed.child("places").rng();
+    let width = inputs.observation_dim();
+    let observations = data.dataset.observations();
+    let mut places = vec![0.0; count * width];
+    for place in places.chunks_exact_mut(width) {
+        let row = sampler.draw_row(&mut rng);
+        let observation = observations.row(row);
+        inputs.features.observe(&observation.to_vec(), place);
+    }
+    Ok(places)
+}
+
+/// `(to − from) / |to − from|` per row.
+fn direction<B: Backend>(from: Tensor<B, 2>, to: Tensor<B, 2>) -> Tensor<B, 2> {
+    let way = to - from;
+    let length = (way.clone() * way.clone()).sum_dim(1).sqrt();
+    way / length.clamp_min(1e-6)
+}
+
+/// The way-point on a plan from latent `from` to latent `to` through `places` `[count, to.len()]`.
+fn way_point(from: &[f32], to: &[f32], places: &[f32], prompt: &PromptConfig) -> Vec<f32> {
+    let squared =
+        |a: &[f32], b: &[f32]| -> f32 { a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum() };
+    let dim = from.len();
+    let to_start: Vec<f32> = places
+        .chunks_exact(dim)
+        .map(|place| squared(place, from))
+        .collect();
+    let mut point = to.to_vec();
+    for _ in 0..prompt.recursions {
+        let mut costs: Vec<(f32, usize)> = places
+            .chunks_exact(dim)
+            .zip(&to_start)
+            .map(|(place, start)| squared(place, &point).max(*start))
+            .enumerate()
+            .map(|(index, cost)| (cost, index))
+            .collect();
+        let count = prompt.neighbours.min(costs.len());
+        let order = |a: &(f32, usize), b: &(f32, usize)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
+        costs.select_nth_unstable_by(count - 1, order);
+        // The order of summation is that of the places.
+        let mut nearest: Vec<usize> = costs[..count].iter().map(|&(_, index)| index).collect();
+        nearest.sort_unstable();
+        let mut sum = vec![0.0_f64; dim];
+        for index in nearest {
+            let place = &places[index * dim..(index + 1) * dim];
+            sum.iter_mut()
+                .zip(place)
+                .for_each(|(sum, x)| *sum += f64::from(*x));
+        }
+        point = sum.iter().map(|sum| (sum / count as f64) as f32).collect();
+    }
+    point
+}
+
+/// Moves towards goals, straight or along a plan.
+pub struct HilpPolicy<B: Backend> {
+    inner: GaussianPolicy<B>,
+    /// Shared with what `inner` computes.
+    prompt: Arc<Mutex<PromptConfig>>,
+}
+
+impl<B: Backend> HilpPolicy<B> {
+    pub(super) fn new(
+        actor: Actor<B>,
+        config: &HilpConfig,
+        model: &Model,
+        device: &B::Device,
+    ) -> Result<Self, PolicyError> {
+        let prompt = Arc::new(Mutex::new(config.prompt));
+        let count = config.prompt.places;
+        let places = model
+            .weights
+            .get_f32(PLACES, &[count, config.embedding_dim])?
+            .to_vec();
+        let embedding = actor.embedding.clone();
+        let value: Head<B> = Box::new(move |pairs| {
+            let [observations, goals] = halves(pairs);
+            negative_distance(embedding.forward(observations), embedding.forward(goals))
+        });
+        let shared = Arc::clone(&prompt);
+        let std = actor.log_std.mean();
+        let mean: Head<B> = Box::new(move |pairs| {
+            let prompt = *shared.lock().unwrap_or_else(PoisonError::into_inner);
+            let [observations, goals] = halves(pairs);
+            let from = actor.embedding.forward(observations.clone());
+            let mut to = actor.embedding.forward(goals);
+            if prompt.kind == PromptKind::Plan {
+                let shape = to.dims();
+                let (starts, ends) = (tensor_values(from.clone()), tensor_values(to.clone()));
+                let points: Vec<f32> = starts
+                    .chunks_exact(shape[1])
+                    .zip(ends.chunks_exact(shape[1]))
+                    .flat_map(|(start, end)| way_point(start, end, &places, &prompt))
+                    .collect();
+                to = Tensor::from_data(TensorData::new(points, shape), &to.device());
+            }
+            let skill = direction(from, to);
+            actor
+                .mean
+                .forward(Tensor::cat(vec![observations, skill], 1))
+        });
+        let gaussian = GaussianConfig {
+            std,
+            ..GaussianConfig::default()
+        };
+        let mut settings = model.settings.clone();
+        let of_prompt = settings.remove("prompt");
+        let inner_model = Model {
+            settings,
+            ..model.clone()
+        };
+        let inner = GaussianPolicy::new(&gaussian, &inner_model, mean, Some(value), device)?;
+        let mut policy = Self { inner, prompt };
+        if let Some(table) = of_prompt {
+            let mut overrides = toml::Table::new();
+            overrides.insert("prompt".into(), table);
+            policy.configure(&overrides)?;
+        }
+        Ok(policy)
+    }
+
+    fn prompt(&self) -> PromptConfig {
+        *self.prompt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<B: Backend> Policy for HilpPolicy<B> {
+    fn observation_dim(&self) -> usize {
+        self.inner.observation_dim()
+    }
+
+    fn action_dim(&self) -> usize {
+        self.inner.action_dim()
+    }
+
+    fn reset(&mut self, rows: usize) {
+        self.inner.reset(rows);
+    }
+
+    fn reset_row(&mut self, row: usize) {
+        self.inner.reset_row(row);
+    }
+
+    fn act(
+        &mut self,
+        observations: ArrayView2<'_, f32>,
+        goals: ArrayView2<'_, f32>,
+        rngs: &mut [Rng],
+        actions: &mut Array2<f32>,
+    ) -> Result<(), PolicyError> {
+        self.inner.act(observations, goals, rngs, actions)
+    }
+
+    fn settings(&self) -> toml::Table {
+        let mut settings = self.inner.settings();
+        settings.insert(
+            "prompt".into(),
+            config_table::to_table(&self.prompt()).into(),
+        );
+        settings
+    }
+
+    fn configure(&mut self, overrides: &toml::Table) -> Result<(), PolicyError> {
+        #[derive(Clone, Default, Deserialize)]
+        #[serde(default)]
+        struct Settings {
+            prompt: PromptConfig,
+        }
+
+        let mut rest = overrides.clone();
+        let of_prompt = rest.remove("prompt");
+        let old = self.prompt();
+        let mut table = toml::Table::new();
+        table.insert("prompt".into(), config_table::to_table(&old).into());
+        if let Some(of_prompt) = of_prompt {
+            let mut changes = toml::Table::new();
+            changes.insert("prompt".into(), of_prompt);
+            config_table::merge(&mut table, &changes);
+        }
+        let mut problems = Problems::new();
+        let settings: Settings = config_table::from_table(&table, &mut problems);
+        problems.parts(&[("prompt", &settings.prompt)]);
+        let places = settings.prompt.places;
+        let message = "as many places as the policy was saved with";
+        problems.check(places == old.places, "prompt.places", places, message);
+        problems.into_result().map_err(PolicyError::Settings)?;
+        self.inner.configure(&rest)?;
+        *self.prompt.lock().unwrap_or_else(PoisonError::into_inner) = settings.prompt;
+        Ok(())
+    }
+
+    fn values(
+        &mut self,
+        observations: ArrayView2<'_, f32>,
+        goals: ArrayView2<'_, f32>,
+    ) -> Result<Option<Array1<f32>>, PolicyError> {
+        self.inner.values(observations, goals)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prompt(recursions: usize, neighbours: usize) -> PromptConfig {
+        PromptConfig {
+            kind: PromptKind::Plan,
+            recursions,
+            neighbours,
+            ..PromptConfig::default()
+        }
+    }
+
+    #[test]
+    fn way_points_match_published_values() {
+        let line: Vec<f32> = (0..=100).map(|x| x as f32).collect();
+        for neighbours in [1, 5] {
+            for (recursions, expected) in [(0, 100.0), (1, 50.0), (2, 25.0), (3, 12.0)] {
+                let found = way_point(&[0.0], &[100.0], &line, &prompt(recursions, neighbours));
+                assert_eq!(found, [expected], "{neighbours} neighbours");
+            }
+        }
+        // Half a circle of radius 10: the heading turns from straight across to the tangent.
+        let circle: Vec<f32> = (0..=60)
+            .flat_map(|i| {
+                let angle = std::f32::consts::PI * i as f32 / 60.0;
+                [10.0 * angle.cos(), 10.0 * angle.sin()]
+            })
+            .collect();
+        for (recursions, expected) in [(0, 180.0), (1, 135.0), (2, 112.5), (3, 100.5), (4, 94.5)] {
+            let found = way_point(&[10.0, 0.0], &[-10.0, 0.0], &circle, &prompt(recursions, 1));
+            let heading = found[1].atan2(found[0] - 10.0).to_degrees();
+            assert!(
+                (heading - expected).abs() < 0.01,
+                "{heading}, not {expected}"
+            );
+        }
+    }
+}

@@ -1,0 +1,125 @@
+use burn::backend::Flex;
+
+use super::*;
+use crate::test_agents::{self, agent, batch};
+
+fn small() -> HilpConfig {
+    let mut config = HilpConfig {
+        embedding_dim: 4,
+        target_rate: 0.05,
+        ..Default::default()
+    };
+    config.goals.discount = 0.9;
+    config.embedding.hidden = vec![48, 48];
+    config.value.hidden = vec![48, 48];
+    config.actor.hidden = vec![48, 48];
+    config.optimizer.lr = 2e-3;
+    config.prompt.places = 200;
+    config.prompt.neighbours = 5;
+    config
+}
+
+#[test]
+fn parameter_counts_are_the_published_ones() {
+    let found = test_agents::parameters::<Hilp>(&HilpConfig::default(), 29, 8);
+    assert_eq!(found, 2 * 560_160 + 560_641 + 2 * 564_737 + 561_168);
+}
+
+#[test]
+fn distances_match_published_values() {
+    let device = Default::default();
+    for (difference, value) in [
+        ([3.0, 4.0], -5.0),
+        ([0.0, 0.0], -0.001),
+        ([6e-4, 0.0], -0.001),
+    ] {
+        let row = |values: [f32; 2]| Tensor::<Flex, 2>::from_floats([values], &device);
+        let found = tensor_values(negative_distance(row(difference), row([0.0; 2])))[0];
+        assert!((found - value).abs() < 1e-7, "{found}, not {value}");
+    }
+    let a = Tensor::<test_agents::A, 2>::from_floats([[3.0, 4.0], [0.0, 0.0]], &device);
+    let a = a.require_grad();
+    let gradients = negative_distance(a.clone(), Tensor::zeros([2, 2], &device))
+        .sum()
+        .backward();
+    let found = tensor_values(a.grad(&gradients).unwrap());
+    for (found, expected) in found.into_iter().zip([-0.6, -0.8, 0.0, 0.0]) {
+        assert!((found - expected).abs() < 1e-6, "{found}, not {expected}");
+    }
+}
+
+#[test]
+fn directions_are_new_and_of_length_one() {
+    let mut rng = Seed::new(1).rng();
+    let (first, second) = (
+        draw_directions(50, 8, &mut rng),
+        draw_directions(50, 8, &mut rng),
+    );
+    assert_ne!(first, second);
+    let mut mean = [0.0; 8];
+    for row in first.chunks_exact(8) {
+        let norm: f32 = row.iter().map(|x| x * x).sum();
+        assert!((norm - 1.0).abs() < 1e-5);
+        mean.iter_mut()
+            .zip(row)
+            .for_each(|(mean, x)| *mean += x / 50.0);
+    }
+    assert!(mean.iter().all(|mean| mean.abs() < 0.3), "{mean:?}");
+}
+
+#[test]
+fn each_loss_moves_its_own_networks_only() {
+    let agent = agent::<Hilp>(&small());
+    let networks = agent.trained.module();
+    for (own, loss) in [
+        (&["embeddings"][..], "embedding/loss"),
+        (&["value"], "value/loss"),
+        (&["critics"], "critic/loss"),
+        (&["log_std", "mean"], "actor/loss"),
+    ] {
+        let mut rng = Seed::new(2).rng();
+        let losses = agent.losses(&batch(&agent, 1), &mut rng, networks, Tensor::from_inner);
+        let loss = losses.numbers.on_device(loss).unwrap();
+        assert_eq!(test_agents::moved_parts(networks, &loss), own);
+    }
+}
+
+#[test]
+fn a_line_is_learned() {
+    test_agents::check_line::<Hilp>(&small(), 2500);
+    let mut planned = small();
+    planned.prompt.kind = PromptKind::Plan;
+    planned.prompt.recursions = 1;
+    test_agents::check_line::<Hilp>(&planned, 2500);
+}
+
+#[test]
+fn a_resumed_run_goes_on_to_the_same_bits() {
+    test_agents::check_resume::<Hilp>(&small());
+}
+
+#[test]
+fn prompts_are_settings_of_inference() {
+    let config = small();
+    let model = agent::<Hilp>(&config).model();
+    let mut policy = Hilp::load::<Flex>(&config, &model, &Default::default()).unwrap();
+    let set = |text: &str| toml::from_str::<toml::Table>(text).unwrap();
+    policy
+        .configure(&set(
+            "[prompt]\nkind = 'plan'\n[inference]\ntemperature = 0.5",
+        ))
+        .unwrap();
+    let settings = policy.settings();
+    assert_eq!(settings["prompt"]["kind"].as_str(), Some("plan"));
+    assert_eq!(settings["inference"]["temperature"].as_float(), Some(0.5));
+    for (bad, place) in [
+        ("[prompt]\nneighbours = 0", "prompt.neighbours"),
+        ("[prompt]\nplaces = 7", "prompt.places"),
+        ("[prompt]\nkind = 'sideways'", "prompt.kind"),
+        ("[inference]\nheat = 1.0", "inference.heat"),
+    ] {
+        let error = policy.configure(&set(bad)).unwrap_err().to_string();
+        assert!(error.contains(place), "{error}");
+        assert_eq!(policy.settings(), settings);
+    }
+}
