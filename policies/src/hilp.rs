@@ -18,7 +18,7 @@
 //! ```
 //!
 //! The Gaussian π has a learned standard deviation, the same in all states. To reach a goal, z points from φ(s) to φ(g), or to
-//! where a [plan](prompt) says.
+//! where a plan says ([`PromptConfig`]).
 
 mod prompt;
 

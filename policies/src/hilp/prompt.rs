@@ -14,7 +14,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use ndarray::{Array1, Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
-use telic_datasets::HindsightSampler;
+use telic_datasets::{HindsightConfig, HindsightSampler};
 use telic_seed::Rng;
 
 use super::{Actor, HilpConfig, negative_distance};
@@ -96,7 +96,8 @@ pub(super) fn draw_places(
 ) -> Result<Vec<f32>, PolicyError> {
     let data = &task.data;
     let episodes = &data.episodes;
-    let sampler = HindsightSampler::over(data.dataset.clone(), episodes, Default::default())?;
+    let sampler =
+        HindsightSampler::over(data.dataset.clone(), episodes, HindsightConfig::default())?;
     let mut rng = task.seed.child("places").rng();
     let width = inputs.observation_dim();
     let observations = data.dataset.observations();

@@ -105,6 +105,8 @@ impl Lanes {
         }
     }
 
+    // Without branches, so that lanes become vectors.
+    #[allow(clippy::needless_bitwise_bool)]
     #[inline(always)]
     fn mark(&mut self) {
         for j in 0..self.group {
