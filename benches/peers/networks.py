@@ -179,7 +179,11 @@ def jax_actor(row, seconds):
     params = jax_mlp(jax.random.PRNGKey(0), [2 * row["observation"], *[row["width"]] * 3, row["action"]], False)
     act = jax.jit(jax_forward)
     x = numpy.zeros((1, 2 * row["observation"]), numpy.float32)
-    return median_ms(lambda: numpy.asarray(act(params, x)), seconds)
+
+    def one():
+        numpy.asarray(act(params, x))
+
+    return median_ms(one, seconds)
 
 
 # --- PyTorch -------------------------------------------------------------------------------------------------------------
