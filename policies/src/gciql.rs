@@ -29,7 +29,8 @@ use crate::ema::SlowCopy;
 use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, Head};
 use crate::inputs::{InputConfig, Inputs};
 use crate::losses::{
-    Losses, advantage_weight, check_alpha, check_rates, climbing_loss, expectile_loss,
+    Losses, advantage_weight, check_alpha, check_rates, climbing_loss, each, expectile_loss,
+    least_of,
 };
 use crate::module_state::{insert_module, load_module};
 use crate::nn::{AdamConfig, LrSchedule, Mlp, MlpConfig};
@@ -207,11 +208,7 @@ impl<B: Backend> Networks<B> {
 
 /// The smaller of the critics, `[rows, 1]`.
 fn least<B: Backend>(critics: &[Mlp<B>], input: &Tensor<B, 2>) -> Tensor<B, 2> {
-    critics
-        .iter()
-        .map(|critic| critic.forward(input.clone()))
-        .reduce(Tensor::min_pair)
-        .expect("there are two critics")
+    least_of(&each(critics, input))
 }
 
 /// A batch as tensors. Rows are observation and goal side by side.

@@ -18,7 +18,9 @@ use telic_seed::{Rng, Seed};
 use crate::ema::SlowCopy;
 use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, Head};
 use crate::inputs::{InputConfig, Inputs};
-use crate::losses::{Losses, ValueTargets, advantage_weight, check_alpha, check_rates, mean_of};
+use crate::losses::{
+    Losses, ValueTargets, advantage_weight, check_alpha, check_rates, each, mean_of,
+};
 use crate::module_state::{insert_module, load_module};
 use crate::nn::{AdamConfig, LrSchedule, Mlp, MlpConfig};
 use crate::tables::{Table, upload};
@@ -166,14 +168,6 @@ fn values<B: Backend>(
     let width = 2 * inputs.observation_dim();
     (0..2)
         .map(|_| Mlp::new(&config.value, width, 1, 1.0, rng, device))
-        .collect()
-}
-
-/// What each network makes of the same input.
-fn each<B: Backend>(networks: &[Mlp<B>], input: &Tensor<B, 2>) -> Vec<Tensor<B, 2>> {
-    networks
-        .iter()
-        .map(|network| network.forward(input.clone()))
         .collect()
 }
 

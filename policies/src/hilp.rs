@@ -36,8 +36,8 @@ use crate::ema::SlowCopy;
 use crate::gaussian::{GaussianInference, LearnedDeviation, halves};
 use crate::inputs::{InputConfig, Inputs};
 use crate::losses::{
-    Losses, ValueTargets, advantage_weight, check_alpha, check_rates, expectile_loss, least_of,
-    mean_of,
+    Losses, ValueTargets, advantage_weight, check_alpha, check_rates, each, expectile_loss,
+    least_of, mean_of,
 };
 use crate::module_state::{insert_module, load_module, tensor_values};
 use crate::nn::{Activation, AdamConfig, LrSchedule, Mlp, MlpConfig};
@@ -282,13 +282,6 @@ fn distances<B: Backend>(embeddings: &[Mlp<B>], pairs: &Tensor<B, 2>) -> Vec<Ten
             let to = embedding.forward(goals.clone());
             negative_distance(embedding.forward(observations.clone()), to)
         })
-        .collect()
-}
-
-fn each<B: Backend>(networks: &[Mlp<B>], input: &Tensor<B, 2>) -> Vec<Tensor<B, 2>> {
-    networks
-        .iter()
-        .map(|network| network.forward(input.clone()))
         .collect()
 }
 

@@ -20,7 +20,9 @@ use telic_seed::{Rng, Seed};
 use crate::ema::SlowCopy;
 use crate::gaussian::{GaussianConfig, GaussianInference, GaussianPolicy, Head, halves};
 use crate::inputs::{InputConfig, Inputs};
-use crate::losses::{Losses, ValueTargets, advantage_weight, check_alpha, check_rates, mean_of};
+use crate::losses::{
+    Losses, ValueTargets, advantage_weight, check_alpha, check_rates, each, mean_of,
+};
 use crate::module_state::{insert_module, load_module};
 use crate::nn::{AdamConfig, LrSchedule, Mlp, MlpConfig};
 use crate::tables::{Table, upload};
@@ -222,14 +224,6 @@ impl<B: Backend> Networks<B> {
         self.low_actor
             .forward(Tensor::cat(vec![observations, subgoal], 1))
     }
-}
-
-/// What each network makes of the same input.
-fn each<B: Backend>(networks: &[Mlp<B>], input: &Tensor<B, 2>) -> Vec<Tensor<B, 2>> {
-    networks
-        .iter()
-        .map(|network| network.forward(input.clone()))
-        .collect()
 }
 
 /// `x / |x| · √Z` per row.

@@ -14,6 +14,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
+use crate::nn::Mlp;
 use crate::{Numbers, Problems};
 
 /// Adds an expectile or a rate of slow copies that is out of range.
@@ -37,6 +38,14 @@ pub struct Losses<B: Backend> {
     pub total: Tensor<B, 1>,
     /// Its parts among them.
     pub numbers: Numbers<B>,
+}
+
+/// What each network of an ensemble makes of the same input.
+pub fn each<B: Backend>(networks: &[Mlp<B>], input: &Tensor<B, 2>) -> Vec<Tensor<B, 2>> {
+    networks
+        .iter()
+        .map(|network| network.forward(input.clone()))
+        .collect()
 }
 
 /// The mean over some tensors of one shape.

@@ -31,7 +31,7 @@ use crate::gaussian::{
     ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, Head, LearnedDeviation,
 };
 use crate::inputs::{InputConfig, Inputs};
-use crate::losses::{advantage_weight, check_alpha, check_rates, least_of, mean_of};
+use crate::losses::{advantage_weight, check_alpha, check_rates, each, least_of, mean_of};
 use crate::module_state::{insert_module, load_module};
 use crate::nn::{Activation, AdamConfig, LrSchedule, LrScheduleKind, Mlp, MlpConfig};
 use crate::tables::{Table, upload};
@@ -336,13 +336,6 @@ impl<B: Backend> Tables<B> {
             entered,
         }
     }
-}
-
-fn each<B: Backend>(networks: &[Mlp<B>], input: &Tensor<B, 2>) -> Vec<Tensor<B, 2>> {
-    networks
-        .iter()
-        .map(|network| network.forward(input.clone()))
-        .collect()
 }
 
 /// `mean E(d; d)`, with τ where d > 0.
