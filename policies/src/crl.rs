@@ -20,7 +20,7 @@ use telic_seed::{Rng, Seed};
 
 use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, Head, halves};
 use crate::inputs::{InputConfig, Inputs};
-use crate::losses::{Losses, check_alpha, climbing_loss, least_of, mean_of};
+use crate::losses::{Losses, check_alpha, climbing_loss, least_of, mean_of, softplus};
 use crate::module_state::{insert_module, load_module};
 use crate::nn::{AdamConfig, LrSchedule, Mlp, MlpConfig};
 use crate::tables::{Table, upload};
@@ -226,10 +226,7 @@ fn logits_of_pairs<B: Backend>(
 fn contrastive_loss<B: Backend>(logits: Tensor<B, 2>) -> Tensor<B, 1> {
     let [rows, _] = logits.dims();
     let identity = Tensor::<B, 2>::eye(rows, &logits.device());
-    // ln(1 + eˡ), without overflow.
-    let softplus = burn::tensor::activation::relu(logits.clone())
-        + (logits.clone().abs().neg().exp() + 1.0).log();
-    (softplus - logits * identity).mean()
+    (softplus(logits.clone()) - logits * identity).mean()
 }
 
 /// Trains all networks with one optimiser.

@@ -12,6 +12,7 @@
 //! The first is that of HILP, HIQL and GCIVL, the second of DDPG+BC as in OGBench (Park et al. 2025), the third of AWR.
 
 use burn::tensor::Tensor;
+use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 
 use crate::nn::Mlp;
@@ -116,6 +117,11 @@ impl<B: Backend> ValueTargets<B> {
             .reduce(|a, b| a + b)
             .expect("there is one value at least")
     }
+}
+
+/// `ln(1 + eˣ)`, entry by entry, without overflow.
+pub fn softplus<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
+    relu(x.clone()) + (x.abs().neg().exp() + 1.0).log()
 }
 
 /// `−mean q / (mean |q| + 1e−6)`, the scale without gradient.

@@ -25,7 +25,7 @@ use telic_seed::{Rng, Seed};
 
 use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, Head, halves};
 use crate::inputs::{InputConfig, Inputs};
-use crate::losses::{Losses, check_alpha, climbing_loss};
+use crate::losses::{Losses, check_alpha, climbing_loss, softplus};
 use crate::module_state::{insert_module, load_module};
 use crate::nn::fused::interval_union;
 use crate::nn::{AdamConfig, LrSchedule, Mlp, MlpConfig};
@@ -239,9 +239,7 @@ impl<B: Backend> Networks<B> {
 /// `mean 100 softplus(5 − d / 100)`.
 fn far_loss<B: Backend>(distances: Tensor<B, 2>) -> Tensor<B, 1> {
     let x = distances / -FAR_SCALE + FAR;
-    // ln(1 + eˣ), without overflow.
-    let softplus = relu(x.clone()) + (x.abs().neg().exp() + 1.0).log();
-    softplus.mean() * FAR_SCALE
+    softplus(x).mean() * FAR_SCALE
 }
 
 /// `mean relu(d − 1)²`.
