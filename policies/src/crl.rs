@@ -11,7 +11,7 @@
 //!
 //! A logit is the log of how much likelier the goal is after the action than at any time. The embeddings are constants in L_π.
 
-use burn::module::{AutodiffModule, Module};
+use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
@@ -20,14 +20,14 @@ use telic_seed::{Rng, Seed};
 
 use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, Head, halves};
 use crate::inputs::{InputConfig, Inputs};
-use crate::losses::{Losses, check_alpha, climbing_loss, least_of, mean_of, softplus};
+use crate::joint::{Given, JointAgent, JointTraining, Objective};
+use crate::losses::{ActorLoss, Losses, check_alpha, least_of, mean_of, softplus};
 use crate::module_state::{insert_module, load_module};
 use crate::nn::{AdamConfig, LrSchedule, Mlp, MlpConfig};
 use crate::tables::{Table, upload};
-use crate::trained::Trained;
 use crate::{
-    Agent, Algorithm, BatchSampler, DataPart, Metrics, Model, Numbers, Policy, PolicyConfig,
-    PolicyError, PolicySpec, Problems, TensorMap, TrainingTask,
+    Algorithm, BatchSampler, DataPart, Model, Numbers, Policy, PolicyConfig, PolicyError,
+    PolicySpec, Problems, TensorMap, TrainingTask,
 };
 
 /// CRL in the registry.
@@ -107,35 +107,26 @@ impl PolicyConfig for CrlConfig {
     }
 }
 
-/// Ties configuration, agent and policy together.
-pub struct Crl;
+/// The algorithm, with its configuration fitted to data.
+pub struct Crl {
+    config: CrlConfig,
+    inputs: Inputs,
+}
 
 impl Algorithm for Crl {
     type Config = CrlConfig;
-    type Agent<B: AutodiffBackend> = CrlAgent<B>;
+    type Agent<B: AutodiffBackend> = JointAgent<Self, B>;
 
     fn new_agent<B: AutodiffBackend>(
         config: &CrlConfig,
         task: &TrainingTask,
         device: &B::Device,
-    ) -> Result<CrlAgent<B>, PolicyError> {
-        let inputs = Inputs::fit(&config.inputs, task)?;
-        let mut rng = task.seed.child("init").rng();
-        let networks = Networks::<B> {
-            critics: critics(config, &inputs, &mut rng, device),
-            actor: config.actor.network(&inputs, &mut rng, device),
-        };
-        Ok(CrlAgent {
-            inputs,
-            trained: Trained::new(
-                networks,
-                config.optimizer,
-                config.lr_schedule,
-                task.steps,
-                device,
-            ),
+    ) -> Result<JointAgent<Self, B>, PolicyError> {
+        let objective = Self {
+            inputs: Inputs::fit(&config.inputs, task)?,
             config: config.clone(),
-        })
+        };
+        Ok(JointAgent::new(objective, task, device))
     }
 
     fn load<B: Backend>(
@@ -162,14 +153,14 @@ impl Algorithm for Crl {
 
 /// Everything that learns.
 #[derive(Module, Debug)]
-struct Networks<B: Backend> {
+pub struct Networks<B: Backend> {
     critics: Vec<Critic<B>>,
     actor: Mlp<B>,
 }
 
 /// One pair of embeddings.
 #[derive(Module, Debug)]
-struct Critic<B: Backend> {
+pub struct Critic<B: Backend> {
     /// φ: observation and action side by side.
     acted: Mlp<B>,
     /// ψ.
@@ -229,22 +220,42 @@ fn contrastive_loss<B: Backend>(logits: Tensor<B, 2>) -> Tensor<B, 1> {
     (softplus(logits.clone()) - logits * identity).mean()
 }
 
-/// Trains all networks with one optimiser.
-///
-/// Metrics of an update and of an evaluation: `critic/loss`; `critic/positive` and `critic/mean`, the mean logit of a
-/// transition with its own goal and with any; `actor/loss`; `actor/q_loss`; `actor/mse`, the mean squared error of the mean per
-/// action entry. Of an update also `optimizer/gradient_norm` and `optimizer/lr`.
-pub struct CrlAgent<B: AutodiffBackend> {
-    config: CrlConfig,
-    inputs: Inputs,
-    trained: Trained<B, Networks<B>>,
-}
+impl Objective for Crl {
+    type Batch = TransitionBatch;
+    type Networks<B: Backend> = Networks<B>;
 
-impl<B: AutodiffBackend> CrlAgent<B> {
-    fn losses<C: Backend<Device = B::Device>>(
+    fn training(&self) -> JointTraining {
+        JointTraining {
+            optimizer: self.config.optimizer,
+            lr_schedule: self.config.lr_schedule,
+            target_rate: 1.0,
+        }
+    }
+
+    fn networks<B: Backend>(&self, rng: &mut Rng, device: &B::Device) -> Networks<B> {
+        Networks {
+            critics: critics(&self.config, &self.inputs, rng, device),
+            actor: self.config.actor.network(&self.inputs, rng, device),
+        }
+    }
+
+    fn sampler(
+        &self,
+        data: &DataPart,
+        batch_size: usize,
+    ) -> Result<Box<dyn BatchSampler<TransitionBatch>>, PolicyError> {
+        self.inputs.transitions(self.config.goals, data, batch_size)
+    }
+
+    /// Numbers: `critic/loss`; `critic/positive` and `critic/mean`, the mean logit of a transition with its own goal and with any;
+    /// `actor/loss`; `actor/q_loss`; `actor/mse`, the mean squared error of the mean per action entry.
+    fn losses<I: Backend, C: Backend<Device = I::Device>>(
         &self,
         batch: &TransitionBatch,
+        _rng: &mut Rng,
         networks: &Networks<C>,
+        given: &Given<'_, I, Networks<I>>,
+        _lift: impl Fn(Tensor<I, 2>) -> Tensor<C, 2>,
     ) -> Losses<C> {
         let config = &self.config;
         let table = |tables: &[&[f32]]| Table::side_by_side(batch.size, tables);
@@ -254,7 +265,7 @@ impl<B: AutodiffBackend> CrlAgent<B> {
             table(&[&batch.observations, &batch.actor_goals]),
             table(&[&batch.actions]),
         ];
-        let [acted, goals, actor, actions] = upload::<C, 4>(tables, self.trained.device());
+        let [acted, goals, actor, actions] = upload::<C, 4>(tables, given.device);
 
         let of_critics: Vec<_> = networks
             .critics
@@ -266,71 +277,35 @@ impl<B: AutodiffBackend> CrlAgent<B> {
             .collect();
         let losses: Vec<_> = of_critics.iter().cloned().map(contrastive_loss).collect();
         let critic_loss = mean_of(&losses);
-        let identity = Tensor::<C, 2>::eye(batch.size, self.trained.device());
+        let identity = Tensor::<C, 2>::eye(batch.size, given.device);
         let positive = (of_critics[0].clone().detach() * identity).sum() / batch.size as f64;
 
         let means = networks.actor.forward(actor.clone());
-        let error = means.clone() - actions;
-        let mse = (error.clone() * error).mean();
         let critics = networks.critics.clone().no_grad();
-        let [observations, actor_goals] = halves(actor);
-        let chosen = Tensor::cat(vec![observations, means.clamp(-1.0, 1.0)], 1);
-        let q_loss = climbing_loss(least_of(&logits_of_pairs(&critics, &chosen, &actor_goals)));
-        let action_dim = self.inputs.action_dim();
-        let imitation = config.actor.negative_log_probs(mse.clone(), action_dim);
-        let actor_loss = q_loss.clone() + imitation * config.alpha;
+        let values = |means| {
+            let [observations, goals] = halves(actor);
+            let acted = Tensor::cat(vec![observations, means], 1);
+            least_of(&logits_of_pairs(&critics, &acted, &goals))
+        };
+        let actor = ActorLoss::climbing(&config.actor, means, actions, config.alpha, values);
         Losses {
             numbers: Numbers::new()
                 .with("critic/loss", critic_loss.clone())
                 .with("critic/positive", positive)
                 .with("critic/mean", of_critics[0].clone().mean())
-                .with("actor/loss", actor_loss.clone())
-                .with("actor/q_loss", q_loss)
-                .with("actor/mse", mse),
-            total: critic_loss + actor_loss,
+                .with("actor/loss", actor.loss.clone())
+                .with("actor/q_loss", actor.guide)
+                .with("actor/mse", actor.mse),
+            total: critic_loss + actor.loss,
         }
     }
-}
 
-impl<B: AutodiffBackend> Agent for CrlAgent<B> {
-    type Batch = TransitionBatch;
-    type Backend = B::InnerBackend;
-
-    fn sampler(
-        &self,
-        data: &DataPart,
-        batch_size: usize,
-    ) -> Result<Box<dyn BatchSampler<TransitionBatch>>, PolicyError> {
-        self.inputs.transitions(self.config.goals, data, batch_size)
-    }
-
-    fn update(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Numbers<B::InnerBackend> {
-        let losses = self.losses(batch, self.trained.module());
-        let mut numbers = losses.numbers.inner();
-        self.trained.step(losses.total, &mut numbers);
-        numbers
-    }
-
-    fn evaluate(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Metrics {
-        let networks = self.trained.module().valid();
-        self.losses(batch, &networks).numbers.read()
-    }
-
-    fn model(&self) -> Model {
-        let networks = self.trained.module();
+    fn model<B: Backend>(&self, networks: &Networks<B>) -> Model {
         let mut weights = TensorMap::new();
         insert_module(&mut weights, ACTOR, &networks.actor);
         insert_module(&mut weights, CRITICS, &networks.critics);
         self.inputs
             .model(None, self.config.inference.settings(), weights)
-    }
-
-    fn state(&self) -> TensorMap {
-        self.trained.state()
-    }
-
-    fn load_state(&mut self, state: &TensorMap) -> Result<(), PolicyError> {
-        self.trained.load_state(state)
     }
 }
 
@@ -340,7 +315,7 @@ mod tests {
 
     use super::*;
     use crate::module_state::tensor_values;
-    use crate::test_agents::{self, agent, batch};
+    use crate::test_agents;
 
     fn small() -> CrlConfig {
         let mut config = CrlConfig {
@@ -383,13 +358,10 @@ mod tests {
 
     #[test]
     fn each_loss_moves_its_own_networks_only() {
-        let agent = agent::<Crl>(&small());
-        let networks = agent.trained.module();
-        for (own, loss) in [("critics", "critic/loss"), ("actor", "actor/loss")] {
-            let losses = agent.losses(&batch(&agent, 1), networks);
-            let loss = losses.numbers.on_device(loss).unwrap();
-            assert_eq!(test_agents::moved_parts(networks, &loss), [own]);
-        }
+        test_agents::check_gradients::<Crl>(
+            &small(),
+            &[("critic/loss", &["critics"]), ("actor/loss", &["actor"])],
+        );
     }
 
     #[test]

@@ -6,7 +6,6 @@
 //! L = −mean log π(a | s, g)
 //! ```
 
-use burn::module::AutodiffModule;
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
@@ -15,13 +14,14 @@ use telic_seed::Rng;
 
 use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy};
 use crate::inputs::{InputConfig, Inputs};
+use crate::joint::{Given, JointAgent, JointTraining, Objective};
+use crate::losses::Losses;
 use crate::module_state::insert_module;
 use crate::nn::{AdamConfig, LrSchedule, Mlp};
 use crate::tables::{Table, upload};
-use crate::trained::Trained;
 use crate::{
-    Agent, Algorithm, BatchSampler, DataPart, Metrics, Model, Numbers, Policy, PolicyConfig,
-    PolicyError, PolicySpec, Problems, TensorMap, TrainingTask,
+    Algorithm, BatchSampler, DataPart, Model, Numbers, Policy, PolicyConfig, PolicyError,
+    PolicySpec, Problems, TensorMap, TrainingTask,
 };
 
 /// GCBC in the registry.
@@ -79,32 +79,26 @@ impl PolicyConfig for GcbcConfig {
     }
 }
 
-/// Ties configuration, agent and policy together.
-pub struct Gcbc;
+/// The algorithm, with its configuration fitted to data.
+pub struct Gcbc {
+    config: GcbcConfig,
+    inputs: Inputs,
+}
 
 impl Algorithm for Gcbc {
     type Config = GcbcConfig;
-    type Agent<B: AutodiffBackend> = GcbcAgent<B>;
+    type Agent<B: AutodiffBackend> = JointAgent<Self, B>;
 
     fn new_agent<B: AutodiffBackend>(
         config: &GcbcConfig,
         task: &TrainingTask,
         device: &B::Device,
-    ) -> Result<GcbcAgent<B>, PolicyError> {
-        let inputs = Inputs::fit(&config.inputs, task)?;
-        let mut rng = task.seed.child("init").rng();
-        let network = config.actor.network::<B>(&inputs, &mut rng, device);
-        Ok(GcbcAgent {
-            inputs,
-            trained: Trained::new(
-                network,
-                config.optimizer,
-                config.lr_schedule,
-                task.steps,
-                device,
-            ),
+    ) -> Result<JointAgent<Self, B>, PolicyError> {
+        let objective = Self {
+            inputs: Inputs::fit(&config.inputs, task)?,
             config: config.clone(),
-        })
+        };
+        Ok(JointAgent::new(objective, task, device))
     }
 
     fn load<B: Backend>(
@@ -118,46 +112,21 @@ impl Algorithm for Gcbc {
     }
 }
 
-/// Trains the mean.
-///
-/// Metrics of an update and of an evaluation: `actor/loss`; `actor/bc_log_prob`, its negative; `actor/mse`, the mean squared
-/// error per action entry. Of an update also `optimizer/gradient_norm` and `optimizer/lr`.
-pub struct GcbcAgent<B: AutodiffBackend> {
-    config: GcbcConfig,
-    inputs: Inputs,
-    trained: Trained<B, Mlp<B>>,
-}
-
-impl<B: AutodiffBackend> GcbcAgent<B> {
-    /// The mean squared error per action entry.
-    fn error<C: Backend>(
-        network: &Mlp<C>,
-        batch: &TransitionBatch,
-        device: &C::Device,
-    ) -> Tensor<C, 1> {
-        let table = |tables: &[&[f32]]| Table::side_by_side(batch.size, tables);
-        let tables = [
-            table(&[&batch.observations, &batch.actor_goals]),
-            table(&[&batch.actions]),
-        ];
-        let [seen, actions] = upload(tables, device);
-        let difference = network.forward(seen) - actions;
-        (difference.clone() * difference).mean()
-    }
-
-    fn numbers<C: Backend>(&self, error: Tensor<C, 1>) -> Numbers<C> {
-        let (actor, dim) = (&self.config.actor, self.inputs.action_dim());
-        let loss = actor.negative_log_probs(error.clone(), dim);
-        Numbers::new()
-            .with("actor/loss", loss.clone())
-            .with("actor/bc_log_prob", loss.neg())
-            .with("actor/mse", error)
-    }
-}
-
-impl<B: AutodiffBackend> Agent for GcbcAgent<B> {
+impl Objective for Gcbc {
     type Batch = TransitionBatch;
-    type Backend = B::InnerBackend;
+    type Networks<B: Backend> = Mlp<B>;
+
+    fn training(&self) -> JointTraining {
+        JointTraining {
+            optimizer: self.config.optimizer,
+            lr_schedule: self.config.lr_schedule,
+            target_rate: 1.0,
+        }
+    }
+
+    fn networks<B: Backend>(&self, rng: &mut Rng, device: &B::Device) -> Mlp<B> {
+        self.config.actor.network(&self.inputs, rng, device)
+    }
 
     fn sampler(
         &self,
@@ -167,36 +136,39 @@ impl<B: AutodiffBackend> Agent for GcbcAgent<B> {
         self.inputs.transitions(self.config.goals, data, batch_size)
     }
 
-    fn update(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Numbers<B::InnerBackend> {
-        let error = Self::error(self.trained.module(), batch, self.trained.device());
-        let mut numbers = self.numbers(error.clone().inner());
-        let loss = self
-            .config
-            .actor
-            .imitation_loss(error, self.inputs.action_dim());
-        self.trained.step(loss, &mut numbers);
-        numbers
+    /// Numbers: `actor/loss`; `actor/bc_log_prob`, its negative; `actor/mse`, the mean squared error per action entry.
+    fn losses<I: Backend, C: Backend<Device = I::Device>>(
+        &self,
+        batch: &TransitionBatch,
+        _rng: &mut Rng,
+        networks: &Mlp<C>,
+        given: &Given<'_, I, Mlp<I>>,
+        _lift: impl Fn(Tensor<I, 2>) -> Tensor<C, 2>,
+    ) -> Losses<C> {
+        let table = |tables: &[&[f32]]| Table::side_by_side(batch.size, tables);
+        let tables = [
+            table(&[&batch.observations, &batch.actor_goals]),
+            table(&[&batch.actions]),
+        ];
+        let [seen, actions] = upload(tables, given.device);
+        let difference = networks.forward(seen) - actions;
+        let mse = (difference.clone() * difference).mean();
+        let (actor, dim) = (&self.config.actor, self.inputs.action_dim());
+        let loss = actor.negative_log_probs(mse.clone(), dim);
+        Losses {
+            numbers: Numbers::new()
+                .with("actor/loss", loss.clone())
+                .with("actor/bc_log_prob", loss.neg())
+                .with("actor/mse", mse.clone()),
+            total: actor.imitation_loss(mse, dim),
+        }
     }
 
-    fn evaluate(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Metrics {
-        let network = self.trained.module().valid();
-        let error = Self::error(&network, batch, self.trained.device());
-        self.numbers(error).read()
-    }
-
-    fn model(&self) -> Model {
+    fn model<B: Backend>(&self, networks: &Mlp<B>) -> Model {
         let mut weights = TensorMap::new();
-        insert_module(&mut weights, ACTOR, self.trained.module());
+        insert_module(&mut weights, ACTOR, networks);
         self.inputs
             .model(None, self.config.inference.settings(), weights)
-    }
-
-    fn state(&self) -> TensorMap {
-        self.trained.state()
-    }
-
-    fn load_state(&mut self, state: &TensorMap) -> Result<(), PolicyError> {
-        self.trained.load_state(state)
     }
 }
 
@@ -212,7 +184,7 @@ mod tests {
     use telic_seed::Seed;
 
     use super::*;
-    use crate::test_agents;
+    use crate::{Agent, Metrics, test_agents};
 
     type A = Autodiff<Flex>;
 
@@ -251,11 +223,11 @@ mod tests {
         config
     }
 
-    fn agent(config: &GcbcConfig) -> GcbcAgent<A> {
+    fn agent(config: &GcbcConfig) -> JointAgent<Gcbc, A> {
         Gcbc::new_agent::<A>(config, &task(5, 2), &Default::default()).unwrap()
     }
 
-    fn batch(agent: &GcbcAgent<A>, seed: u64) -> TransitionBatch {
+    fn batch(agent: &JointAgent<Gcbc, A>, seed: u64) -> TransitionBatch {
         let mut sampler = agent.sampler(&task(5, 2).data, 64).unwrap();
         let mut batch = sampler.new_batch();
         sampler.sample(&mut Seed::new(seed).rng(), &mut batch);
@@ -275,7 +247,7 @@ mod tests {
                 &task(observation_dim, action_dim),
                 &Default::default(),
             );
-            assert_eq!(agent.unwrap().trained.module().num_params(), count);
+            assert_eq!(agent.unwrap().networks().num_params(), count);
         }
     }
 

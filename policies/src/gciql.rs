@@ -18,27 +18,25 @@
 //!
 //! The gradient of each loss reaches its own networks only: q depends on the action alone, and the scale of q is a constant.
 
-use burn::module::{AutodiffModule, Module};
+use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
 use telic_datasets::{HindsightConfig, TransitionBatch};
 use telic_seed::{Rng, Seed};
 
-use crate::ema::SlowCopy;
 use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, Head};
 use crate::inputs::{InputConfig, Inputs};
+use crate::joint::{Given, JointAgent, JointTraining, Objective};
 use crate::losses::{
-    Losses, advantage_weight, check_alpha, check_rates, climbing_loss, each, expectile_loss,
-    least_of,
+    ActorLoss, Losses, check_alpha, check_rates, each, expectile_loss, least_of, regression_loss,
 };
 use crate::module_state::{insert_module, load_module};
 use crate::nn::{AdamConfig, LrSchedule, Mlp, MlpConfig};
 use crate::tables::{Table, upload};
-use crate::trained::Trained;
 use crate::{
-    Agent, Algorithm, BatchSampler, DataPart, Metrics, Model, Numbers, Policy, PolicyConfig,
-    PolicyError, PolicySpec, Problems, TensorMap, TrainingTask,
+    Algorithm, BatchSampler, DataPart, Model, Numbers, Policy, PolicyConfig, PolicyError,
+    PolicySpec, Problems, TensorMap, TrainingTask,
 };
 
 /// GCIQL in the registry.
@@ -126,33 +124,26 @@ impl PolicyConfig for GciqlConfig {
     }
 }
 
-/// Ties configuration, agent and policy together.
-pub struct Gciql;
+/// The algorithm, with its configuration fitted to data.
+pub struct Gciql {
+    config: GciqlConfig,
+    inputs: Inputs,
+}
 
 impl Algorithm for Gciql {
     type Config = GciqlConfig;
-    type Agent<B: AutodiffBackend> = GciqlAgent<B>;
+    type Agent<B: AutodiffBackend> = JointAgent<Self, B>;
 
     fn new_agent<B: AutodiffBackend>(
         config: &GciqlConfig,
         task: &TrainingTask,
         device: &B::Device,
-    ) -> Result<GciqlAgent<B>, PolicyError> {
-        let inputs = Inputs::fit(&config.inputs, task)?;
-        let networks =
-            Networks::<B>::new(config, &inputs, &mut task.seed.child("init").rng(), device);
-        Ok(GciqlAgent {
-            inputs,
-            slow_critics: SlowCopy::new(networks.critics.valid()),
-            trained: Trained::new(
-                networks,
-                config.optimizer,
-                config.lr_schedule,
-                task.steps,
-                device,
-            ),
+    ) -> Result<JointAgent<Self, B>, PolicyError> {
+        let objective = Self {
+            inputs: Inputs::fit(&config.inputs, task)?,
             config: config.clone(),
-        })
+        };
+        Ok(JointAgent::new(objective, task, device))
     }
 
     fn load<B: Backend>(
@@ -160,8 +151,11 @@ impl Algorithm for Gciql {
         model: &Model,
         device: &B::Device,
     ) -> Result<Box<dyn Policy>, PolicyError> {
-        let inputs = Inputs::of_model(model);
-        let value = value_network::<B>(config, &inputs, 0, &mut Seed::new(0).rng(), device);
+        let objective = Self {
+            inputs: Inputs::of_model(model),
+            config: config.clone(),
+        };
+        let value = objective.value::<B>(&mut Seed::new(0).rng(), device);
         let value = load_module(&model.weights, VALUE, value)?;
         let value: Head<B> = Box::new(move |pairs| value.forward(pairs));
         let mean = config.actor.load_mean::<B>(model, device)?;
@@ -170,39 +164,21 @@ impl Algorithm for Gciql {
     }
 }
 
-/// A network of observation and goal and `more` entries → one number.
-fn value_network<B: Backend>(
-    config: &GciqlConfig,
-    inputs: &Inputs,
-    more: usize,
-    rng: &mut Rng,
-    device: &B::Device,
-) -> Mlp<B> {
-    let width = 2 * inputs.observation_dim() + more;
-    Mlp::new(&config.value, width, 1, 1.0, rng, device)
-}
-
 /// Everything that learns.
 #[derive(Module, Debug)]
-struct Networks<B: Backend> {
+pub struct Networks<B: Backend> {
     value: Mlp<B>,
     critics: Vec<Mlp<B>>,
     actor: Mlp<B>,
 }
 
 const VALUE: &str = "value";
-const SLOW_CRITICS: &str = "slow_critics";
 
-impl<B: Backend> Networks<B> {
-    fn new(config: &GciqlConfig, inputs: &Inputs, rng: &mut Rng, device: &B::Device) -> Self {
-        let action_dim = inputs.action_dim();
-        Self {
-            value: value_network(config, inputs, 0, rng, device),
-            critics: (0..2)
-                .map(|_| value_network(config, inputs, action_dim, rng, device))
-                .collect(),
-            actor: config.actor.network(inputs, rng, device),
-        }
+impl Gciql {
+    /// V: observation and goal side by side → one number.
+    fn value<B: Backend>(&self, rng: &mut Rng, device: &B::Device) -> Mlp<B> {
+        let width = 2 * self.inputs.observation_dim();
+        Mlp::new(&self.config.value, width, 1, 1.0, rng, device)
     }
 }
 
@@ -211,146 +187,30 @@ fn least<B: Backend>(critics: &[Mlp<B>], input: &Tensor<B, 2>) -> Tensor<B, 2> {
     least_of(&each(critics, input))
 }
 
-/// A batch as tensors. Rows are observation and goal side by side.
-struct Tables<B: Backend> {
-    /// (s, g).
-    at: Tensor<B, 2>,
-    /// (s', g).
-    next: Tensor<B, 2>,
-    /// (s, g, a).
-    acted: Tensor<B, 2>,
-    /// (s, g_a).
-    actor: Tensor<B, 2>,
-    /// a.
-    actions: Tensor<B, 2>,
-    /// r, `[rows, 1]`.
-    rewards: Tensor<B, 2>,
-    /// m, `[rows, 1]`.
-    masks: Tensor<B, 2>,
-}
-
-impl<B: Backend> Tables<B> {
-    fn new(batch: &TransitionBatch, device: &B::Device) -> Self {
-        let table = |tables: &[&[f32]]| Table::side_by_side(batch.size, tables);
-        let TransitionBatch {
-            observations,
-            actions,
-            next_observations,
-            value_goals,
-            actor_goals,
-            rewards,
-            masks,
-            ..
-        } = batch;
-        let tables = [
-            table(&[observations, value_goals]),
-            table(&[next_observations, value_goals]),
-            table(&[observations, value_goals, actions]),
-            table(&[observations, actor_goals]),
-            table(&[actions]),
-            table(&[rewards]),
-            table(&[masks]),
-        ];
-        let [at, next, acted, actor, actions, rewards, masks] = upload(tables, device);
-        Self {
-            at,
-            next,
-            acted,
-            actor,
-            actions,
-            rewards,
-            masks,
-        }
-    }
-}
-
-/// Trains all networks with one optimiser.
-///
-/// Metrics of an update and of an evaluation: `value/loss`, `value/v_mean`; `critic/loss`, `critic/q_mean`; `actor/loss`;
-/// `actor/mse`, the mean squared error of the mean per action entry; `actor/q_loss` (`ddpg_bc`) or `actor/advantage` (`awr`).
-/// Of an update also `optimizer/gradient_norm` and `optimizer/lr`.
-pub struct GciqlAgent<B: AutodiffBackend> {
-    config: GciqlConfig,
-    inputs: Inputs,
-    trained: Trained<B, Networks<B>>,
-    /// Q̄.
-    slow_critics: SlowCopy<Vec<Mlp<B::InnerBackend>>>,
-}
-
-impl<B: AutodiffBackend> GciqlAgent<B> {
-    /// The losses on backend `C`, which is `B` or its inner backend; `lift` makes constants of results of the latter.
-    fn losses<C: Backend<Device = B::Device>>(
-        &self,
-        batch: &TransitionBatch,
-        networks: &Networks<C>,
-        lift: impl Fn(Tensor<B::InnerBackend, 2>) -> Tensor<C, 2>,
-    ) -> Losses<C> {
-        let config = &self.config;
-        let (actor, action_dim) = (&config.actor, self.inputs.action_dim());
-        let device = self.trained.device();
-        let tables = Tables::<B::InnerBackend>::new(batch, device);
-        let constant = self.trained.module().valid();
-
-        let slow_q = least(self.slow_critics.get(), &tables.acted);
-        let v = networks.value.forward(lift(tables.at));
-        let error = lift(slow_q) - v.clone();
-        let value_loss = expectile_loss(error.clone(), error, config.expectile);
-
-        let next_v = constant.value.forward(tables.next);
-        let target = lift(tables.rewards + tables.masks * next_v * config.goals.discount);
-        let acted = lift(tables.acted);
-        let mut q_mean = None;
-        let critic_loss = networks
-            .critics
-            .iter()
-            .map(|critic| {
-                let q = critic.forward(acted.clone());
-                q_mean.get_or_insert_with(|| q.clone().mean());
-                let error = q - target.clone();
-                (error.clone() * error).mean()
-            })
-            .reduce(|a, b| a + b)
-            .expect("there are two critics");
-
-        let means = networks.actor.forward(lift(tables.actor.clone()));
-        let error = means.clone() - lift(tables.actions.clone());
-        let squares = error.clone() * error;
-        let mse = squares.clone().mean();
-        let (actor_loss, extraction) = match config.extraction {
-            Extraction::DdpgBc => {
-                let acted = Tensor::cat(vec![lift(tables.actor), means.clamp(-1.0, 1.0)], 1);
-                let critics = networks.critics.clone().no_grad();
-                let q_loss = climbing_loss(least(&critics, &acted));
-                let imitation = actor.negative_log_probs(mse.clone(), action_dim) * config.alpha;
-                (q_loss.clone() + imitation, ("actor/q_loss", q_loss))
-            }
-            Extraction::Awr => {
-                let acted = Tensor::cat(vec![tables.actor.clone(), tables.actions], 1);
-                let advantage =
-                    least(&constant.critics, &acted) - constant.value.forward(tables.actor);
-                let weight = lift(advantage_weight(advantage.clone(), config.alpha));
-                let log_prob = actor.negative_log_probs(squares.mean_dim(1), action_dim);
-                let advantage = lift(advantage).mean();
-                ((weight * log_prob).mean(), ("actor/advantage", advantage))
-            }
-        };
-        Losses {
-            numbers: Numbers::new()
-                .with("value/loss", value_loss.clone())
-                .with("value/v_mean", v.mean())
-                .with("critic/loss", critic_loss.clone())
-                .with("critic/q_mean", q_mean.expect("there are two critics"))
-                .with("actor/loss", actor_loss.clone())
-                .with("actor/mse", mse)
-                .with(extraction.0, extraction.1),
-            total: value_loss + critic_loss + actor_loss,
-        }
-    }
-}
-
-impl<B: AutodiffBackend> Agent for GciqlAgent<B> {
+impl Objective for Gciql {
     type Batch = TransitionBatch;
-    type Backend = B::InnerBackend;
+    type Networks<B: Backend> = Networks<B>;
+
+    fn training(&self) -> JointTraining {
+        JointTraining {
+            optimizer: self.config.optimizer,
+            lr_schedule: self.config.lr_schedule,
+            target_rate: self.config.target_rate,
+        }
+    }
+
+    fn networks<B: Backend>(&self, rng: &mut Rng, device: &B::Device) -> Networks<B> {
+        let (seen, actions) = (self.inputs.observation_dim(), self.inputs.action_dim());
+        Networks {
+            value: self.value(rng, device),
+            critics: Mlp::two(&self.config.value, 2 * seen + actions, 1, rng, device),
+            actor: self.config.actor.network(&self.inputs, rng, device),
+        }
+    }
+
+    fn followed<B: Backend>(networks: &Networks<B>) -> Vec<Mlp<B>> {
+        networks.critics.clone()
+    }
 
     fn sampler(
         &self,
@@ -360,50 +220,93 @@ impl<B: AutodiffBackend> Agent for GciqlAgent<B> {
         self.inputs.transitions(self.config.goals, data, batch_size)
     }
 
-    fn update(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Numbers<B::InnerBackend> {
-        let losses = self.losses(batch, self.trained.module(), Tensor::from_inner);
-        let mut numbers = losses.numbers.inner();
-        let keep = 1.0 - self.config.target_rate;
-        self.slow_critics
-            .follow(&self.trained.module().critics, keep);
-        self.trained.step(losses.total, &mut numbers);
-        numbers
+    /// Numbers: `value/loss`, `value/v_mean`; `critic/loss`, `critic/q_mean`; `actor/loss`; `actor/mse`, the mean squared error of the
+    /// mean per action entry; `actor/q_loss` (`ddpg_bc`) or `actor/advantage` (`awr`).
+    fn losses<I: Backend, C: Backend<Device = I::Device>>(
+        &self,
+        batch: &TransitionBatch,
+        _rng: &mut Rng,
+        networks: &Networks<C>,
+        given: &Given<'_, I, Networks<I>>,
+        lift: impl Fn(Tensor<I, 2>) -> Tensor<C, 2>,
+    ) -> Losses<C> {
+        let config = &self.config;
+        let table = |tables: &[&[f32]]| Table::side_by_side(batch.size, tables);
+        let (observations, goals) = (&batch.observations, &batch.value_goals);
+        let tables = [
+            table(&[observations, goals]),
+            table(&[&batch.next_observations, goals]),
+            table(&[observations, goals, &batch.actions]),
+            table(&[observations, &batch.actor_goals]),
+            table(&[&batch.actions]),
+            table(&[&batch.rewards]),
+            table(&[&batch.masks]),
+        ];
+        let [now, next, acted, actor_now, actions, rewards, masks] =
+            upload::<I, 7>(tables, given.device);
+
+        let slow_q = least(given.slow, &acted);
+        let v = networks.value.forward(lift(now));
+        let error = lift(slow_q) - v.clone();
+        let value_loss = expectile_loss(error.clone(), error, config.expectile);
+
+        let next_v = given.networks.value.forward(next);
+        let target = lift(rewards + masks * next_v * config.goals.discount);
+        let q = each(&networks.critics, &lift(acted));
+        let critic_loss = regression_loss(&q, &target);
+
+        let means = networks.actor.forward(lift(actor_now.clone()));
+        let (actor, guide) = match config.extraction {
+            Extraction::DdpgBc => {
+                let critics = networks.critics.clone().no_grad();
+                let values = |means| {
+                    let acted = Tensor::cat(vec![lift(actor_now), means], 1);
+                    least(&critics, &acted)
+                };
+                let targets = lift(actions);
+                let loss = ActorLoss::climbing(&config.actor, means, targets, config.alpha, values);
+                (loss, "actor/q_loss")
+            }
+            Extraction::Awr => {
+                let acted = Tensor::cat(vec![actor_now.clone(), actions.clone()], 1);
+                let advantage = least(&given.networks.critics, &acted)
+                    - given.networks.value.forward(actor_now);
+                let (targets, advantage) = (lift(actions), lift(advantage));
+                let loss =
+                    ActorLoss::weighted(&config.actor, means, targets, advantage, config.alpha);
+                (loss, "actor/advantage")
+            }
+        };
+        Losses {
+            numbers: Numbers::new()
+                .with("value/loss", value_loss.clone())
+                .with("value/v_mean", v.mean())
+                .with("critic/loss", critic_loss.clone())
+                .with("critic/q_mean", q[0].clone().mean())
+                .with("actor/loss", actor.loss.clone())
+                .with("actor/mse", actor.mse)
+                .with(guide, actor.guide),
+            total: value_loss + critic_loss + actor.loss,
+        }
     }
 
-    fn evaluate(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Metrics {
-        let networks = self.trained.module().valid();
-        let losses = self.losses(batch, &networks, |constant| constant);
-        losses.numbers.read()
-    }
-
-    fn model(&self) -> Model {
+    fn model<B: Backend>(&self, networks: &Networks<B>) -> Model {
         let mut weights = TensorMap::new();
-        insert_module(&mut weights, ACTOR, &self.trained.module().actor);
-        insert_module(&mut weights, VALUE, &self.trained.module().value);
+        insert_module(&mut weights, ACTOR, &networks.actor);
+        insert_module(&mut weights, VALUE, &networks.value);
         self.inputs
             .model(None, self.config.inference.settings(), weights)
-    }
-
-    fn state(&self) -> TensorMap {
-        let mut state = self.trained.state();
-        self.slow_critics.insert_into(&mut state, SLOW_CRITICS);
-        state
-    }
-
-    fn load_state(&mut self, state: &TensorMap) -> Result<(), PolicyError> {
-        let slow = self.slow_critics.loaded(state, SLOW_CRITICS)?;
-        self.trained.load_state(state)?;
-        self.slow_critics = slow;
-        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use burn::backend::Flex;
+    use burn::module::AutodiffModule;
 
     use super::*;
-    use crate::test_agents::{self, A};
+    use crate::Agent;
+    use crate::test_agents::{self, agent, batch};
 
     fn small() -> GciqlConfig {
         let mut config = GciqlConfig {
@@ -415,17 +318,6 @@ mod tests {
         config.actor.network.hidden = vec![48, 48];
         config.optimizer.lr = 2e-3;
         config
-    }
-
-    fn agent(config: &GciqlConfig) -> GciqlAgent<A> {
-        Gciql::new_agent::<A>(config, &test_agents::line(1), &Default::default()).unwrap()
-    }
-
-    fn batch(agent: &GciqlAgent<A>, seed: u64) -> TransitionBatch {
-        let mut sampler = agent.sampler(&test_agents::line(1).data, 128).unwrap();
-        let mut batch = sampler.new_batch();
-        sampler.sample(&mut Seed::new(seed).rng(), &mut batch);
-        batch
     }
 
     #[test]
@@ -442,37 +334,35 @@ mod tests {
     #[test]
     fn each_loss_moves_its_own_networks_only() {
         for extraction in [Extraction::DdpgBc, Extraction::Awr] {
-            let agent = agent(&GciqlConfig {
+            let config = GciqlConfig {
                 extraction,
                 ..small()
-            });
-            let networks = agent.trained.module();
-            for (own, loss) in [
-                ("value", "value/loss"),
-                ("critics", "critic/loss"),
-                ("actor", "actor/loss"),
-            ] {
-                let losses = agent.losses(&batch(&agent, 1), networks, Tensor::from_inner);
-                let loss = losses.numbers.on_device(loss).unwrap();
-                assert_eq!(test_agents::moved_parts(networks, &loss), [own]);
-            }
+            };
+            test_agents::check_gradients::<Gciql>(
+                &config,
+                &[
+                    ("value/loss", &["value"]),
+                    ("critic/loss", &["critics"]),
+                    ("actor/loss", &["actor"]),
+                ],
+            );
         }
     }
 
     #[test]
     fn slow_critics_follow_the_weights_before_the_step() {
-        let mut agent = agent(&small());
+        let mut agent = agent::<Gciql>(&small());
         let first = |critics: &[Mlp<Flex>]| {
             let mut weights = TensorMap::new();
             insert_module(&mut weights, "c", &critics[0]);
             weights.get_f32("c.output.weight", &[48, 1]).unwrap()[0]
         };
         for k in 0..3 {
-            let slow = first(agent.slow_critics.get());
-            let current = first(&agent.trained.module().valid().critics);
+            let slow = first(agent.slow());
+            let current = first(&agent.networks().valid().critics);
             agent.update(&batch(&agent, k), &mut Seed::new(0).rng());
             let expected = 0.95 * slow + 0.05 * current;
-            let found = first(agent.slow_critics.get());
+            let found = first(agent.slow());
             assert!((found - expected).abs() < 1e-6, "{found}, not {expected}");
         }
     }

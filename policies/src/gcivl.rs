@@ -8,26 +8,23 @@
 //! V̄ ← ρ V + (1 − ρ) V̄ with the V before the step
 //! ```
 
-use burn::module::{AutodiffModule, Module};
+use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
 use telic_datasets::{HindsightConfig, TransitionBatch};
 use telic_seed::{Rng, Seed};
 
-use crate::ema::SlowCopy;
 use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, Head};
 use crate::inputs::{InputConfig, Inputs};
-use crate::losses::{
-    Losses, ValueTargets, advantage_weight, check_alpha, check_rates, each, mean_of,
-};
+use crate::joint::{Given, JointAgent, JointTraining, Objective};
+use crate::losses::{ActorLoss, Losses, ValueTargets, check_alpha, check_rates, each, mean_of};
 use crate::module_state::{insert_module, load_module};
 use crate::nn::{AdamConfig, LrSchedule, Mlp, MlpConfig};
 use crate::tables::{Table, upload};
-use crate::trained::Trained;
 use crate::{
-    Agent, Algorithm, BatchSampler, DataPart, Metrics, Model, Numbers, Policy, PolicyConfig,
-    PolicyError, PolicySpec, Problems, TensorMap, TrainingTask,
+    Algorithm, BatchSampler, DataPart, Model, Numbers, Policy, PolicyConfig, PolicyError,
+    PolicySpec, Problems, TensorMap, TrainingTask,
 };
 
 /// GCIVL in the registry.
@@ -101,36 +98,26 @@ impl PolicyConfig for GcivlConfig {
     }
 }
 
-/// Ties configuration, agent and policy together.
-pub struct Gcivl;
+/// The algorithm, with its configuration fitted to data.
+pub struct Gcivl {
+    config: GcivlConfig,
+    inputs: Inputs,
+}
 
 impl Algorithm for Gcivl {
     type Config = GcivlConfig;
-    type Agent<B: AutodiffBackend> = GcivlAgent<B>;
+    type Agent<B: AutodiffBackend> = JointAgent<Self, B>;
 
     fn new_agent<B: AutodiffBackend>(
         config: &GcivlConfig,
         task: &TrainingTask,
         device: &B::Device,
-    ) -> Result<GcivlAgent<B>, PolicyError> {
-        let inputs = Inputs::fit(&config.inputs, task)?;
-        let mut rng = task.seed.child("init").rng();
-        let networks = Networks::<B> {
-            values: values(config, &inputs, &mut rng, device),
-            actor: config.actor.network(&inputs, &mut rng, device),
-        };
-        Ok(GcivlAgent {
-            inputs,
-            slow_values: SlowCopy::new(networks.values.valid()),
-            trained: Trained::new(
-                networks,
-                config.optimizer,
-                config.lr_schedule,
-                task.steps,
-                device,
-            ),
+    ) -> Result<JointAgent<Self, B>, PolicyError> {
+        let objective = Self {
+            inputs: Inputs::fit(&config.inputs, task)?,
             config: config.clone(),
-        })
+        };
+        Ok(JointAgent::new(objective, task, device))
     }
 
     fn load<B: Backend>(
@@ -138,8 +125,11 @@ impl Algorithm for Gcivl {
         model: &Model,
         device: &B::Device,
     ) -> Result<Box<dyn Policy>, PolicyError> {
-        let inputs = Inputs::of_model(model);
-        let values = values::<B>(config, &inputs, &mut Seed::new(0).rng(), device);
+        let objective = Self {
+            inputs: Inputs::of_model(model),
+            config: config.clone(),
+        };
+        let values = objective.values::<B>(&mut Seed::new(0).rng(), device);
         let values = load_module(&model.weights, VALUES, values)?;
         let value: Head<B> = Box::new(move |pairs| mean_of(&each(&values, &pairs)));
         let mean = config.actor.load_mean::<B>(model, device)?;
@@ -150,46 +140,61 @@ impl Algorithm for Gcivl {
 
 /// Everything that learns.
 #[derive(Module, Debug)]
-struct Networks<B: Backend> {
+pub struct Networks<B: Backend> {
     values: Vec<Mlp<B>>,
     actor: Mlp<B>,
 }
 
 const VALUES: &str = "values";
-const SLOW_VALUES: &str = "slow_values";
 
-/// V₁ and V₂: observation and goal side by side → one number.
-fn values<B: Backend>(
-    config: &GcivlConfig,
-    inputs: &Inputs,
-    rng: &mut Rng,
-    device: &B::Device,
-) -> Vec<Mlp<B>> {
-    let width = 2 * inputs.observation_dim();
-    (0..2)
-        .map(|_| Mlp::new(&config.value, width, 1, 1.0, rng, device))
-        .collect()
+impl Gcivl {
+    /// V₁ and V₂: observation and goal side by side → one number.
+    fn values<B: Backend>(&self, rng: &mut Rng, device: &B::Device) -> Vec<Mlp<B>> {
+        let width = 2 * self.inputs.observation_dim();
+        Mlp::two(&self.config.value, width, 1, rng, device)
+    }
 }
 
-/// Trains all networks with one optimiser.
-///
-/// Metrics of an update and of an evaluation: `value/loss`, `value/v_mean`; `actor/loss`; `actor/mse`, the mean squared error
-/// of the mean per action entry; `actor/advantage`. Of an update also `optimizer/gradient_norm` and `optimizer/lr`.
-pub struct GcivlAgent<B: AutodiffBackend> {
-    config: GcivlConfig,
-    inputs: Inputs,
-    trained: Trained<B, Networks<B>>,
-    /// V̄.
-    slow_values: SlowCopy<Vec<Mlp<B::InnerBackend>>>,
-}
+impl Objective for Gcivl {
+    type Batch = TransitionBatch;
+    type Networks<B: Backend> = Networks<B>;
 
-impl<B: AutodiffBackend> GcivlAgent<B> {
-    /// The losses on backend `C`, which is `B` or its inner backend; `lift` makes constants of results of the latter.
-    fn losses<C: Backend<Device = B::Device>>(
+    fn training(&self) -> JointTraining {
+        JointTraining {
+            optimizer: self.config.optimizer,
+            lr_schedule: self.config.lr_schedule,
+            target_rate: self.config.target_rate,
+        }
+    }
+
+    fn networks<B: Backend>(&self, rng: &mut Rng, device: &B::Device) -> Networks<B> {
+        Networks {
+            values: self.values(rng, device),
+            actor: self.config.actor.network(&self.inputs, rng, device),
+        }
+    }
+
+    fn followed<B: Backend>(networks: &Networks<B>) -> Vec<Mlp<B>> {
+        networks.values.clone()
+    }
+
+    fn sampler(
+        &self,
+        data: &DataPart,
+        batch_size: usize,
+    ) -> Result<Box<dyn BatchSampler<TransitionBatch>>, PolicyError> {
+        self.inputs.transitions(self.config.goals, data, batch_size)
+    }
+
+    /// Numbers: `value/loss`, `value/v_mean`; `actor/loss`; `actor/mse`, the mean squared error of the mean per action entry;
+    /// `actor/advantage`.
+    fn losses<I: Backend, C: Backend<Device = I::Device>>(
         &self,
         batch: &TransitionBatch,
+        _rng: &mut Rng,
         networks: &Networks<C>,
-        lift: impl Fn(Tensor<B::InnerBackend, 2>) -> Tensor<C, 2>,
+        given: &Given<'_, I, Networks<I>>,
+        lift: impl Fn(Tensor<I, 2>) -> Tensor<C, 2>,
     ) -> Losses<C> {
         let config = &self.config;
         let table = |tables: &[&[f32]]| Table::side_by_side(batch.size, tables);
@@ -203,96 +208,51 @@ impl<B: AutodiffBackend> GcivlAgent<B> {
             table(&[&batch.masks]),
         ];
         let [now, next, actor_now, actor_next, actions, rewards, masks] =
-            upload::<B::InnerBackend, 7>(tables, self.trained.device());
-        let constant = self.trained.module().valid();
+            upload::<I, 7>(tables, given.device);
 
-        let slow = self.slow_values.get();
         let targets = ValueTargets {
             rewards,
             masks,
-            slow_now: each(slow, &now),
-            slow_next: each(slow, &next),
+            slow_now: each(given.slow, &now),
+            slow_next: each(given.slow, &next),
         };
         let values = each(&networks.values, &lift(now));
         let (discount, expectile) = (config.goals.discount, config.expectile);
         let value_loss = targets.loss(&values, discount, expectile, &lift);
 
-        let advantage = mean_of(&each(&constant.values, &actor_next))
-            - mean_of(&each(&constant.values, &actor_now));
-        let weight = lift(advantage_weight(advantage.clone(), config.alpha));
-        let error = networks.actor.forward(lift(actor_now)) - lift(actions);
-        let squares = error.clone() * error;
-        let action_dim = self.inputs.action_dim();
-        let imitation = config
-            .actor
-            .negative_log_probs(squares.clone().mean_dim(1), action_dim);
-        let actor_loss = (weight * imitation).mean();
+        let value_of = |pairs| mean_of(&each(&given.networks.values, pairs));
+        let advantage = value_of(&actor_next) - value_of(&actor_now);
+        let actor = ActorLoss::weighted(
+            &config.actor,
+            networks.actor.forward(lift(actor_now)),
+            lift(actions),
+            lift(advantage),
+            config.alpha,
+        );
         Losses {
             numbers: Numbers::new()
                 .with("value/loss", value_loss.clone())
                 .with("value/v_mean", mean_of(&values).mean())
-                .with("actor/loss", actor_loss.clone())
-                .with("actor/mse", squares.mean())
-                .with("actor/advantage", lift(advantage).mean()),
-            total: value_loss + actor_loss,
+                .with("actor/loss", actor.loss.clone())
+                .with("actor/mse", actor.mse)
+                .with("actor/advantage", actor.guide),
+            total: value_loss + actor.loss,
         }
     }
-}
 
-impl<B: AutodiffBackend> Agent for GcivlAgent<B> {
-    type Batch = TransitionBatch;
-    type Backend = B::InnerBackend;
-
-    fn sampler(
-        &self,
-        data: &DataPart,
-        batch_size: usize,
-    ) -> Result<Box<dyn BatchSampler<TransitionBatch>>, PolicyError> {
-        self.inputs.transitions(self.config.goals, data, batch_size)
-    }
-
-    fn update(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Numbers<B::InnerBackend> {
-        let losses = self.losses(batch, self.trained.module(), Tensor::from_inner);
-        let mut numbers = losses.numbers.inner();
-        let keep = 1.0 - self.config.target_rate;
-        self.slow_values.follow(&self.trained.module().values, keep);
-        self.trained.step(losses.total, &mut numbers);
-        numbers
-    }
-
-    fn evaluate(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Metrics {
-        let networks = self.trained.module().valid();
-        let losses = self.losses(batch, &networks, |constant| constant);
-        losses.numbers.read()
-    }
-
-    fn model(&self) -> Model {
-        let networks = self.trained.module();
+    fn model<B: Backend>(&self, networks: &Networks<B>) -> Model {
         let mut weights = TensorMap::new();
         insert_module(&mut weights, ACTOR, &networks.actor);
         insert_module(&mut weights, VALUES, &networks.values);
         self.inputs
             .model(None, self.config.inference.settings(), weights)
     }
-
-    fn state(&self) -> TensorMap {
-        let mut state = self.trained.state();
-        self.slow_values.insert_into(&mut state, SLOW_VALUES);
-        state
-    }
-
-    fn load_state(&mut self, state: &TensorMap) -> Result<(), PolicyError> {
-        let slow = self.slow_values.loaded(state, SLOW_VALUES)?;
-        self.trained.load_state(state)?;
-        self.slow_values = slow;
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_agents::{self, agent, batch};
+    use crate::test_agents;
 
     fn small() -> GcivlConfig {
         let mut config = GcivlConfig {
@@ -319,13 +279,10 @@ mod tests {
 
     #[test]
     fn each_loss_moves_its_own_networks_only() {
-        let agent = agent::<Gcivl>(&small());
-        let networks = agent.trained.module();
-        for (own, loss) in [("values", "value/loss"), ("actor", "actor/loss")] {
-            let losses = agent.losses(&batch(&agent, 1), networks, Tensor::from_inner);
-            let loss = losses.numbers.on_device(loss).unwrap();
-            assert_eq!(test_agents::moved_parts(networks, &loss), [own]);
-        }
+        test_agents::check_gradients::<Gcivl>(
+            &small(),
+            &[("value/loss", &["values"]), ("actor/loss", &["actor"])],
+        );
     }
 
     #[test]

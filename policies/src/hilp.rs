@@ -22,7 +22,7 @@
 
 mod prompt;
 
-use burn::module::{AutodiffModule, Module};
+use burn::module::Module;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use rand_distr::{Distribution, StandardNormal};
@@ -32,20 +32,20 @@ use telic_seed::{Rng, Seed};
 
 use self::prompt::PLACES;
 pub use self::prompt::{HilpPolicy, PromptConfig, PromptKind};
-use crate::ema::SlowCopy;
 use crate::gaussian::{GaussianInference, LearnedDeviation, halves};
 use crate::inputs::{InputConfig, Inputs};
+use crate::joint::{Given, JointAgent, JointTraining, Objective};
 use crate::losses::{
     Losses, ValueTargets, advantage_weight, check_alpha, check_rates, each, expectile_loss,
-    least_of, mean_of,
+    least_of, mean_of, regression_loss,
 };
 use crate::module_state::{insert_module, load_module, tensor_values};
 use crate::nn::{Activation, AdamConfig, LrSchedule, Mlp, MlpConfig};
 use crate::tables::{Table, upload};
-use crate::trained::{NETWORK, Trained};
+use crate::trained::NETWORK;
 use crate::{
-    Agent, Algorithm, BatchSampler, DataPart, Metrics, Model, Numbers, Policy, PolicyConfig,
-    PolicyError, PolicySpec, Problems, TensorMap, TrainingTask,
+    Algorithm, BatchSampler, DataPart, Model, Numbers, Policy, PolicyConfig, PolicyError,
+    PolicySpec, Problems, TensorMap, TrainingTask,
 };
 
 /// HILP in the registry.
@@ -154,38 +154,30 @@ impl PolicyConfig for HilpConfig {
     }
 }
 
-/// Ties configuration, agent and policy together.
-pub struct Hilp;
+/// The algorithm, with its configuration fitted to data.
+pub struct Hilp {
+    config: HilpConfig,
+    inputs: Inputs,
+    /// States of the data that plans go through, as the networks see them, row-major.
+    places: Vec<f32>,
+}
 
 impl Algorithm for Hilp {
     type Config = HilpConfig;
-    type Agent<B: AutodiffBackend> = HilpAgent<B>;
+    type Agent<B: AutodiffBackend> = JointAgent<Self, B>;
 
     fn new_agent<B: AutodiffBackend>(
         config: &HilpConfig,
         task: &TrainingTask,
         device: &B::Device,
-    ) -> Result<HilpAgent<B>, PolicyError> {
+    ) -> Result<JointAgent<Self, B>, PolicyError> {
         let inputs = Inputs::fit(&config.inputs, task)?;
-        let mut rng = task.seed.child("init").rng();
-        let networks = Networks::<B>::new(config, &inputs, &mut rng, device);
-        let places = prompt::draw_places(&inputs, task, config.prompt.places)?;
-        Ok(HilpAgent {
-            slow: SlowCopy::new(Slow {
-                embeddings: networks.embeddings.valid(),
-                critics: networks.critics.valid(),
-            }),
+        let objective = Self {
+            places: prompt::draw_places(&inputs, task, config.prompt.places)?,
             inputs,
-            places,
-            trained: Trained::new(
-                networks,
-                config.optimizer,
-                config.lr_schedule,
-                task.steps,
-                device,
-            ),
             config: config.clone(),
-        })
+        };
+        Ok(JointAgent::new(objective, task, device))
     }
 
     fn load<B: Backend>(
@@ -225,22 +217,13 @@ impl<B: Backend> Actor<B> {
 
 /// Everything that learns.
 #[derive(Module, Debug)]
-struct Networks<B: Backend> {
+pub struct Networks<B: Backend> {
     embeddings: Vec<Mlp<B>>,
     value: Mlp<B>,
     critics: Vec<Mlp<B>>,
     mean: Mlp<B>,
     log_std: LearnedDeviation<B>,
 }
-
-/// What has a slow copy.
-#[derive(Module, Debug)]
-struct Slow<B: Backend> {
-    embeddings: Vec<Mlp<B>>,
-    critics: Vec<Mlp<B>>,
-}
-
-const SLOW: &str = "slow";
 
 impl<B: Backend> Networks<B> {
     fn new(config: &HilpConfig, inputs: &Inputs, rng: &mut Rng, device: &B::Device) -> Self {
@@ -250,13 +233,9 @@ impl<B: Backend> Networks<B> {
             inputs.action_dim(),
         );
         Self {
-            embeddings: (0..2)
-                .map(|_| Mlp::new(&config.embedding, seen, dim, 1.0, rng, device))
-                .collect(),
+            embeddings: Mlp::two(&config.embedding, seen, dim, rng, device),
             value: Mlp::new(&config.value, seen + dim, 1, 1.0, rng, device),
-            critics: (0..2)
-                .map(|_| Mlp::new(&config.value, seen + dim + actions, 1, 1.0, rng, device))
-                .collect(),
+            critics: Mlp::two(&config.value, seen + dim + actions, 1, rng, device),
             mean: Mlp::new(&config.actor, seen + dim, actions, 0.01, rng, device),
             log_std: LearnedDeviation::new(actions, device),
         }
@@ -296,29 +275,44 @@ fn draw_directions(rows: usize, dim: usize, rng: &mut Rng) -> Vec<f32> {
     all
 }
 
-/// Trains all networks with one optimiser.
-///
-/// Metrics of an update and of an evaluation: `embedding/loss`; `embedding/distance`, the mean distance of states and goals, and
-/// `embedding/step`, that of single steps, which comes close to 1; `value/loss`, `value/v_mean`; `critic/loss`, `critic/q_mean`;
-/// `actor/loss`; `actor/mse`, the mean squared error of the mean per action entry; `actor/advantage`. Of an update also
-/// `optimizer/gradient_norm` and `optimizer/lr`.
-pub struct HilpAgent<B: AutodiffBackend> {
-    config: HilpConfig,
-    inputs: Inputs,
-    trained: Trained<B, Networks<B>>,
-    slow: SlowCopy<Slow<B::InnerBackend>>,
-    /// States of the data that plans go through, as the networks see them, row-major.
-    places: Vec<f32>,
-}
+impl Objective for Hilp {
+    type Batch = TransitionBatch;
+    type Networks<B: Backend> = Networks<B>;
 
-impl<B: AutodiffBackend> HilpAgent<B> {
-    /// The losses on backend `C`, which is `B` or its inner backend; `lift` makes constants of results of the latter.
-    fn losses<C: Backend<Device = B::Device>>(
+    fn training(&self) -> JointTraining {
+        JointTraining {
+            optimizer: self.config.optimizer,
+            lr_schedule: self.config.lr_schedule,
+            target_rate: self.config.target_rate,
+        }
+    }
+
+    fn networks<B: Backend>(&self, rng: &mut Rng, device: &B::Device) -> Networks<B> {
+        Networks::new(&self.config, &self.inputs, rng, device)
+    }
+
+    fn followed<B: Backend>(networks: &Networks<B>) -> Vec<Mlp<B>> {
+        [&networks.embeddings[..], &networks.critics].concat()
+    }
+
+    fn sampler(
+        &self,
+        data: &DataPart,
+        batch_size: usize,
+    ) -> Result<Box<dyn BatchSampler<TransitionBatch>>, PolicyError> {
+        self.inputs.transitions(self.config.goals, data, batch_size)
+    }
+
+    /// Numbers: `embedding/loss`; `embedding/distance`, the mean distance of states and goals, and `embedding/step`, that of single
+    /// steps, which comes close to 1; `value/loss`, `value/v_mean`; `critic/loss`, `critic/q_mean`; `actor/loss`; `actor/mse`, the
+    /// mean squared error of the mean per action entry; `actor/advantage`.
+    fn losses<I: Backend, C: Backend<Device = I::Device>>(
         &self,
         batch: &TransitionBatch,
         rng: &mut Rng,
         networks: &Networks<C>,
-        lift: impl Fn(Tensor<B::InnerBackend, 2>) -> Tensor<C, 2>,
+        given: &Given<'_, I, Networks<I>>,
+        lift: impl Fn(Tensor<I, 2>) -> Tensor<C, 2>,
     ) -> Losses<C> {
         let config = &self.config;
         let table = |tables: &[&[f32]]| Table::side_by_side(batch.size, tables);
@@ -345,16 +339,16 @@ impl<B: AutodiffBackend> HilpAgent<B> {
             actions,
             rewards,
             masks,
-        ] = upload::<B::InnerBackend, 9>(tables, self.trained.device());
-        let constant = self.trained.module().valid();
-        let slow = self.slow.get();
+        ] = upload::<I, 9>(tables, given.device);
+        let constant = given.networks;
+        let (slow_embeddings, slow_critics) = given.slow.split_at(2);
         let discount = config.goals.discount;
 
         let targets = ValueTargets {
             rewards,
             masks,
-            slow_now: distances(&slow.embeddings, &goal_now),
-            slow_next: distances(&slow.embeddings, &goal_next),
+            slow_now: distances(slow_embeddings, &goal_now),
+            slow_next: distances(slow_embeddings, &goal_next),
         };
         let found = distances(&networks.embeddings, &lift(goal_now.clone()));
         let embedding_loss = targets.loss(&found, discount, config.expectile, &lift);
@@ -365,18 +359,14 @@ impl<B: AutodiffBackend> HilpAgent<B> {
         let step = after - before;
         let reward = (step.clone() * directions).sum_dim(1);
 
-        let slow_q = least_of(&each(&slow.critics, &acted));
+        let slow_q = least_of(&each(slow_critics, &acted));
         let v = networks.value.forward(lift(skill_now.clone()));
         let error = lift(slow_q.clone()) - v.clone();
         let value_loss = expectile_loss(error.clone(), error, config.skill_expectile);
 
         let target = lift(reward + constant.value.forward(skill_next) * discount);
         let q = each(&networks.critics, &lift(acted));
-        let losses = q.iter().map(|q| {
-            let error = q.clone() - target.clone();
-            (error.clone() * error).mean()
-        });
-        let critic_loss = losses.reduce(|a, b| a + b).expect("there are two critics");
+        let critic_loss = regression_loss(&q, &target);
 
         let advantage = slow_q - constant.value.forward(skill_now.clone());
         let weight = lift(advantage_weight(advantage.clone(), config.alpha));
@@ -402,70 +392,23 @@ impl<B: AutodiffBackend> HilpAgent<B> {
             total: embedding_loss + value_loss + critic_loss + actor_loss,
         }
     }
-}
 
-impl<B: AutodiffBackend> Agent for HilpAgent<B> {
-    type Batch = TransitionBatch;
-    type Backend = B::InnerBackend;
-
-    fn sampler(
-        &self,
-        data: &DataPart,
-        batch_size: usize,
-    ) -> Result<Box<dyn BatchSampler<TransitionBatch>>, PolicyError> {
-        self.inputs.transitions(self.config.goals, data, batch_size)
-    }
-
-    fn update(&mut self, batch: &TransitionBatch, rng: &mut Rng) -> Numbers<B::InnerBackend> {
-        let losses = self.losses(batch, rng, self.trained.module(), Tensor::from_inner);
-        let mut numbers = losses.numbers.inner();
-        let networks = self.trained.module();
-        let followed = Slow {
-            embeddings: networks.embeddings.clone(),
-            critics: networks.critics.clone(),
-        };
-        self.slow.follow(&followed, 1.0 - self.config.target_rate);
-        drop(followed);
-        self.trained.step(losses.total, &mut numbers);
-        numbers
-    }
-
-    fn evaluate(&mut self, batch: &TransitionBatch, rng: &mut Rng) -> Metrics {
-        let networks = self.trained.module().valid();
-        let losses = self.losses(batch, rng, &networks, |constant| constant);
-        losses.numbers.read()
-    }
-
-    fn model(&self) -> Model {
-        let networks = self.trained.module().valid();
+    fn model<B: Backend>(&self, networks: &Networks<B>) -> Model {
         let actor = Actor {
             embedding: networks.embeddings[0].clone(),
-            mean: networks.mean,
-            log_std: networks.log_std,
+            mean: networks.mean.clone(),
+            log_std: networks.log_std.clone(),
         };
         let width = self.inputs.observation_dim();
         let shape = [self.places.len() / width, width];
         let places = TensorData::new(self.places.clone(), shape);
-        let places = Tensor::<B::InnerBackend, 2>::from_data(places, self.trained.device());
+        let places = Tensor::<B, 2>::from_data(places, &actor.mean.device());
         let latents = actor.embedding.forward(places);
         let mut weights = TensorMap::new();
         weights.insert_f32(PLACES, &latents.dims(), tensor_values(latents));
         insert_module(&mut weights, NETWORK, &actor);
         let settings = self.config.prompt.settings(self.config.inference);
         self.inputs.model(None, settings, weights)
-    }
-
-    fn state(&self) -> TensorMap {
-        let mut state = self.trained.state();
-        self.slow.insert_into(&mut state, SLOW);
-        state
-    }
-
-    fn load_state(&mut self, state: &TensorMap) -> Result<(), PolicyError> {
-        let slow = self.slow.loaded(state, SLOW)?;
-        self.trained.load_state(state)?;
-        self.slow = slow;
-        Ok(())
     }
 }
 

@@ -10,26 +10,24 @@
 //!
 //! Only the loss of the values reaches φ. Acting takes the mean z of π_h, at length √Z, and the mean of π_l(a | s, z).
 
-use burn::module::{AutodiffModule, Module};
+use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
 use telic_datasets::{HindsightConfig, SubgoalBatch};
 use telic_seed::{Rng, Seed};
 
-use crate::ema::SlowCopy;
 use crate::gaussian::{GaussianConfig, GaussianInference, GaussianPolicy, Head, halves};
 use crate::inputs::{InputConfig, Inputs};
-use crate::losses::{
-    Losses, ValueTargets, advantage_weight, check_alpha, check_rates, each, mean_of,
-};
+use crate::joint::{Given, JointAgent, JointTraining, Objective};
+use crate::losses::{ActorLoss, Losses, ValueTargets, check_alpha, check_rates, each, mean_of};
 use crate::module_state::{insert_module, load_module};
 use crate::nn::{AdamConfig, LrSchedule, Mlp, MlpConfig};
 use crate::tables::{Table, upload};
-use crate::trained::{NETWORK, Trained};
+use crate::trained::NETWORK;
 use crate::{
-    Agent, Algorithm, BatchSampler, DataPart, Metrics, Model, Numbers, Policy, PolicyConfig,
-    PolicyError, PolicySpec, Problems, TensorMap, TrainingTask,
+    Algorithm, BatchSampler, DataPart, Model, Numbers, Policy, PolicyConfig, PolicyError,
+    PolicySpec, Problems, TensorMap, TrainingTask,
 };
 
 /// HIQL in the registry.
@@ -123,33 +121,26 @@ impl PolicyConfig for HiqlConfig {
     }
 }
 
-/// Ties configuration, agent and policy together.
-pub struct Hiql;
+/// The algorithm, with its configuration fitted to data.
+pub struct Hiql {
+    config: HiqlConfig,
+    inputs: Inputs,
+}
 
 impl Algorithm for Hiql {
     type Config = HiqlConfig;
-    type Agent<B: AutodiffBackend> = HiqlAgent<B>;
+    type Agent<B: AutodiffBackend> = JointAgent<Self, B>;
 
     fn new_agent<B: AutodiffBackend>(
         config: &HiqlConfig,
         task: &TrainingTask,
         device: &B::Device,
-    ) -> Result<HiqlAgent<B>, PolicyError> {
-        let inputs = Inputs::fit(&config.inputs, task)?;
-        let networks =
-            Networks::<B>::new(config, &inputs, &mut task.seed.child("init").rng(), device);
-        Ok(HiqlAgent {
-            inputs,
-            slow_values: SlowCopy::new(networks.values.valid()),
-            trained: Trained::new(
-                networks,
-                config.optimizer,
-                config.lr_schedule,
-                task.steps,
-                device,
-            ),
+    ) -> Result<JointAgent<Self, B>, PolicyError> {
+        let objective = Self {
+            inputs: Inputs::fit(&config.inputs, task)?,
             config: config.clone(),
-        })
+        };
+        Ok(JointAgent::new(objective, task, device))
     }
 
     fn load<B: Backend>(
@@ -170,7 +161,7 @@ impl Algorithm for Hiql {
 
 /// Everything that learns.
 #[derive(Module, Debug)]
-struct Networks<B: Backend> {
+pub struct Networks<B: Backend> {
     /// φ, before its length is set.
     representation: Mlp<B>,
     values: Vec<Mlp<B>>,
@@ -178,17 +169,13 @@ struct Networks<B: Backend> {
     high_actor: Mlp<B>,
 }
 
-const SLOW_VALUES: &str = "slow_values";
-
 impl<B: Backend> Networks<B> {
     fn new(config: &HiqlConfig, inputs: &Inputs, rng: &mut Rng, device: &B::Device) -> Self {
         let (seen, dim) = (inputs.observation_dim(), config.representation_dim);
         let (low, high) = (&config.low_actor, &config.high_actor);
         Self {
             representation: Mlp::new(&config.value, 2 * seen, dim, 1.0, rng, device),
-            values: (0..2)
-                .map(|_| Mlp::new(&config.value, seen + dim, 1, 1.0, rng, device))
-                .collect(),
+            values: Mlp::two(&config.value, seen + dim, 1, rng, device),
             low_actor: Mlp::new(
                 &low.network,
                 seen + dim,
@@ -234,52 +221,48 @@ fn with_length<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
     x / norm * length
 }
 
-/// Trains all networks with one optimiser.
-///
-/// Metrics of an update and of an evaluation: `value/loss`, `value/v_mean`; of either actor `loss`, `mse` (the mean squared error
-/// of the mean per entry) and `advantage`, under `low_actor/` and `high_actor/`. Of an update also `optimizer/gradient_norm` and
-/// `optimizer/lr`.
-pub struct HiqlAgent<B: AutodiffBackend> {
-    config: HiqlConfig,
-    inputs: Inputs,
-    trained: Trained<B, Networks<B>>,
-    /// V̄, without φ.
-    slow_values: SlowCopy<Vec<Mlp<B::InnerBackend>>>,
-}
+impl Objective for Hiql {
+    type Batch = SubgoalBatch;
+    type Networks<B: Backend> = Networks<B>;
 
-/// The loss of an actor that imitates weighted targets, its mean squared error and its mean advantage.
-struct Imitation<B: Backend> {
-    loss: Tensor<B, 1>,
-    mse: Tensor<B, 1>,
-    advantage: Tensor<B, 1>,
-}
-
-impl<B: Backend> Imitation<B> {
-    fn new(
-        actor: &GaussianConfig,
-        error: Tensor<B, 2>,
-        advantage: Tensor<B, 2>,
-        alpha: f64,
-    ) -> Self {
-        let dim = error.dims()[1];
-        let squares = error.clone() * error;
-        let imitation = actor.negative_log_probs(squares.clone().mean_dim(1), dim);
-        let weight = advantage_weight(advantage.clone(), alpha);
-        Self {
-            loss: (weight * imitation).mean(),
-            mse: squares.mean(),
-            advantage: advantage.mean(),
+    fn training(&self) -> JointTraining {
+        JointTraining {
+            optimizer: self.config.optimizer,
+            lr_schedule: self.config.lr_schedule,
+            target_rate: self.config.target_rate,
         }
     }
-}
 
-impl<B: AutodiffBackend> HiqlAgent<B> {
-    /// The losses on backend `C`, which is `B` or its inner backend; `lift` makes constants of results of the latter.
-    fn losses<C: Backend<Device = B::Device>>(
+    fn networks<B: Backend>(&self, rng: &mut Rng, device: &B::Device) -> Networks<B> {
+        Networks::new(&self.config, &self.inputs, rng, device)
+    }
+
+    fn followed<B: Backend>(networks: &Networks<B>) -> Vec<Mlp<B>> {
+        networks.values.clone()
+    }
+
+    fn sampler(
+        &self,
+        data: &DataPart,
+        batch_size: usize,
+    ) -> Result<Box<dyn BatchSampler<SubgoalBatch>>, PolicyError> {
+        let HiqlConfig {
+            goals,
+            subgoal_steps,
+            ..
+        } = self.config;
+        self.inputs.subgoals(goals, subgoal_steps, data, batch_size)
+    }
+
+    /// Numbers: `value/loss`, `value/v_mean`; of either actor `loss`, `mse` (the mean squared error of the mean per entry) and
+    /// `advantage`, under `low_actor/` and `high_actor/`.
+    fn losses<I: Backend, C: Backend<Device = I::Device>>(
         &self,
         batch: &SubgoalBatch,
+        _rng: &mut Rng,
         networks: &Networks<C>,
-        lift: impl Fn(Tensor<B::InnerBackend, 2>) -> Tensor<C, 2>,
+        given: &Given<'_, I, Networks<I>>,
+        lift: impl Fn(Tensor<I, 2>) -> Tensor<C, 2>,
     ) -> Losses<C> {
         let config = &self.config;
         let SubgoalBatch {
@@ -314,16 +297,15 @@ impl<B: AutodiffBackend> HiqlAgent<B> {
             actions,
             rewards,
             masks,
-        ] = upload::<B::InnerBackend, 10>(tables, self.trained.device());
-        let constant = self.trained.module().valid();
+        ] = upload::<I, 10>(tables, given.device);
+        let constant = given.networks;
         let value_of = |pairs| mean_of(&constant.values(pairs));
 
-        let slow = self.slow_values.get();
         let targets = ValueTargets {
             rewards,
             masks,
-            slow_now: each(slow, &constant.seen(&value_now)),
-            slow_next: each(slow, &constant.seen(&value_next)),
+            slow_now: each(given.slow, &constant.seen(&value_now)),
+            slow_next: each(given.slow, &constant.seen(&value_next)),
         };
         let values = networks.values(&lift(value_now));
         let (discount, expectile) = (config.goals.discount, config.expectile);
@@ -331,18 +313,20 @@ impl<B: AutodiffBackend> HiqlAgent<B> {
 
         let advantage = value_of(&low_next) - value_of(&low_now);
         let found = networks.low_actor.forward(lift(constant.seen(&low_now)));
-        let low = Imitation::new(
+        let low = ActorLoss::weighted(
             &config.low_actor,
-            found - lift(actions),
+            found,
+            lift(actions),
             lift(advantage),
             config.low_alpha,
         );
 
         let advantage = value_of(&high_next) - value_of(&high_now);
         let found = networks.high_actor.forward(lift(high_now));
-        let high = Imitation::new(
+        let high = ActorLoss::weighted(
             &config.high_actor,
-            found - lift(constant.represent(high_target)),
+            found,
+            lift(constant.represent(high_target)),
             lift(advantage),
             config.high_alpha,
         );
@@ -352,65 +336,19 @@ impl<B: AutodiffBackend> HiqlAgent<B> {
                 .with("value/v_mean", mean_of(&values).mean())
                 .with("low_actor/loss", low.loss.clone())
                 .with("low_actor/mse", low.mse)
-                .with("low_actor/advantage", low.advantage)
+                .with("low_actor/advantage", low.guide)
                 .with("high_actor/loss", high.loss.clone())
                 .with("high_actor/mse", high.mse)
-                .with("high_actor/advantage", high.advantage),
+                .with("high_actor/advantage", high.guide),
             total: value_loss + low.loss + high.loss,
         }
     }
-}
 
-impl<B: AutodiffBackend> Agent for HiqlAgent<B> {
-    type Batch = SubgoalBatch;
-    type Backend = B::InnerBackend;
-
-    fn sampler(
-        &self,
-        data: &DataPart,
-        batch_size: usize,
-    ) -> Result<Box<dyn BatchSampler<SubgoalBatch>>, PolicyError> {
-        let HiqlConfig {
-            goals,
-            subgoal_steps,
-            ..
-        } = self.config;
-        self.inputs.subgoals(goals, subgoal_steps, data, batch_size)
-    }
-
-    fn update(&mut self, batch: &SubgoalBatch, _rng: &mut Rng) -> Numbers<B::InnerBackend> {
-        let losses = self.losses(batch, self.trained.module(), Tensor::from_inner);
-        let mut numbers = losses.numbers.inner();
-        let keep = 1.0 - self.config.target_rate;
-        self.slow_values.follow(&self.trained.module().values, keep);
-        self.trained.step(losses.total, &mut numbers);
-        numbers
-    }
-
-    fn evaluate(&mut self, batch: &SubgoalBatch, _rng: &mut Rng) -> Metrics {
-        let networks = self.trained.module().valid();
-        let losses = self.losses(batch, &networks, |constant| constant);
-        losses.numbers.read()
-    }
-
-    fn model(&self) -> Model {
+    fn model<B: Backend>(&self, networks: &Networks<B>) -> Model {
         let mut weights = TensorMap::new();
-        insert_module(&mut weights, NETWORK, self.trained.module());
+        insert_module(&mut weights, NETWORK, networks);
         self.inputs
             .model(None, self.config.inference.settings(), weights)
-    }
-
-    fn state(&self) -> TensorMap {
-        let mut state = self.trained.state();
-        self.slow_values.insert_into(&mut state, SLOW_VALUES);
-        state
-    }
-
-    fn load_state(&mut self, state: &TensorMap) -> Result<(), PolicyError> {
-        let slow = self.slow_values.loaded(state, SLOW_VALUES)?;
-        self.trained.load_state(state)?;
-        self.slow_values = slow;
-        Ok(())
     }
 }
 
@@ -420,7 +358,7 @@ mod tests {
 
     use super::*;
     use crate::module_state::tensor_values;
-    use crate::test_agents::{self, agent, batch};
+    use crate::test_agents;
 
     fn small() -> HiqlConfig {
         let mut config = HiqlConfig {
@@ -456,17 +394,14 @@ mod tests {
 
     #[test]
     fn each_loss_moves_its_own_networks_only() {
-        let agent = agent::<Hiql>(&small());
-        let networks = agent.trained.module();
-        for (own, loss) in [
-            (&["representation", "values"][..], "value/loss"),
-            (&["low_actor"], "low_actor/loss"),
-            (&["high_actor"], "high_actor/loss"),
-        ] {
-            let losses = agent.losses(&batch(&agent, 1), networks, Tensor::from_inner);
-            let loss = losses.numbers.on_device(loss).unwrap();
-            assert_eq!(test_agents::moved_parts(networks, &loss), own);
-        }
+        test_agents::check_gradients::<Hiql>(
+            &small(),
+            &[
+                ("value/loss", &["representation", "values"]),
+                ("low_actor/loss", &["low_actor"]),
+                ("high_actor/loss", &["high_actor"]),
+            ],
+        );
     }
 
     #[test]

@@ -11,7 +11,8 @@
 //! - [`module_state`]: burn modules to named tensors and back
 //! - [`problems`]: all mistakes of a configuration in one report
 //! - [`inputs`]: what networks see of the data; [`gaussian`]: the actor of the baselines; [`losses`]: losses of more than one
-//! - [`numbers`]: what an update reports; [`trained`]: a network with its optimiser; [`nn`], [`ema`]: layers, optimisers and averages that algorithms share
+//! - [`joint`]: agents that step down the sum of their losses; [`trained`]: a network with its optimiser; [`numbers`]: what an update reports
+//! - [`nn`], [`ema`]: layers, optimisers and averages that algorithms share
 //!
 //! The algorithms: [`beso`], [`gcbc`], [`gcivl`], [`gciql`], [`qrl`], [`crl`], [`hiql`], [`hilp`], [`smore`].
 //!
@@ -64,6 +65,7 @@ pub mod gcivl;
 pub mod hilp;
 pub mod hiql;
 pub mod inputs;
+pub mod joint;
 pub mod learner;
 pub mod losses;
 pub mod metrics;

@@ -9,12 +9,13 @@
 //! weighting:      min(exp(α A), 100) for an advantage A
 //! ```
 //!
-//! The first is that of HILP, HIQL and GCIVL, the second of DDPG+BC as in OGBench (Park et al. 2025), the third of AWR.
+//! [`ActorLoss`] turns the other two into losses of an actor. The first is that of HILP, HIQL and GCIVL, the second of DDPG+BC as in OGBench (Park et al. 2025), the third of AWR.
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 
+use crate::gaussian::GaussianConfig;
 use crate::nn::Mlp;
 use crate::{Numbers, Problems};
 
@@ -75,6 +76,17 @@ pub fn expectile_loss<B: Backend>(
     ((above + (1.0 - expectile)) * error.clone() * error).mean()
 }
 
+/// `Σ_k mean (q_k − y)²` of an ensemble.
+pub fn regression_loss<B: Backend>(values: &[Tensor<B, 2>], target: &Tensor<B, 2>) -> Tensor<B, 1> {
+    let losses = values.iter().map(|value| {
+        let error = value.clone() - target.clone();
+        (error.clone() * error).mean()
+    });
+    losses
+        .reduce(|a, b| a + b)
+        .expect("there is one value at least")
+}
+
 /// What an implicit value learns from, `[rows, 1]` each; constants.
 pub struct ValueTargets<B: Backend> {
     /// r.
@@ -133,6 +145,59 @@ pub fn climbing_loss<B: Backend>(q: Tensor<B, 2>) -> Tensor<B, 1> {
 /// `min(exp(α · advantage), 100)`.
 pub fn advantage_weight<B: Backend>(advantage: Tensor<B, 2>, alpha: f64) -> Tensor<B, 2> {
     (advantage * alpha).clamp_max(100.0_f64.ln()).exp()
+}
+
+/// The loss of a [Gaussian actor](crate::gaussian) with a fixed standard deviation.
+pub struct ActorLoss<B: Backend> {
+    /// What is minimised.
+    pub loss: Tensor<B, 1>,
+    /// The mean squared error of the mean per entry.
+    pub mse: Tensor<B, 1>,
+    /// What leads it beyond imitation: the mean advantage, or the climbing loss.
+    pub guide: Tensor<B, 1>,
+}
+
+impl<B: Backend> ActorLoss<B> {
+    /// AWR: imitation of `targets` weighted by the advantage, `[rows, 1]` and without gradient.
+    pub fn weighted(
+        actor: &GaussianConfig,
+        means: Tensor<B, 2>,
+        targets: Tensor<B, 2>,
+        advantage: Tensor<B, 2>,
+        alpha: f64,
+    ) -> Self {
+        let error = means - targets;
+        let dim = error.dims()[1];
+        let squares = error.clone() * error;
+        let imitation = actor.negative_log_probs(squares.clone().mean_dim(1), dim);
+        let weight = advantage_weight(advantage.clone(), alpha);
+        Self {
+            loss: (weight * imitation).mean(),
+            mse: squares.mean(),
+            guide: advantage.mean(),
+        }
+    }
+
+    /// DDPG+BC: up the values `[rows, 1]` of the mean actions, with imitation of `targets` as an anchor. The values depend on
+    /// nothing that learns but the actions.
+    pub fn climbing(
+        actor: &GaussianConfig,
+        means: Tensor<B, 2>,
+        targets: Tensor<B, 2>,
+        alpha: f64,
+        values: impl FnOnce(Tensor<B, 2>) -> Tensor<B, 2>,
+    ) -> Self {
+        let error = means.clone() - targets;
+        let dim = error.dims()[1];
+        let mse = (error.clone() * error).mean();
+        let guide = climbing_loss(values(means.clamp(-1.0, 1.0)));
+        let imitation = actor.negative_log_probs(mse.clone(), dim);
+        Self {
+            loss: guide.clone() + imitation * alpha,
+            mse,
+            guide,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@
 //!
 //! φ, f and d are constants in L_π.
 
-use burn::module::{AutodiffModule, Module, Param};
+use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::activation::{relu, sigmoid};
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -25,15 +25,15 @@ use telic_seed::{Rng, Seed};
 
 use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, Head, halves};
 use crate::inputs::{InputConfig, Inputs};
-use crate::losses::{Losses, check_alpha, climbing_loss, softplus};
+use crate::joint::{Given, JointAgent, JointTraining, Objective};
+use crate::losses::{ActorLoss, Losses, check_alpha, softplus};
 use crate::module_state::{insert_module, load_module};
 use crate::nn::fused::interval_union;
 use crate::nn::{AdamConfig, LrSchedule, Mlp, MlpConfig};
 use crate::tables::{Table, upload};
-use crate::trained::Trained;
 use crate::{
-    Agent, Algorithm, BatchSampler, DataPart, Metrics, Model, Numbers, Policy, PolicyConfig,
-    PolicyError, PolicySpec, Problems, TensorMap, TrainingTask,
+    Algorithm, BatchSampler, DataPart, Model, Numbers, Policy, PolicyConfig, PolicyError,
+    PolicySpec, Problems, TensorMap, TrainingTask,
 };
 
 /// QRL in the registry.
@@ -122,38 +122,26 @@ impl PolicyConfig for QrlConfig {
     }
 }
 
-/// Ties configuration, agent and policy together.
-pub struct Qrl;
+/// The algorithm, with its configuration fitted to data.
+pub struct Qrl {
+    config: QrlConfig,
+    inputs: Inputs,
+}
 
 impl Algorithm for Qrl {
     type Config = QrlConfig;
-    type Agent<B: AutodiffBackend> = QrlAgent<B>;
+    type Agent<B: AutodiffBackend> = JointAgent<Self, B>;
 
     fn new_agent<B: AutodiffBackend>(
         config: &QrlConfig,
         task: &TrainingTask,
         device: &B::Device,
-    ) -> Result<QrlAgent<B>, PolicyError> {
-        let inputs = Inputs::fit(&config.inputs, task)?;
-        let mut rng = task.seed.child("init").rng();
-        let (dim, actions) = (config.embedding_dim, inputs.action_dim());
-        let networks = Networks::<B> {
-            metric: Metric::new(config, &inputs, &mut rng, device),
-            dynamics: Mlp::new(&config.embedding, dim + actions, dim, 1.0, &mut rng, device),
-            log_lambda: Param::from_tensor(Tensor::zeros([1], device)),
-            actor: config.actor.network(&inputs, &mut rng, device),
-        };
-        Ok(QrlAgent {
-            inputs,
-            trained: Trained::new(
-                networks,
-                config.optimizer,
-                config.lr_schedule,
-                task.steps,
-                device,
-            ),
+    ) -> Result<JointAgent<Self, B>, PolicyError> {
+        let objective = Self {
+            inputs: Inputs::fit(&config.inputs, task)?,
             config: config.clone(),
-        })
+        };
+        Ok(JointAgent::new(objective, task, device))
     }
 
     fn load<B: Backend>(
@@ -177,7 +165,7 @@ impl Algorithm for Qrl {
 
 /// φ and d.
 #[derive(Module, Debug)]
-struct Metric<B: Backend> {
+pub struct Metric<B: Backend> {
     embedding: Mlp<B>,
     /// β before the sigmoid, `[1]`.
     mixture: Param<Tensor<B, 1>>,
@@ -217,7 +205,7 @@ fn quasimetric<B: Backend>(
 
 /// Everything that learns.
 #[derive(Module, Debug)]
-struct Networks<B: Backend> {
+pub struct Networks<B: Backend> {
     metric: Metric<B>,
     /// f: embedding and action side by side → difference of embeddings.
     dynamics: Mlp<B>,
@@ -248,22 +236,46 @@ fn near_loss<B: Backend>(distances: Tensor<B, 2>) -> Tensor<B, 1> {
     (excess.clone() * excess).mean()
 }
 
-/// Trains all networks with one optimiser.
-///
-/// Metrics of an update and of an evaluation: `value/far`, `value/near`, `value/lambda`; `value/d_random` and `value/d_step`, mean
-/// distances of random pairs and of single steps; `dynamics/loss`; `actor/loss`; `actor/q_loss`; `actor/mse`, the mean squared
-/// error of the mean per action entry. Of an update also `optimizer/gradient_norm` and `optimizer/lr`.
-pub struct QrlAgent<B: AutodiffBackend> {
-    config: QrlConfig,
-    inputs: Inputs,
-    trained: Trained<B, Networks<B>>,
-}
+impl Objective for Qrl {
+    type Batch = TransitionBatch;
+    type Networks<B: Backend> = Networks<B>;
 
-impl<B: AutodiffBackend> QrlAgent<B> {
-    fn losses<C: Backend<Device = B::Device>>(
+    fn training(&self) -> JointTraining {
+        JointTraining {
+            optimizer: self.config.optimizer,
+            lr_schedule: self.config.lr_schedule,
+            target_rate: 1.0,
+        }
+    }
+
+    fn networks<B: Backend>(&self, rng: &mut Rng, device: &B::Device) -> Networks<B> {
+        let (dim, actions) = (self.config.embedding_dim, self.inputs.action_dim());
+        Networks {
+            metric: Metric::new(&self.config, &self.inputs, rng, device),
+            dynamics: Mlp::new(&self.config.embedding, dim + actions, dim, 1.0, rng, device),
+            log_lambda: Param::from_tensor(Tensor::zeros([1], device)),
+            actor: self.config.actor.network(&self.inputs, rng, device),
+        }
+    }
+
+    fn sampler(
+        &self,
+        data: &DataPart,
+        batch_size: usize,
+    ) -> Result<Box<dyn BatchSampler<TransitionBatch>>, PolicyError> {
+        self.inputs.transitions(self.config.goals, data, batch_size)
+    }
+
+    /// Numbers: `value/far`, `value/near`, `value/lambda`; `value/d_random` and `value/d_step`, mean distances of random pairs and of
+    /// single steps; `dynamics/loss`; `actor/loss`; `actor/q_loss`; `actor/mse`, the mean squared error of the mean per action
+    /// entry.
+    fn losses<I: Backend, C: Backend<Device = I::Device>>(
         &self,
         batch: &TransitionBatch,
+        _rng: &mut Rng,
         networks: &Networks<C>,
+        given: &Given<'_, I, Networks<I>>,
+        _lift: impl Fn(Tensor<I, 2>) -> Tensor<C, 2>,
     ) -> Losses<C> {
         let config = &self.config;
         let table = |tables: &[&[f32]]| Table::side_by_side(batch.size, tables);
@@ -275,8 +287,7 @@ impl<B: AutodiffBackend> QrlAgent<B> {
             table(&[&batch.observations, &batch.actor_goals]),
             table(&[&batch.actions]),
         ];
-        let [now, next, goals, actor_goals, actor, actions] =
-            upload::<C, 6>(tables, self.trained.device());
+        let [now, next, goals, actor_goals, actor, actions] = upload::<C, 6>(tables, given.device);
 
         let metric = &networks.metric;
         let (embedded, embedded_next) = (metric.embed(now), metric.embed(next));
@@ -293,17 +304,13 @@ impl<B: AutodiffBackend> QrlAgent<B> {
         let dynamics_loss = ((there + back) / 2.0).mean();
 
         let means = networks.actor.forward(actor);
-        let error = means.clone() - actions;
-        let mse = (error.clone() * error).mean();
         let constant = networks.clone().no_grad();
-        let reached = constant.after(embedded.detach(), means.clamp(-1.0, 1.0));
-        let to_goal = constant
-            .metric
-            .distance(reached, constant.metric.embed(actor_goals));
-        let q_loss = climbing_loss(to_goal.neg());
-        let action_dim = self.inputs.action_dim();
-        let imitation = config.actor.negative_log_probs(mse.clone(), action_dim);
-        let actor_loss = q_loss.clone() + imitation * config.alpha;
+        let values = |means| {
+            let reached = constant.after(embedded.detach(), means);
+            let goals = constant.metric.embed(actor_goals);
+            constant.metric.distance(reached, goals).neg()
+        };
+        let actor = ActorLoss::climbing(&config.actor, means, actions, config.alpha, values);
         Losses {
             numbers: Numbers::new()
                 .with("value/loss", metric_loss.clone())
@@ -314,53 +321,19 @@ impl<B: AutodiffBackend> QrlAgent<B> {
                 .with("value/d_random", random.mean())
                 .with("value/d_step", step.mean())
                 .with("dynamics/loss", dynamics_loss.clone())
-                .with("actor/loss", actor_loss.clone())
-                .with("actor/q_loss", q_loss)
-                .with("actor/mse", mse),
-            total: metric_loss + lambda_loss + dynamics_loss + actor_loss,
+                .with("actor/loss", actor.loss.clone())
+                .with("actor/q_loss", actor.guide)
+                .with("actor/mse", actor.mse),
+            total: metric_loss + lambda_loss + dynamics_loss + actor.loss,
         }
     }
-}
 
-impl<B: AutodiffBackend> Agent for QrlAgent<B> {
-    type Batch = TransitionBatch;
-    type Backend = B::InnerBackend;
-
-    fn sampler(
-        &self,
-        data: &DataPart,
-        batch_size: usize,
-    ) -> Result<Box<dyn BatchSampler<TransitionBatch>>, PolicyError> {
-        self.inputs.transitions(self.config.goals, data, batch_size)
-    }
-
-    fn update(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Numbers<B::InnerBackend> {
-        let losses = self.losses(batch, self.trained.module());
-        let mut numbers = losses.numbers.inner();
-        self.trained.step(losses.total, &mut numbers);
-        numbers
-    }
-
-    fn evaluate(&mut self, batch: &TransitionBatch, _rng: &mut Rng) -> Metrics {
-        let networks = self.trained.module().valid();
-        self.losses(batch, &networks).numbers.read()
-    }
-
-    fn model(&self) -> Model {
-        let networks = self.trained.module();
+    fn model<B: Backend>(&self, networks: &Networks<B>) -> Model {
         let mut weights = TensorMap::new();
         insert_module(&mut weights, ACTOR, &networks.actor);
         insert_module(&mut weights, METRIC, &networks.metric);
         self.inputs
             .model(None, self.config.inference.settings(), weights)
-    }
-
-    fn state(&self) -> TensorMap {
-        self.trained.state()
-    }
-
-    fn load_state(&mut self, state: &TensorMap) -> Result<(), PolicyError> {
-        self.trained.load_state(state)
     }
 }
 
@@ -370,7 +343,7 @@ mod tests {
 
     use super::*;
     use crate::module_state::tensor_values;
-    use crate::test_agents::{self, agent, batch};
+    use crate::test_agents;
 
     fn small() -> QrlConfig {
         let mut config = QrlConfig {
@@ -431,18 +404,15 @@ mod tests {
 
     #[test]
     fn each_loss_moves_its_own_networks_only() {
-        let agent = agent::<Qrl>(&small());
-        let networks = agent.trained.module();
-        for (own, loss) in [
-            (&["metric"][..], "value/loss"),
-            (&["log_lambda"], "value/lambda_loss"),
-            (&["dynamics", "metric"], "dynamics/loss"),
-            (&["actor"], "actor/loss"),
-        ] {
-            let losses = agent.losses(&batch(&agent, 1), networks);
-            let loss = losses.numbers.on_device(loss).unwrap();
-            assert_eq!(test_agents::moved_parts(networks, &loss), own);
-        }
+        test_agents::check_gradients::<Qrl>(
+            &small(),
+            &[
+                ("value/loss", &["metric"]),
+                ("value/lambda_loss", &["log_lambda"]),
+                ("dynamics/loss", &["dynamics", "metric"]),
+                ("actor/loss", &["actor"]),
+            ],
+        );
     }
 
     #[test]

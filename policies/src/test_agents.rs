@@ -11,6 +11,7 @@ use rand::RngExt;
 use telic_datasets::{Dataset, Episode, Metadata};
 use telic_seed::Seed;
 
+use crate::joint::{JointAgent, Objective};
 use crate::module_state::{parameter_names, tensor_values};
 use crate::trained::NETWORK;
 use crate::{Agent, Algorithm, DataPart, TrainingTask};
@@ -84,7 +85,7 @@ pub(crate) fn parameters<T: Algorithm>(
 }
 
 /// The parts of a module that a loss has a gradient for, in alphabetical order.
-pub(crate) fn moved_parts<M: AutodiffModule<A>>(module: &M, loss: &Tensor<A, 1>) -> Vec<String> {
+fn moved_parts<M: AutodiffModule<A>>(module: &M, loss: &Tensor<A, 1>) -> Vec<String> {
     let gradients = GradientsParams::from_grads(loss.backward(), module);
     let mut parts: Vec<String> = parameter_names(module)
         .into_iter()
@@ -102,6 +103,20 @@ pub(crate) fn moved_parts<M: AutodiffModule<A>>(module: &M, loss: &Tensor<A, 1>)
     parts.sort();
     parts.dedup();
     parts
+}
+
+/// Each loss has a gradient for its own networks only; `expected` has their names in alphabetical order.
+pub(crate) fn check_gradients<O>(config: &O::Config, expected: &[(&str, &[&str])])
+where
+    O: Objective + Algorithm<Agent<A> = JointAgent<O, A>>,
+    O::Networks<A>: AutodiffModule<A, InnerModule = O::Networks<Flex>>,
+{
+    let agent = agent::<O>(config);
+    for (loss, own) in expected {
+        let losses = agent.losses(&batch(&agent, 1), &mut Seed::new(2).rng());
+        let loss = losses.numbers.on_device(loss).unwrap();
+        assert_eq!(moved_parts(agent.networks(), &loss), *own, "{config:?}");
+    }
 }
 
 /// A saved state goes on to the same bits.

@@ -1,7 +1,8 @@
 use burn::backend::Flex;
 
 use super::*;
-use crate::test_agents::{self, agent, batch};
+use crate::Agent;
+use crate::test_agents::{self, agent};
 
 fn small() -> HilpConfig {
     let mut config = HilpConfig {
@@ -69,19 +70,15 @@ fn directions_are_new_and_of_length_one() {
 
 #[test]
 fn each_loss_moves_its_own_networks_only() {
-    let agent = agent::<Hilp>(&small());
-    let networks = agent.trained.module();
-    for (own, loss) in [
-        (&["embeddings"][..], "embedding/loss"),
-        (&["value"], "value/loss"),
-        (&["critics"], "critic/loss"),
-        (&["log_std", "mean"], "actor/loss"),
-    ] {
-        let mut rng = Seed::new(2).rng();
-        let losses = agent.losses(&batch(&agent, 1), &mut rng, networks, Tensor::from_inner);
-        let loss = losses.numbers.on_device(loss).unwrap();
-        assert_eq!(test_agents::moved_parts(networks, &loss), own);
-    }
+    test_agents::check_gradients::<Hilp>(
+        &small(),
+        &[
+            ("embedding/loss", &["embeddings"]),
+            ("value/loss", &["value"]),
+            ("critic/loss", &["critics"]),
+            ("actor/loss", &["log_std", "mean"]),
+        ],
+    );
 }
 
 #[test]

@@ -214,6 +214,19 @@ impl<B: Backend> Mlp<B> {
         }
     }
 
+    /// Two networks that differ in nothing but their weights.
+    pub fn two(
+        config: &MlpConfig,
+        inputs: usize,
+        outputs: usize,
+        rng: &mut Rng,
+        device: &B::Device,
+    ) -> Vec<Self> {
+        (0..2)
+            .map(|_| Self::new(config, inputs, outputs, 1.0, rng, device))
+            .collect()
+    }
+
     /// `[rows, inputs]` → `[rows, outputs]`.
     pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         self.output.forward(self.features(x))
