@@ -7,6 +7,8 @@ pub(crate) mod evaluate;
 pub(crate) mod inspect;
 pub(crate) mod quickstart;
 pub(crate) mod replay;
+pub(crate) mod report;
+pub(crate) mod sweep;
 pub(crate) mod train;
 pub(crate) mod view;
 

@@ -8,6 +8,8 @@
 //! - [`evaluate`](mod@evaluate): a policy is measured on the tasks of an environment
 //! - [`replay`]: a recorded episode is simulated again
 //! - [`record`]: an episode becomes a rerun recording
+//! - [`sweep`]: seeds × policies × datasets become run folders
+//! - [`report`]: run folders become one table
 //! - [`interval`]: the intervals behind every rate
 //!
 //! ```
@@ -41,6 +43,8 @@ pub mod evaluate;
 pub mod interval;
 pub mod record;
 pub mod replay;
+pub mod report;
+pub mod sweep;
 pub mod train;
 
 pub use error::FlowError;

@@ -10,7 +10,9 @@ use clap::{Parser, Subcommand};
 mod commands;
 mod output;
 
-use commands::{bench, collect, envs, evaluate, inspect, quickstart, replay, train, view};
+use commands::{
+    bench, collect, envs, evaluate, inspect, quickstart, replay, report, sweep, train, view,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -40,6 +42,8 @@ enum Command {
     Inspect(inspect::Args),
     Train(train::Args),
     Evaluate(evaluate::Args),
+    Sweep(sweep::Args),
+    Report(report::Args),
     Replay(replay::Args),
     View(view::Args),
     Bench(bench::Args),
@@ -85,6 +89,8 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args, &context),
         Command::Train(args) => train::run(&args, &context),
         Command::Evaluate(args) => evaluate::run(&args, &context),
+        Command::Sweep(args) => sweep::run(&args, &context),
+        Command::Report(args) => report::run(&args, &context),
         Command::Replay(args) => replay::run(&args, &context),
         Command::View(args) => view::run(&args, &context),
         Command::Bench(args) => bench::run(&args, &context),

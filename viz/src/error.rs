@@ -75,6 +75,14 @@ pub enum VizError {
         /// What is wrong.
         reason: String,
     },
+    /// A metric that no run has.
+    #[error("no run has reported `{metric}`; there is {known}")]
+    NoSuchMetric {
+        /// The metric.
+        metric: String,
+        /// What the runs have reported, separated by commas.
+        known: String,
+    },
     /// A server cannot listen.
     #[error("cannot serve the viewer on {address}: {reason}")]
     Serve {

@@ -29,6 +29,6 @@ pub use inspect::{EntitySummary, RecordingSummary, TimelineSummary, inspect_reco
 pub use recorder::{EpisodeRecorder, Opening};
 pub use target::{Recorded, RecordingTarget};
 pub use timeline::{DENOISING_STEP, EPISODE, SIM_TIME, STEP, TRAINING_STEP};
-pub use training::record_training;
+pub use training::{Curves, RunCurve, read_metrics, record_curves, record_training};
 pub use viewer::{VIEWER_VERSION, open_viewer};
 pub use web::{WebOptions, WebServer};

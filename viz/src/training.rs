@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use rerun::external::re_sdk_types::archetypes::Scalars;
 use rerun::{RecordingStreamBuilder, TimeColumn};
 
@@ -26,31 +26,103 @@ pub fn record_training(
     metrics_csv: &Utf8Path,
     target: RecordingTarget,
 ) -> Result<Recorded, VizError> {
-    let text = std::fs::read_to_string(metrics_csv).map_err(|source| VizError::Open {
-        path: metrics_csv.to_owned(),
-        source,
-    })?;
-    let curves = parse(metrics_csv, &text)?;
+    let mut lines_in_group: BTreeMap<String, usize> = BTreeMap::new();
+    let lines = read_metrics(metrics_csv)?
+        .into_iter()
+        .map(|(name, points)| {
+            let (group, metric) = name.split_once('/').unwrap_or((UNGROUPED, &name));
+            let color = lines_in_group.entry(group.to_owned()).or_default();
+            *color += 1;
+            Line {
+                group: group.to_owned(),
+                path: metric.to_owned(),
+                name: metric.to_owned(),
+                color: *color - 1,
+                points,
+            }
+        });
+    record_lines(lines.collect(), target)
+}
+
+/// The curve of one run among others.
+#[derive(Clone, Debug)]
+pub struct RunCurve {
+    /// Runs of a group share a plot.
+    pub group: String,
+    /// Runs of a row share a colour.
+    pub row: String,
+    /// What tells the runs of a row apart.
+    pub seed: u64,
+    /// The `metrics.csv` of the run.
+    pub metrics: Utf8PathBuf,
+}
+
+/// Records one metric of many runs: a plot per group, a line per run. Runs that did not report it are left out. The number of
+/// lines.
+///
+/// # Errors
+/// As [`record_training`]; [`VizError::NoSuchMetric`] if no run reported it.
+pub fn record_curves(
+    runs: &[RunCurve],
+    metric: &str,
+    target: RecordingTarget,
+) -> Result<usize, VizError> {
+    let mut rows: Vec<&str> = runs.iter().map(|run| run.row.as_str()).collect();
+    rows.sort_unstable();
+    rows.dedup();
+    let (mut lines, mut known) = (vec![], BTreeSet::new());
+    for run in runs {
+        let mut curves = read_metrics(&run.metrics)?;
+        let Some(points) = curves.remove(metric) else {
+            known.extend(curves.into_keys());
+            continue;
+        };
+        lines.push(Line {
+            group: run.group.clone(),
+            path: format!("{}/seed-{}", run.row, run.seed),
+            name: format!("{}, seed {}", run.row, run.seed),
+            color: rows.binary_search(&run.row.as_str()).unwrap_or(0),
+            points,
+        });
+    }
+    if lines.is_empty() {
+        return Err(VizError::NoSuchMetric {
+            metric: metric.to_owned(),
+            known: known.into_iter().collect::<Vec<_>>().join(", "),
+        });
+    }
+    let count = lines.len();
+    record_lines(lines, target).map(|_| count)
+}
+
+/// One line of one plot.
+struct Line {
+    group: String,
+    /// Below the group.
+    path: String,
+    name: String,
+    color: usize,
+    points: Vec<(i64, f64)>,
+}
+
+fn record_lines(lines: Vec<Line>, target: RecordingTarget) -> Result<Recorded, VizError> {
     let mut sink = Sink::open(target)?;
     let (recording, storage) = RecordingStreamBuilder::new(APPLICATION)
         .recording_name("training")
         .enabled(true)
         .memory()?;
-
     let mut groups = BTreeSet::new();
-    let mut lines_in_group: BTreeMap<&str, usize> = BTreeMap::new();
-    for (name, curve) in &curves {
-        let (group, metric) = name.split_once('/').unwrap_or((UNGROUPED, name));
-        let entity = format!("metrics/{group}/{metric}");
-        groups.insert(group.to_owned());
-        let line = lines_in_group.entry(group).or_default();
-        style_series(&recording, &entity, metric, palette::category(*line), 1.8)?;
-        *line += 1;
+    for line in lines {
+        let entity = format!("metrics/{}/{}", line.group, line.path);
+        groups.insert(line.group);
+        let color = palette::category(line.color);
+        style_series(&recording, &entity, &line.name, color, 1.8)?;
         let times = vec![TimeColumn::new_sequence(
             TRAINING_STEP,
-            curve.iter().map(|point| point.0),
+            line.points.iter().map(|point| point.0),
         )];
-        let columns = Scalars::new(curve.iter().map(|point| point.1)).columns_of_unit_batches()?;
+        let values = line.points.iter().map(|point| point.1);
+        let columns = Scalars::new(values).columns_of_unit_batches()?;
         send_rows(&recording, entity, times, columns)?;
     }
     layout::send(
@@ -64,7 +136,19 @@ pub fn record_training(
 }
 
 /// Steps and values by metric.
-type Curves = BTreeMap<String, Vec<(i64, f64)>>;
+pub type Curves = BTreeMap<String, Vec<(i64, f64)>>;
+
+/// Reads a `metrics.csv`; see [`record_training`].
+///
+/// # Errors
+/// [`VizError::Open`], [`VizError::Metrics`] with the line.
+pub fn read_metrics(path: &Utf8Path) -> Result<Curves, VizError> {
+    let text = std::fs::read_to_string(path).map_err(|source| VizError::Open {
+        path: path.to_owned(),
+        source,
+    })?;
+    parse(path, &text)
+}
 
 fn parse(path: &Utf8Path, text: &str) -> Result<Curves, VizError> {
     let error = |line: usize, reason: String| VizError::Metrics {

@@ -1,0 +1,366 @@
+//! Reports: run folders become the rows of one table.
+//!
+//! Runs in folders `seed-N` side by side are seeds of one row, named after the folder that they lie in; any other run is a row
+//! of its own. `evaluation.json` of a run counts, and `evaluation-NAME.json` for a row of its own with `NAME` behind it. With
+//! `last`, the last evaluations during training count in their place, as OGBench reports.
+//!
+//! A rate of one seed has the Wilson interval of its episodes. Over several seeds the interval is a stratified bootstrap: seeds
+//! are drawn anew for each task, and 95 % of the means over tasks lie within it.
+
+use std::collections::BTreeMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use rand::RngExt;
+use serde::Serialize;
+use telic_policies::TrainConfig;
+use telic_policies::run_folder::{CHECKPOINTS_FOLDER, CONFIG_FILE, METRICS_FILE};
+use telic_seed::Seed;
+
+use crate::FlowError;
+use crate::evaluate::Evaluation;
+use crate::interval::{Interval, mean};
+
+/// Draws of a bootstrap.
+const DRAWS: usize = 10_000;
+
+/// One row of a report.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReportRow {
+    /// The dataset, by the name of its file.
+    pub dataset: String,
+    /// The row, by the name of its folder.
+    pub name: String,
+    /// Id of the policy.
+    pub policy: String,
+    /// Seeds of its runs.
+    pub seeds: Vec<u64>,
+    /// Episodes over all seeds.
+    pub episodes: usize,
+    /// Updates of each training.
+    pub updates: u64,
+    /// Transitions or windows per update.
+    pub batch_size: usize,
+    /// Mean over seeds.
+    pub success_rate: f64,
+    /// 95 % interval.
+    pub ci95: Interval,
+    /// Standard deviation over seeds; absent for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub std: Option<f64>,
+    /// Per task, over all seeds.
+    pub tasks: Vec<ReportTask>,
+    /// Means of further scores.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// One task of a row.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReportTask {
+    /// Its name.
+    pub name: String,
+    /// Mean over episodes.
+    pub success_rate: f64,
+    /// Wilson 95 % interval.
+    pub ci95: Interval,
+    /// Episodes over all seeds.
+    pub episodes: usize,
+}
+
+/// A run folder.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Where.
+    pub folder: Utf8PathBuf,
+    /// Its configuration.
+    pub config: TrainConfig,
+}
+
+impl Run {
+    /// The name of its row.
+    pub fn row(&self) -> &str {
+        let name = self.folder.file_name().unwrap_or_default();
+        let seed = name
+            .strip_prefix("seed-")
+            .is_some_and(|number| number.parse::<u64>().is_ok());
+        let parent = self.folder.parent().and_then(Utf8Path::file_name);
+        match parent {
+            Some(parent) if seed => parent,
+            _ => name,
+        }
+    }
+
+    /// The name of its dataset.
+    pub fn dataset(&self) -> &str {
+        self.config.dataset.file_stem().unwrap_or_default()
+    }
+}
+
+/// Every run folder at or below `paths`, in the order of their paths.
+///
+/// # Errors
+/// A path without any, or one that cannot be read.
+pub fn find_runs(paths: &[Utf8PathBuf]) -> Result<Vec<Run>, FlowError> {
+    let mut folders = vec![];
+    for path in paths {
+        let before = folders.len();
+        descend(path, &mut folders)?;
+        if folders.len() == before {
+            return Err(FlowError::File {
+                reason: "there is no run folder here".to_owned(),
+                path: path.clone(),
+            });
+        }
+    }
+    folders.sort();
+    folders.dedup();
+    folders
+        .into_iter()
+        .map(|folder| {
+            let config = TrainConfig::load::<&str>(&folder.join(CONFIG_FILE), &[])?;
+            Ok(Run { folder, config })
+        })
+        .collect()
+}
+
+fn descend(path: &Utf8Path, folders: &mut Vec<Utf8PathBuf>) -> Result<(), FlowError> {
+    if path.join(CONFIG_FILE).is_file() && path.join(CHECKPOINTS_FOLDER).is_dir() {
+        folders.push(path.to_owned());
+        return Ok(());
+    }
+    let io = |error: std::io::Error| FlowError::File {
+        reason: error.to_string(),
+        path: path.to_owned(),
+    };
+    for entry in path.read_dir_utf8().map_err(io)? {
+        let entry = entry.map_err(io)?;
+        if entry.file_type().map_err(io)?.is_dir() {
+            descend(entry.path(), folders)?;
+        }
+    }
+    Ok(())
+}
+
+/// Task by name: successes and episodes.
+type Tasks = BTreeMap<String, (f64, usize)>;
+
+/// What one run contributes to a row.
+struct Contribution<'a> {
+    run: &'a Run,
+    tasks: Tasks,
+    metrics: BTreeMap<String, f64>,
+}
+
+/// The table of `runs`; `last` evaluations during training, or the one behind it. Runs that have not been evaluated are left out
+/// and returned.
+///
+/// # Errors
+/// An evaluation that cannot be read.
+pub fn report(
+    runs: &[Run],
+    last: Option<usize>,
+) -> Result<(Vec<ReportRow>, Vec<Utf8PathBuf>), FlowError> {
+    let mut groups: BTreeMap<(String, String), Vec<Contribution<'_>>> = BTreeMap::new();
+    let mut missing = vec![];
+    for run in runs {
+        let evaluations = match last {
+            Some(count) => during_training(run, count)?,
+            None => behind_training(run)?,
+        };
+        if evaluations.is_empty() {
+            missing.push(run.folder.clone());
+        }
+        for (suffix, tasks, metrics) in evaluations {
+            let key = (run.dataset().to_owned(), format!("{}{suffix}", run.row()));
+            groups.entry(key).or_default().push(Contribution {
+                run,
+                tasks,
+                metrics,
+            });
+        }
+    }
+    let rows = groups
+        .into_iter()
+        .map(|((dataset, name), runs)| row(dataset, name, &runs))
+        .collect();
+    Ok((rows, missing))
+}
+
+type Found = (String, Tasks, BTreeMap<String, f64>);
+
+fn behind_training(run: &Run) -> Result<Vec<Found>, FlowError> {
+    let bad = |path: &Utf8Path, reason: String| FlowError::File {
+        reason,
+        path: path.to_owned(),
+    };
+    let mut names: Vec<String> = run
+        .folder
+        .read_dir_utf8()
+        .and_then(|entries| {
+            entries
+                .map(|entry| entry.map(|entry| entry.file_name().to_owned()))
+                .collect()
+        })
+        .map_err(|error| bad(&run.folder, error.to_string()))?;
+    names.sort();
+    let mut found = vec![];
+    for name in names {
+        let suffix = match name.strip_suffix(".json") {
+            Some("evaluation") => String::new(),
+            Some(stem) => match stem.strip_prefix("evaluation-") {
+                Some(variant) => format!(" {variant}"),
+                None => continue,
+            },
+            None => continue,
+        };
+        let path = run.folder.join(&name);
+        let text = std::fs::read_to_string(&path).map_err(|error| bad(&path, error.to_string()))?;
+        let evaluation: Evaluation = serde_json::from_str(&text)
+            .map_err(|error| bad(&path, format!("not an evaluation: {error}")))?;
+        let tasks = evaluation
+            .tasks
+            .iter()
+            .map(|task| {
+                let successes = (task.success_rate * task.episodes as f64).round();
+                (task.name.clone(), (successes, task.episodes))
+            })
+            .collect();
+        found.push((suffix, tasks, evaluation.metrics));
+    }
+    Ok(found)
+}
+
+fn during_training(run: &Run, last: usize) -> Result<Vec<Found>, FlowError> {
+    const PREFIX: &str = "evaluation/";
+    let path = run.folder.join(METRICS_FILE);
+    let columns = telic_viz::read_metrics(&path)?;
+    let tail = |name: &str| {
+        let points = columns.get(name).map_or(&[][..], Vec::as_slice);
+        let values: Vec<f64> = points.iter().map(|point| point.1).collect();
+        values[values.len().saturating_sub(last)..].to_vec()
+    };
+    if tail("evaluation/success_rate").is_empty() {
+        return Ok(vec![]);
+    }
+    let names: Vec<&str> = columns
+        .keys()
+        .filter_map(|name| name.strip_prefix(PREFIX)?.strip_suffix("_success_rate"))
+        .collect();
+    let per_task = run.config.evaluation_episodes / names.len().max(1);
+    let tasks = names
+        .iter()
+        .map(|name| {
+            let rates = tail(&format!("{PREFIX}{name}_success_rate"));
+            let episodes = per_task * rates.len();
+            (
+                (*name).to_owned(),
+                (mean(&rates) * episodes as f64, episodes),
+            )
+        })
+        .collect();
+    let metrics = columns
+        .keys()
+        .filter_map(|name| {
+            let metric = name.strip_prefix(PREFIX)?;
+            let other = !metric.ends_with("success_rate") && metric != "mean_return";
+            other.then(|| (metric.to_owned(), mean(&tail(name))))
+        })
+        .collect();
+    Ok(vec![(String::new(), tasks, metrics)])
+}
+
+fn row(dataset: String, name: String, runs: &[Contribution<'_>]) -> ReportRow {
+    let mut pooled = Tasks::new();
+    let mut metrics: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for run in runs {
+        for (task, (successes, episodes)) in &run.tasks {
+            let entry = pooled.entry(task.clone()).or_default();
+            entry.0 += successes;
+            entry.1 += episodes;
+        }
+        for (metric, value) in &run.metrics {
+            metrics.entry(metric.clone()).or_default().push(*value);
+        }
+    }
+    let rate = |(successes, episodes): &(f64, usize)| successes / (*episodes).max(1) as f64;
+    let of_runs: Vec<Vec<f64>> = runs
+        .iter()
+        .map(|run| run.tasks.values().map(rate).collect())
+        .collect();
+    let means: Vec<f64> = of_runs.iter().map(|rates| mean(rates)).collect();
+    let success_rate = mean(&means);
+    let episodes = pooled.values().map(|(_, episodes)| episodes).sum();
+    let (ci95, std) = if runs.len() < 2 {
+        let successes = pooled.values().map(|(successes, _)| successes).sum::<f64>();
+        (Interval::wilson(successes.round() as usize, episodes), None)
+    } else {
+        let squares = means.iter().map(|value| (value - success_rate).powi(2));
+        let variance = squares.sum::<f64>() / (means.len() - 1) as f64;
+        (bootstrap(&of_runs), Some(variance.sqrt()))
+    };
+    let config = &runs[0].run.config;
+    ReportRow {
+        dataset,
+        name,
+        policy: config.policy.id.clone(),
+        seeds: runs.iter().map(|run| run.run.config.seed).collect(),
+        episodes,
+        updates: config.steps,
+        batch_size: config.batch_size,
+        success_rate,
+        ci95,
+        std,
+        tasks: pooled
+            .into_iter()
+            .map(|(name, counts)| ReportTask {
+                name,
+                success_rate: rate(&counts),
+                ci95: Interval::wilson(counts.0.round() as usize, counts.1),
+                episodes: counts.1,
+            })
+            .collect(),
+        metrics: metrics
+            .into_iter()
+            .map(|(name, values)| (name, mean(&values)))
+            .collect(),
+    }
+}
+
+/// 95 % of the means over tasks, with the runs of each task drawn anew: `rates[run][task]`. The same numbers give the same
+/// interval.
+fn bootstrap(rates: &[Vec<f64>]) -> Interval {
+    let tasks = rates.iter().map(Vec::len).min().unwrap_or(0);
+    let mut rng = Seed::new(0).child("bootstrap").rng();
+    let mut means: Vec<f64> = (0..DRAWS)
+        .map(|_| {
+            let of_task = |task: usize, rng: &mut _| {
+                let drawn: Vec<f64> = (0..rates.len())
+                    .map(|_| rates[RngExt::random_range(rng, 0..rates.len())][task])
+                    .collect();
+                mean(&drawn)
+            };
+            let of_tasks: Vec<f64> = (0..tasks).map(|task| of_task(task, &mut rng)).collect();
+            mean(&of_tasks)
+        })
+        .collect();
+    means.sort_by(f64::total_cmp);
+    let at = |share: f64| means[(share * (DRAWS - 1) as f64).round() as usize];
+    Interval(at(0.025), at(0.975))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bootstrap_holds_the_spread_of_seeds_and_no_more() {
+        let same = vec![vec![0.5, 0.7]; 3];
+        let Interval(low, high) = bootstrap(&same);
+        assert!((low - 0.6).abs() < 1e-12 && (high - 0.6).abs() < 1e-12);
+        // One task, seeds 0 and 1: the mean of two draws is 0, 1/2 or 1 with probabilities 1/4, 1/2, 1/4.
+        assert_eq!(bootstrap(&[vec![0.0], vec![1.0]]), Interval(0.0, 1.0));
+        // Eight tasks: binomial of 16 draws, of which 4 to 12 hold at least 95 %.
+        let Interval(low, high) = bootstrap(&[vec![0.0; 8], vec![1.0; 8]]);
+        assert_eq!((low, high), (0.25, 0.75));
+    }
+}

@@ -1,0 +1,110 @@
+//! A sweep of two policies and two seeds, what is left of it after an interruption, and its report.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn run(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_telic"))
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+fn telic(args: &[&str]) -> String {
+    let output = run(args);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_sweep_runs_what_is_missing_and_becomes_one_table() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().to_str().unwrap();
+    let play = format!("{folder}/play.npz");
+    telic(&[
+        "collect",
+        "--env",
+        "point-maze-medium",
+        "--demonstrator",
+        "stitch",
+        "--episodes",
+        "4",
+        "--out",
+        &play,
+    ]);
+    let small = "steps = 4\nbatch_size = 8\nlog_every = 2\nvalidate_every = 0\nevaluate_every = 2\n\
+                 evaluation_episodes = 5\n[policy]\n";
+    for (id, network) in [("gcbc", "actor.network"), ("gcivl", "value")] {
+        let text = format!("{small}id = '{id}'\n[policy.{network}]\nhidden = [16]\n");
+        std::fs::write(format!("{folder}/{id}.toml"), text).unwrap();
+    }
+    let file = format!("{folder}/sweep.toml");
+    let text = format!(
+        "out = '{folder}/runs'\nseeds = [0, 1]\nset = ['threads=1']\n[evaluation]\nepisodes = 5\n\
+         [datasets]\nstitch = '{play}'\n[policies]\ngcbc = '{folder}/gcbc.toml'\ngcivl = '{folder}/gcivl.toml'\n\
+         [prompts.gcbc]\nwarm = ['inference.temperature=0.5']\n"
+    );
+    std::fs::write(&file, text).unwrap();
+
+    let listed = telic(&["sweep", &file, "--list"]);
+    assert_eq!(listed.lines().count(), 4, "{listed}");
+    assert!(listed.contains("&& telic evaluate"), "{listed}");
+    let one = telic(&["sweep", &file, "--list", "--only", "gcivl/seed-1"]);
+    assert_eq!(one.lines().count(), 1, "{one}");
+
+    let outcomes: Value =
+        serde_json::from_str(&telic(&["sweep", &file, "--jobs", "2", "--json"])).unwrap();
+    assert_eq!(outcomes.as_array().unwrap().len(), 4);
+    let report = |more: &[&str]| telic(&[&["report", &format!("{folder}/runs")], more].concat());
+    let table = report(&["--json"]);
+    let rows: Value = serde_json::from_str(&table).unwrap();
+    let names: Vec<&str> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["gcbc", "gcbc warm", "gcivl"]);
+    for row in rows.as_array().unwrap() {
+        assert_eq!(row["episodes"], 10);
+        assert_eq!(row["seeds"], serde_json::json!([0, 1]));
+        assert_eq!(row["tasks"].as_array().unwrap().len(), 5);
+        assert_eq!(row["dataset"], "play");
+    }
+
+    // An interruption: one run lost its evaluation, another one its last checkpoint.
+    let runs = format!("{folder}/runs/stitch");
+    std::fs::remove_file(format!("{runs}/gcbc/seed-1/evaluation-warm.json")).unwrap();
+    std::fs::remove_dir_all(format!("{runs}/gcivl/seed-0/checkpoints/step_00000004")).unwrap();
+    std::fs::remove_file(format!("{runs}/gcivl/seed-0/evaluation.json")).unwrap();
+    telic(&["sweep", &file]);
+    assert_eq!(report(&["--json"]), table);
+
+    let markdown = report(&["--format", "markdown", "--tasks", "--last", "2"]);
+    assert!(markdown.starts_with("| dataset | policy |"), "{markdown}");
+    assert!(markdown.contains("| 20 |"), "{markdown}");
+    let csv = report(&["--format", "csv"]);
+    assert_eq!(csv.lines().count(), 1 + 3 * 6, "{csv}");
+    let curves = format!("{folder}/curves.rrd");
+    report(&["--curves", &curves]);
+    let recording = telic_viz::inspect_recording(curves.as_str().into()).unwrap();
+    for line in ["gcbc/seed-0", "gcivl/seed-1"] {
+        let entity = format!("/metrics/play/{line}");
+        assert!(recording.entities.contains_key(&entity), "{recording:?}");
+    }
+
+    // A row that is there with other settings stops everything before it starts.
+    let changed = std::fs::read_to_string(format!("{folder}/gcbc.toml")).unwrap();
+    std::fs::write(
+        format!("{folder}/gcbc.toml"),
+        changed.replace("batch_size = 8", "batch_size = 9"),
+    )
+    .unwrap();
+    let output = run(&["sweep", &file]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(errors.contains("`batch_size`: 8 and 9"), "{errors}");
+}
