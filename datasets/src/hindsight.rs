@@ -8,7 +8,7 @@
 //! - random goal: any valid row of the sampled episodes;
 //! - current goal: row i.
 //!
-//! The goal of the value and the goal of the actor are drawn independently. With success = (value goal row is
+//! A share of the trajectory goals may be [stitched](Clusters). The goal of the value and the goal of the actor are drawn independently. With success = (value goal row is
 //! i), the reward is success − 1 (or success, where rewards are not negative) and the mask is 1 − success.
 
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use telic_seed::Rng;
 
+use crate::clusters::{Clusters, Stitched};
 use crate::row_table::RowTable;
 use crate::{Dataset, FeatureView, Normalizer, SamplerError};
 
@@ -32,6 +33,9 @@ pub struct GoalMix {
     pub random: f64,
     /// Distance of a trajectory goal: geometric with the discount, or uniform over the rest of the episode.
     pub geometric: bool,
+    /// Share of the trajectory goals that are taken from an episode that passes a like state, see [`Clusters`].
+    #[serde(default)]
+    pub stitched: f64,
 }
 
 impl GoalMix {
@@ -41,6 +45,7 @@ impl GoalMix {
         trajectory: 1.0,
         random: 0.0,
         geometric: false,
+        stitched: 0.0,
     };
 
     fn check(&self, field: &'static str) -> Result<(), SamplerError> {
@@ -48,8 +53,16 @@ impl GoalMix {
             current,
             trajectory,
             random,
+            stitched,
             ..
         } = *self;
+        if !(0.0..=1.0).contains(&stitched) {
+            return Err(SamplerError::Setting {
+                field: "stitched",
+                value: stitched,
+                expected: "a share in 0..=1",
+            });
+        }
         let sum = current + trajectory + random;
         let each = [current, trajectory, random]
             .iter()
@@ -80,6 +93,8 @@ pub struct HindsightConfig {
     pub discount: f64,
     /// Rewards −1 and 0 (at the goal) in place of 0 and 1.
     pub negative_rewards: bool,
+    /// Clusters of like states, for stitched goals. Published: 20, 40 and 80 for small, medium and large mazes.
+    pub clusters: usize,
 }
 
 impl Default for HindsightConfig {
@@ -91,19 +106,33 @@ impl Default for HindsightConfig {
                 trajectory: 0.5,
                 random: 0.3,
                 geometric: true,
+                stitched: 0.0,
             },
             actor: GoalMix::UNIFORM_FUTURE,
             discount: 0.99,
             negative_rewards: true,
+            clusters: 40,
         }
     }
 }
 
 impl HindsightConfig {
+    /// Whether some goals are stitched.
+    fn is_stitched(&self) -> bool {
+        self.value.stitched > 0.0 || self.actor.stitched > 0.0
+    }
+
     /// Checks probabilities and discount.
     pub fn check(&self) -> Result<(), SamplerError> {
         self.value.check("value")?;
         self.actor.check("actor")?;
+        if self.clusters == 0 {
+            return Err(SamplerError::Setting {
+                field: "clusters",
+                value: 0.0,
+                expected: "at least 1",
+            });
+        }
         if (0.0..1.0).contains(&self.discount) {
             Ok(())
         } else {
@@ -166,6 +195,8 @@ pub struct HindsightSampler {
     config: HindsightConfig,
     /// 1 / ln γ.
     inverse_log_discount: f64,
+    /// Present where goals are stitched.
+    clusters: Option<Arc<Clusters>>,
     features: FeatureView,
     action_normalizer: Normalizer,
 }
@@ -191,8 +222,12 @@ impl HindsightSampler {
                 .iter()
                 .map(|&episode| (index.start(episode), index.transitions(episode))),
         );
+        let clusters = config
+            .is_stitched()
+            .then(|| Arc::new(Clusters::new(&dataset, &valid_rows, config.clusters)));
         Ok(Self {
             valid_rows,
+            clusters,
             config,
             inverse_log_discount: 1.0 / libm::log(config.discount),
             features: FeatureView::default(),
@@ -247,10 +282,23 @@ impl HindsightSampler {
         if which < mix.current {
             row
         } else if which < mix.current + mix.trajectory {
-            self.draw_future(row, mix.geometric, rng)
+            match self.draw_stitched(row, mix, rng) {
+                Some(stitched) => stitched.goal,
+                None => self.draw_future(row, mix.geometric, rng),
+            }
         } else {
             self.draw_row(rng)
         }
+    }
+
+    /// A goal behind a like state of any episode, for the share of trajectory goals that are stitched, see [`Clusters`]. Where
+    /// nothing is stitched, nothing is drawn.
+    pub fn draw_stitched(&self, row: usize, mix: &GoalMix, rng: &mut Rng) -> Option<Stitched> {
+        let clusters = self.clusters.as_ref().filter(|_| mix.stitched > 0.0)?;
+        if rng.random::<f64>() >= mix.stitched {
+            return None;
+        }
+        Some(clusters.draw_stitched(self.dataset.episodes(), row, rng))
     }
 
     /// A row of the rest of the episode of a valid row: never the row itself unless it is the last valid one.

@@ -6,7 +6,7 @@
 //! - [`Dataset`]: the columns of many episodes, one below the other, with an [`EpisodeIndex`] and [`Metadata`].
 //! - [`Dataset::load`], [`Dataset::save`]: NumPy `.npz` archives in the layouts of OGBench.
 //! - [`DatasetWriter`]: streams episodes to disk; what was complete survives a kill.
-//! - [`HindsightSampler`]: transitions with goals from the future, from anywhere, or from here.
+//! - [`HindsightSampler`]: transitions with goals from the future, from anywhere, from here, or across episodes ([`Clusters`]).
 //! - [`WindowSampler`]: windows of observations and actions with a segment of their future as the goal.
 //! - [`Normalizer`], [`ClipBounds`], [`FeatureView`]: what a network sees in place of raw numbers.
 //!
@@ -33,6 +33,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod archive;
+mod clusters;
 mod dataset;
 mod episodes;
 mod error;
@@ -55,6 +56,7 @@ mod testing;
 mod windows;
 mod writer;
 
+pub use clusters::{Clusters, Stitched};
 pub use dataset::{Columns, Dataset};
 pub use episodes::{Episode, EpisodeIndex};
 pub use error::{DatasetError, InvalidData, SamplerError};

@@ -4,7 +4,8 @@
 //!
 //! - the low level is given the goal min(i + k, E);
 //! - the high level is given a goal h of the actor's mixture: a later row of the episode, or any valid row;
-//! - the high level's target is min(i + k, h) for a goal of the episode, and min(i + k, E) for a random one.
+//! - the high level's target is min(i + k, h) for a goal of the episode, min(i + k, w) for one that is stitched at the way-point
+//!   w, and min(i + k, E) for a random one.
 
 use telic_seed::Rng;
 
@@ -61,11 +62,17 @@ impl HindsightSampler {
                 high_target: low_goal,
             }
         } else {
-            let high_goal = self.draw_future(row, mix.geometric, rng);
+            // On the way to a goal of another episode, up to where the episodes meet.
+            let (high_goal, before) = if let Some(stitched) = self.draw_stitched(row, mix, rng) {
+                (stitched.goal, stitched.way_point)
+            } else {
+                let goal = self.draw_future(row, mix.geometric, rng);
+                (goal, goal)
+            };
             Subgoals {
                 low_goal,
                 high_goal,
-                high_target: (row + horizon).min(high_goal),
+                high_target: (row + horizon).min(before),
             }
         }
     }

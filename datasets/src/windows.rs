@@ -18,6 +18,7 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use telic_seed::Rng;
 
+use crate::clusters::Clusters;
 use crate::row_table::RowTable;
 use crate::{Dataset, FeatureView, Normalizer, SamplerError};
 
@@ -33,7 +34,7 @@ pub enum GoalRange {
 }
 
 /// Shape and content of windows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WindowConfig {
     /// W, rows of a window.
@@ -50,6 +51,11 @@ pub struct WindowConfig {
     /// Whether windows may begin before their episode. The steps that are missing in front repeat the first observation, with
     /// actions of 0, and are counted in [`WindowBatch::missing`].
     pub short_windows: bool,
+    /// Share of the goals that are taken from an episode that passes a like state, see [`Clusters`]; they end with its last
+    /// valid row.
+    pub stitched: f64,
+    /// Clusters of like states, for stitched goals.
+    pub clusters: usize,
 }
 
 impl Default for WindowConfig {
@@ -62,6 +68,8 @@ impl Default for WindowConfig {
             observation_columns: None,
             goal_columns: None,
             short_windows: false,
+            stitched: 0.0,
+            clusters: 40,
         }
     }
 }
@@ -115,6 +123,8 @@ pub struct WindowSampler {
     dataset: Arc<Dataset>,
     slices: RowTable,
     dropped_episodes: Vec<usize>,
+    /// Present where goals are stitched.
+    clusters: Option<Arc<Clusters>>,
     config: WindowConfig,
     view: FeatureView,
     action_normalizer: Normalizer,
@@ -149,6 +159,13 @@ impl WindowSampler {
                     expected: "at least 1",
                 });
             }
+        }
+        if !(0.0..=1.0).contains(&config.stitched) || config.clusters == 0 {
+            return Err(SamplerError::Setting {
+                field: "stitched",
+                value: config.stitched,
+                expected: "a share in 0..=1, of at least one cluster",
+            });
         }
         dataset.check_episodes(episodes)?;
         let view = FeatureView {
@@ -188,7 +205,18 @@ impl WindowSampler {
                 index.transitions(episode) + 1 - shortest,
             )
         }));
+        let clusters = (config.stitched > 0.0).then(|| {
+            let ranges = kept
+                .iter()
+                .map(|&episode| (index.start(episode), index.transitions(episode)));
+            Arc::new(Clusters::new(
+                &dataset,
+                &RowTable::new(ranges),
+                config.clusters,
+            ))
+        });
         Ok(Self {
+            clusters,
             slices,
             dropped_episodes,
             config,
@@ -249,6 +277,11 @@ impl WindowSampler {
     /// First row of the goal of the window whose last row is `row`, `None` for a goal of zeros.
     fn draw_goal(&self, row: usize, rng: &mut Rng) -> Option<usize> {
         let index = self.dataset.episodes();
+        if let Some(clusters) = &self.clusters
+            && rng.random::<f64>() < self.config.stitched
+        {
+            return Some(clusters.draw_stitched(index, row, rng).goal);
+        }
         let final_row = index.final_row(index.of(row));
         let goal_length = self.config.goal_length;
         let first = row + 1;
@@ -342,12 +375,12 @@ impl WindowSampler {
                 .extend_from_slice(&actions[start * action_dim..end * action_dim]);
         }
         let goals = batch.goals.chunks_exact_mut(goal_length * dim);
-        for ((&start, &goal_row), out) in batch.rows.iter().zip(&batch.goal_rows).zip(goals) {
+        for (&goal_row, out) in batch.goal_rows.iter().zip(goals) {
             let Some(goal_row) = goal_row else {
                 out.fill(0.0);
                 continue;
             };
-            let final_row = index.final_row(index.of(start));
+            let final_row = index.final_row(index.of(goal_row));
             for (row, out) in (goal_row..).zip(out.chunks_exact_mut(dim)) {
                 self.view.select(observation(row.min(final_row)), out);
             }

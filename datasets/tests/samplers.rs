@@ -66,6 +66,7 @@ fn ramp(transitions: &[usize]) -> Arc<Dataset> {
 const FUTURE: GoalMix = GoalMix::UNIFORM_FUTURE;
 const GEOMETRIC_FUTURE: GoalMix = GoalMix {
     geometric: true,
+    stitched: 0.0,
     ..FUTURE
 };
 
@@ -224,6 +225,7 @@ fn rows_and_random_goals_are_uniform_over_valid_rows() {
         trajectory: 0.0,
         random: 1.0,
         geometric: false,
+        stitched: 0.0,
     };
     let mut rng = Seed::new(11).rng();
     let (mut rows, mut goals) = (BTreeMap::new(), BTreeMap::new());
@@ -269,6 +271,7 @@ fn subgoals_are_those_of_hiql() {
         trajectory: 0.0,
         random: 1.0,
         geometric: false,
+        stitched: 0.0,
     });
     for _ in 0..100 {
         let subgoals = random.draw_subgoals(0, 25, &mut rng);
@@ -310,6 +313,7 @@ fn bad_settings_are_named() {
         trajectory: 0.5,
         random: 0.5,
         geometric: true,
+        stitched: 0.0,
     };
     let message = build(HindsightConfig {
         value: mix,

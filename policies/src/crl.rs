@@ -73,6 +73,7 @@ impl Default for CrlConfig {
                     trajectory: 1.0,
                     random: 0.0,
                     geometric: true,
+                    stitched: 0.0,
                 },
                 ..HindsightConfig::default()
             },

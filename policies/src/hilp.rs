@@ -105,6 +105,7 @@ impl Default for HilpConfig {
                     trajectory: 0.625,
                     random: 0.375,
                     geometric: true,
+                    stitched: 0.0,
                 },
                 ..HindsightConfig::default()
             },

@@ -184,6 +184,14 @@ impl Validate for HindsightConfig {
                 "probabilities `current`, `trajectory`, `random` that add up to 1",
             );
         }
+        for (key, share) in [
+            ("value.stitched", self.value.stitched),
+            ("actor.stitched", self.actor.stitched),
+        ] {
+            let holds = (0.0..=1.0).contains(&share);
+            problems.check(holds, key, share, "a share in 0..=1");
+        }
+        problems.check(self.clusters >= 1, "clusters", self.clusters, "at least 1");
         problems.check(
             (0.0..1.0).contains(&self.discount),
             "discount",

@@ -87,6 +87,7 @@ impl Default for QrlConfig {
                     trajectory: 0.0,
                     random: 1.0,
                     geometric: true,
+                    stitched: 0.0,
                 },
                 ..HindsightConfig::default()
             },

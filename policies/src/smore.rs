@@ -104,6 +104,7 @@ impl Default for SmoreConfig {
             trajectory: 0.8,
             random: 0.2,
             geometric: false,
+            stitched: 0.0,
         };
         Self {
             inputs: InputConfig::default(),
@@ -269,7 +270,11 @@ impl BatchSampler<SmoreBatch> for SmoreSampler {
 
     fn sample(&mut self, rng: &mut Rng, batch: &mut SmoreBatch) {
         self.sampler.sample(rng, &mut batch.hindsight);
-        let mix = self.sampler.config().value;
+        // Only goals in hindsight may be stitched: these rows have to be true entries.
+        let mix = GoalMix {
+            stitched: 0.0,
+            ..self.sampler.config().value
+        };
         let entering = &mut batch.entering;
         entering.rows.clear();
         entering.value_goal_rows.clear();

@@ -90,7 +90,7 @@ fn goal_mix(
     let value = nested::json(name, argument)?;
     serde_json::from_value(value).map_err(|error| {
         input(format!(
-            "`{name}`: {error}; expected the keys current, trajectory, random and geometric"
+            "`{name}`: {error}; expected the keys current, trajectory, random, geometric and stitched"
         ))
     })
 }
@@ -329,7 +329,7 @@ impl Dataset {
 
     /// Transitions with goals chosen in hindsight.
     #[pyo3(signature = (
-        batch_size, *, seed=None, value_goals=None, actor_goals=None, discount=0.99, negative_rewards=true
+        batch_size, *, seed=None, value_goals=None, actor_goals=None, discount=0.99, negative_rewards=true, clusters=40
     ))]
     #[allow(clippy::too_many_arguments)]
     fn sample<'py>(
@@ -341,6 +341,7 @@ impl Dataset {
         actor_goals: Option<Bound<'py, PyAny>>,
         discount: f64,
         negative_rewards: bool,
+        clusters: usize,
     ) -> PyResult<Bound<'py, PyDict>> {
         if batch_size == 0 {
             return Err(input("`batch_size` is 0, expected at least 1"));
@@ -351,6 +352,7 @@ impl Dataset {
             actor: goal_mix("actor_goals", actor_goals.as_ref(), defaults.actor)?,
             discount,
             negative_rewards,
+            clusters,
         };
         let (batch, rows) = py
             .detach(|| {

@@ -201,6 +201,9 @@ def test_goal_mixtures_can_be_chosen(dataset: telic.Dataset) -> None:
     near = {"current": 0.0, "trajectory": 1.0, "random": 0.0, "geometric": True}
     batch = dataset.sample(64, seed=0, actor_goals=near, discount=0.01)
     assert (batch["actor_goal_rows"] - batch["rows"] <= 3).all()
+    stitched = {"current": 0.0, "trajectory": 1.0, "random": 0.0, "geometric": False, "stitched": 1.0}
+    batch = dataset.sample(64, seed=0, actor_goals=stitched, clusters=4)
+    assert (batch["actor_goal_rows"] < batch["rows"]).any()
 
 
 def test_seeds_fix_batches(play_data: pathlib.Path) -> None:

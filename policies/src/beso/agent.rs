@@ -108,6 +108,8 @@ impl<B: AutodiffBackend> Agent for BesoAgent<B> {
             window: self.config.window,
             goal_length: self.config.goal_length,
             goal_range: self.config.goal_range,
+            stitched: self.config.stitched,
+            clusters: self.config.clusters,
             observation_columns: self.inputs.features.columns.clone(),
             goal_columns: self.inputs.features.goal_columns.clone(),
             // The transformer learns short contexts as the beginnings of long ones.

@@ -24,6 +24,10 @@ pub struct BesoConfig {
     pub goal_length: usize,
     /// Which frames of an episode are goals in training.
     pub goal_range: GoalRange,
+    /// Share of the goals that are taken from an episode that passes a like state.
+    pub stitched: f64,
+    /// Clusters of like states, for stitched goals.
+    pub clusters: usize,
     /// What the network sees.
     pub inputs: InputConfig,
     /// Sampled actions are cut off at centre ± this × half-range of the normalised data.
@@ -60,6 +64,8 @@ impl Default for BesoConfig {
             goal_length: 1,
             // The release leaves the last frame out, which is the frame that evaluation asks for.
             goal_range: GoalRange::ThroughFinalState,
+            stitched: 0.0,
+            clusters: 40,
             inputs: InputConfig {
                 goal: GoalEntries::Task,
                 observation_normalizer: NormalizerKind::ZScore,
@@ -102,6 +108,10 @@ impl PolicyConfig for BesoConfig {
             self.goal_length,
             "at least 1",
         );
+        let stitched = self.stitched;
+        let holds = (0.0..=1.0).contains(&stitched);
+        problems.check(holds, "stitched", stitched, "a share in 0..=1");
+        problems.check(self.clusters >= 1, "clusters", self.clusters, "at least 1");
         let clip = self.action_clip_factor;
         problems.check(clip > 0.0, "action_clip_factor", clip, "a positive number");
         let data = self.sigma_data;

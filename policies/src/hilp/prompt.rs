@@ -117,29 +117,40 @@ fn direction<B: Backend>(from: Tensor<B, 2>, to: Tensor<B, 2>) -> Tensor<B, 2> {
     way / length.clamp_min(1e-6)
 }
 
+/// `|a − b|²`, summed in eight lanes.
+fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut lanes = [0.0_f32; 8];
+    for (a, b) in a.iter().zip(b) {
+        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += (a - b) * (a - b);
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).map(|(a, b)| (a - b) * (a - b));
+    lanes.into_iter().chain(rest).sum()
+}
+
 /// The way-point on a plan from latent `from` to latent `to` through `places` `[count, to.len()]`.
 fn way_point(from: &[f32], to: &[f32], places: &[f32], prompt: &PromptConfig) -> Vec<f32> {
-    let squared =
-        |a: &[f32], b: &[f32]| -> f32 { a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum() };
     let dim = from.len();
     let to_start: Vec<f32> = places
         .chunks_exact(dim)
-        .map(|place| squared(place, from))
+        .map(|place| squared_distance(place, from))
         .collect();
     let mut point = to.to_vec();
+    let mut costs: Vec<(f32, u32)> = Vec::with_capacity(to_start.len());
     for _ in 0..prompt.recursions {
-        let mut costs: Vec<(f32, usize)> = places
-            .chunks_exact(dim)
-            .zip(&to_start)
-            .map(|(place, start)| squared(place, &point).max(*start))
-            .enumerate()
-            .map(|(index, cost)| (cost, index))
-            .collect();
+        costs.clear();
+        costs.extend(
+            (0_u32..).zip(places.chunks_exact(dim)).zip(&to_start).map(
+                |((index, place), start)| (squared_distance(place, &point).max(*start), index),
+            ),
+        );
         let count = prompt.neighbours.min(costs.len());
-        let order = |a: &(f32, usize), b: &(f32, usize)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
+        let order = |a: &(f32, u32), b: &(f32, u32)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
         costs.select_nth_unstable_by(count - 1, order);
         // The order of summation is that of the places.
-        let mut nearest: Vec<usize> = costs[..count].iter().map(|&(_, index)| index).collect();
+        let mut nearest: Vec<usize> = costs[..count].iter().map(|cost| cost.1 as usize).collect();
         nearest.sort_unstable();
         let mut sum = vec![0.0_f64; dim];
         for index in nearest {

@@ -14,6 +14,7 @@ class GoalMix(TypedDict):
     trajectory: float
     random: float
     geometric: bool
+    stitched: NotRequired[float]
 
 class PolicyDescription(TypedDict):
     id: str
@@ -218,8 +219,12 @@ class Dataset:
         actor_goals: GoalMix | None = None,
         discount: float = 0.99,
         negative_rewards: bool = True,
+        clusters: int = 40,
     ) -> TransitionBatch:
         """Transitions with goals chosen in hindsight, as new arrays.
+
+        A share ``stitched`` of the trajectory goals of a mixture is taken from any episode that passes a state like one
+        ahead, out of ``clusters`` clusters of states.
 
         A ``seed`` fixes the batch. Without one, the batches of a dataset are a fixed sequence.
         """
