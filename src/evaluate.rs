@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use camino::Utf8Path;
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array1, Array2, ArrayView2};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use telic_envs::{EnvError, EnvSpec, GoalEnv, ResetOptions, Start, Step};
@@ -267,6 +267,64 @@ pub fn evaluate(
         }
     }
     results.sort_by_key(|result| result.episode);
+    Ok((summarise(spec, config, &tasks, &results), results))
+}
+
+/// Runs `policy` on the tasks of `spec` without telling it their goals: of each task it is told which of some observations
+/// `[rows, observation_dim]` have reached the goal of that task's first episode, as a reward of 1 and 0
+/// ([`Policy::prompt_reward`]).
+///
+/// # Errors
+/// As [`evaluate`]; [`FlowError::Policy`] if no observation or every one is at a goal, or the policy takes goals only.
+pub fn evaluate_rewards(
+    policy: &mut dyn Policy,
+    spec: &'static EnvSpec,
+    config: &EvaluateConfig,
+    observations: ArrayView2<'_, f32>,
+    stop: &AtomicBool,
+    mut progress: impl FnMut(usize, usize),
+) -> Result<(Evaluation, Vec<EpisodeResult>), FlowError> {
+    let tasks = resolve_tasks(spec, config)?;
+    fits(policy, spec)?;
+    let mut results: Vec<EpisodeResult> = Vec::with_capacity(config.episodes);
+    for (position, &task) in tasks.iter().enumerate() {
+        let episodes = (config.episodes + tasks.len() - 1 - position) / tasks.len();
+        if episodes == 0 {
+            continue;
+        }
+        let seed = Seed::new(config.seed).child("task").index(task as u64);
+        let of_task = EvaluateConfig {
+            episodes,
+            seed: seed.value(),
+            tasks: vec![task],
+            ..config.clone()
+        };
+        let mut env = (spec.make)()?;
+        let options = ResetOptions {
+            start: Start::Task(task),
+            goal: None,
+        };
+        let first = Seed::new(of_task.seed).child("evaluate").index(0);
+        env.reset(first.child("env").value(), &options)?;
+        let mut achieved = vec![0.0; env.desired_goal().len()];
+        let rewards: Array1<f32> = observations
+            .rows()
+            .into_iter()
+            .map(|observation| {
+                spec.goal.extract(&observation.to_vec(), &mut achieved);
+                f32::from(spec.goal.reached(&achieved, env.desired_goal()))
+            })
+            .collect();
+        policy.prompt_reward(observations, rewards.view())?;
+        let (done, successes) = (results.len(), results.iter().filter(|r| r.success).count());
+        let (_, found) = evaluate(policy, spec, &of_task, stop, |episodes, more| {
+            progress(done + episodes, successes + more);
+        })?;
+        results.extend(found.into_iter().map(|result| EpisodeResult {
+            episode: done + result.episode,
+            ..result
+        }));
+    }
     Ok((summarise(spec, config, &tasks, &results), results))
 }
 

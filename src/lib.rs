@@ -40,6 +40,7 @@ pub mod allocator;
 pub mod collect;
 mod error;
 pub mod evaluate;
+mod insight;
 pub mod interval;
 pub mod record;
 pub mod replay;

@@ -11,6 +11,7 @@ use telic_viz::{EpisodeRecorder, Recorded, RecordingTarget};
 
 use crate::FlowError;
 use crate::evaluate::fits;
+use crate::insight::Insight;
 use crate::replay::{env_of, replay_episode};
 
 /// Records one episode of a dataset, simulated again from its actions. Returns the steps and what was written.
@@ -48,6 +49,8 @@ pub struct RolloutConfig {
     pub candidates: usize,
     /// Control steps between two traces of the denoising.
     pub trace_every: usize,
+    /// Tasks by index, in turn; all if empty.
+    pub tasks: Vec<usize>,
 }
 
 impl Default for RolloutConfig {
@@ -57,11 +60,13 @@ impl Default for RolloutConfig {
             seed: 0,
             candidates: 32,
             trace_every: 5,
+            tasks: Vec::new(),
         }
     }
 }
 
-/// Records episodes of `policy` with its denoising. Returns how many succeeded and what was written.
+/// Records episodes of `policy` with what it makes of them: its denoising, its values over the floor, its latents, where it heads
+/// first. Returns how many succeeded and what was written.
 pub fn record_rollouts(
     policy: &mut dyn Policy,
     spec: &'static EnvSpec,
@@ -77,7 +82,10 @@ pub fn record_rollouts(
     let mut successes = 0;
     for episode in 0..config.episodes {
         let seed = seed.index(episode as u64);
-        let task = episode % spec.tasks.len();
+        let task = match &config.tasks[..] {
+            [] => episode % spec.tasks.len(),
+            tasks => tasks[episode % tasks.len()],
+        };
         env.reset(
             seed.child("env").value(),
             &ResetOptions {
@@ -92,6 +100,7 @@ pub fn record_rollouts(
             env.as_ref(),
             &format!("{}_{episode}", spec.tasks[task].name),
         )?;
+        let insight = Insight::begin(policy, env.as_ref(), &mut recorder)?;
         loop {
             if stop.load(Ordering::Relaxed) {
                 return Err(FlowError::Stopped(format!(
@@ -110,6 +119,7 @@ pub fn record_rollouts(
             {
                 recorder.log_denoising(&trace)?;
             }
+            insight.step(policy, env.as_ref(), &mut recorder)?;
             let row =
                 |values: ndarray::ArrayView1<f32>| values.to_owned().insert_axis(ndarray::Axis(0));
             policy.act(

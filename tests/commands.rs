@@ -261,3 +261,46 @@ fn a_changed_file_does_not_verify() {
     // The commanded effector of the next row is the first state that the action reaches.
     assert_eq!(report["difference"]["step"], 11, "{report}");
 }
+
+#[test]
+fn hilp_takes_goals_plans_and_rewards() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().to_str().unwrap();
+    let (play, run) = (format!("{folder}/play.npz"), format!("{folder}/run"));
+    let collected = telic(&[
+        "collect",
+        "--env",
+        "point-maze-medium",
+        "--episodes",
+        "12",
+        "--out",
+        &play,
+    ]);
+    assert_eq!(collected.code, 0, "{}", collected.stderr);
+    let config = format!("{folder}/hilp.toml");
+    let text = format!(
+        "dataset = '{play}'\nsteps = 2\nbatch_size = 8\nvalidate_every = 0\n[policy]\nid = 'hilp'\n\
+         [policy.embedding]\nhidden = [16]\n[policy.prompt]\nplaces = 300\nneighbours = 5\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let trained = telic(&["train", &config, "--out", &run]);
+    assert_eq!(trained.code, 0, "{}", trained.stderr);
+    let evaluate =
+        |more: &[&str]| telic(&[&["evaluate", &run, "--episodes", "5", "--json"], more].concat());
+    let mut returns = vec![];
+    for prompt in ["goal", "plan", "reward"] {
+        let evaluation = evaluate(&["--prompt", prompt]).json();
+        assert_eq!(evaluation["episodes"], 5, "{prompt}");
+        assert_eq!(evaluation["tasks"].as_array().unwrap().len(), 5);
+        returns.push(evaluation["mean_return"].as_f64().unwrap());
+    }
+    assert_eq!(evaluate(&[]).json()["mean_return"], returns[0]);
+    // No observation of so few is at a goal: the reward says nothing.
+    let failed = evaluate(&["--prompt", "reward", "--labels", "2"]);
+    assert_eq!(failed.code, 1);
+    assert!(
+        flat(&failed.stderr).contains("every labelled observation has the reward 0"),
+        "{}",
+        failed.stderr
+    );
+}

@@ -188,6 +188,15 @@ pub struct Marker {
     pub rgba: [f32; 4],
 }
 
+/// A state that differs from the running one in one place only: where the agent is, or the first object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Probe {
+    /// That place in the world, in metres.
+    pub position: [f32; 3],
+    /// What would be observed, `[observation_dim]`.
+    pub observation: Vec<f32>,
+}
+
 /// An environment with a desired goal.
 ///
 /// An instance owns all of its state: same seed and same actions give the same bits, whatever ran
@@ -250,6 +259,13 @@ pub trait GoalEnv: Send {
 
     /// What to draw besides the world's geoms.
     fn markers(&self) -> Vec<Marker>;
+
+    /// States to ask a value function at: the agent (mazes), or the first object (tables), on a grid with this spacing in metres
+    /// over where it can be. Empty where that is more than one place says.
+    fn probes(&self, spacing_m: f32) -> Vec<Probe> {
+        let _ = spacing_m;
+        Vec::new()
+    }
 
     /// Point whose trace shows the motion best, in the world, in metres (pinch point, ball, torso).
     fn end_effector(&self) -> [f32; 3];

@@ -15,9 +15,9 @@ use telic_seed::{Rng, Seed};
 use telic_sim::{GeomShape, JointId, Model, PhysicsConfig, Pose, Rotation, Vector, World};
 
 use crate::env::{checked_action, checked_goal, resolve_task};
-use crate::maze::{Cell, MAZES, Maze, POSITION_NOISE_M};
+use crate::maze::{CELL_M, Cell, MAZES, Maze, POSITION_NOISE_M};
 use crate::{
-    ActionEntry, DemonstratorSpec, Entry, EnvError, EnvSpec, GoalEnv, GoalSpec, Marker,
+    ActionEntry, DemonstratorSpec, Entry, EnvError, EnvSpec, GoalEnv, GoalSpec, Marker, Probe,
     ResetOptions, Step, Task,
 };
 use crate::{registry, snapshot};
@@ -467,6 +467,23 @@ impl GoalEnv for PointMaze {
             }
         }
         markers
+    }
+
+    fn probes(&self, spacing_m: f32) -> Vec<Probe> {
+        let per_side = (CELL_M / spacing_m).round().max(1.0) as usize;
+        let offset = |n: usize| ((n as f32 + 0.5) / per_side as f32 - 0.5) * CELL_M;
+        let cells = self.maze.free_cells();
+        let places = cells.iter().flat_map(|cell| {
+            let [x, y] = cell.centre();
+            (0..per_side * per_side)
+                .map(move |n| [x + offset(n % per_side), y + offset(n / per_side)])
+        });
+        places
+            .map(|[x, y]| Probe {
+                position: [x, y, 0.0],
+                observation: vec![x, y],
+            })
+            .collect()
     }
 
     fn end_effector(&self) -> [f32; 3] {

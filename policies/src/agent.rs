@@ -101,6 +101,48 @@ pub trait Policy: Send {
         let _ = (observations, goals);
         Ok(None)
     }
+
+    /// The embedding of observations, `[rows, width]`; `None` if this policy has none.
+    fn latents(
+        &mut self,
+        observations: ArrayView2<'_, f32>,
+    ) -> Result<Option<Array2<f32>>, PolicyError> {
+        let _ = observations;
+        Ok(None)
+    }
+
+    /// How far each of some candidate observations is from where the policy heads first on its way to the goal, in a measure of
+    /// its own, `[candidates]`; `None` if it heads for the goal itself.
+    ///
+    /// # Shapes
+    /// `observation` and `goal` `[observation_dim]`, `candidates` `[candidates, observation_dim]`.
+    fn subgoal_distances(
+        &mut self,
+        observation: ArrayView1<'_, f32>,
+        goal: ArrayView1<'_, f32>,
+        candidates: ArrayView2<'_, f32>,
+    ) -> Result<Option<Array1<f32>>, PolicyError> {
+        let _ = (observation, goal, candidates);
+        Ok(None)
+    }
+
+    /// Makes it the task to be where labelled observations have high rewards, whatever the goals, until
+    /// [`configure`](Self::configure) asks for goals again.
+    ///
+    /// # Shapes
+    /// `observations` `[rows, observation_dim]`, `rewards` `[rows]`.
+    ///
+    /// # Errors
+    /// [`PolicyError::NoRewards`] if this policy takes goals only; [`PolicyError::Shape`]; [`PolicyError::Data`] for labels that
+    /// say nothing.
+    fn prompt_reward(
+        &mut self,
+        observations: ArrayView2<'_, f32>,
+        rewards: ArrayView1<'_, f32>,
+    ) -> Result<(), PolicyError> {
+        let _ = (observations, rewards);
+        Err(PolicyError::NoRewards)
+    }
 }
 
 /// How candidate actions move from noise to actions.

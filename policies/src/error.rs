@@ -35,6 +35,9 @@ pub enum PolicyError {
     /// Inference settings that do not exist or are out of range.
     #[error("{0}")]
     Settings(Problems),
+    /// A policy that takes goals only was prompted with a reward.
+    #[error("this policy cannot be prompted with a reward; expected `hilp` or `hilp_zero_shot`")]
+    NoRewards,
     /// The data cannot be learned from with this configuration.
     #[error("{fact}; expected {expected}")]
     Data {

@@ -10,7 +10,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use ndarray::{Array1, Array2, ArrayView2};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 use telic_seed::{Rng, Seed};
@@ -182,6 +182,10 @@ const INFERENCE: &str = "inference";
 /// What is computed from observation and goal side by side, `[rows, 2 · observation_dim]`.
 pub type Head<B> = Box<dyn Fn(Tensor<B, 2>) -> Tensor<B, 2> + Send>;
 
+/// Distances `[rows, 1]` of candidates from the sub-goals of observation and goal side by side, `[rows, observation_dim]` and
+/// `[rows, 2 · observation_dim]`.
+pub type SubgoalHead<B> = Box<dyn Fn(Tensor<B, 2>, Tensor<B, 2>) -> Tensor<B, 2> + Send>;
+
 /// Observation and goal, from side by side.
 pub fn halves<B: Backend>(pairs: Tensor<B, 2>) -> [Tensor<B, 2>; 2] {
     let [rows, width] = pairs.dims();
@@ -197,6 +201,8 @@ pub struct GaussianPolicy<B: Backend> {
     std: f64,
     /// `[rows, 1]`; `None` if there is no value function.
     value: Option<Head<B>>,
+    /// See [`with_subgoals`](Self::with_subgoals).
+    subgoal: Option<SubgoalHead<B>>,
     inference: GaussianInference,
     rows: usize,
     device: B::Device,
@@ -219,12 +225,20 @@ impl<B: Backend> GaussianPolicy<B> {
             mean,
             std: config.std,
             value,
+            subgoal: None,
             inference: GaussianInference::default(),
             rows: 1,
             device: device.clone(),
         };
         policy.configure(&model.settings)?;
         Ok(policy)
+    }
+
+    /// Heads for sub-goals.
+    #[must_use]
+    pub fn with_subgoals(mut self, subgoal: SubgoalHead<B>) -> Self {
+        self.subgoal = Some(subgoal);
+        self
     }
 
     /// What the networks see of observations and goals, side by side.
@@ -344,9 +358,42 @@ impl<B: Backend> Policy for GaussianPolicy<B> {
         values.truncate(observations.nrows());
         Ok(Some(Array1::from_vec(values)))
     }
+
+    fn subgoal_distances(
+        &mut self,
+        observation: ArrayView1<'_, f32>,
+        goal: ArrayView1<'_, f32>,
+        candidates: ArrayView2<'_, f32>,
+    ) -> Result<Option<Array1<f32>>, PolicyError> {
+        let Some(subgoal) = &self.subgoal else {
+            return Ok(None);
+        };
+        let width = self.observation_dim();
+        check_shape("observation", observation.shape(), &[width])?;
+        check_shape("goal", goal.shape(), &[width])?;
+        let expected = [candidates.nrows(), width];
+        check_shape("candidates", candidates.shape(), &expected)?;
+        if candidates.nrows() == 0 {
+            return Ok(Some(Array1::zeros(0)));
+        }
+        let repeated = |row: ArrayView1<'_, f32>| {
+            let rows = row.broadcast(candidates.dim());
+            rows.expect("one row fits any number of rows").to_owned()
+        };
+        let pairs = self.see(repeated(observation).view(), repeated(goal).view());
+        let [seen, _] = halves(self.see(candidates, candidates));
+        let mut distances = tensor_values(subgoal(pairs, seen));
+        distances.truncate(candidates.nrows());
+        Ok(Some(Array1::from_vec(distances)))
+    }
 }
 
-fn check_shape(what: &'static str, found: &[usize], expected: &[usize]) -> Result<(), PolicyError> {
+/// An error if an array has another shape than it should.
+pub(crate) fn check_shape(
+    what: &'static str,
+    found: &[usize],
+    expected: &[usize],
+) -> Result<(), PolicyError> {
     if found == expected {
         Ok(())
     } else {

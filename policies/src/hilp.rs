@@ -18,9 +18,15 @@
 //! ```
 //!
 //! The Gaussian π has a learned standard deviation, the same in all states. To reach a goal, z points from φ(s) to φ(g), or to
-//! where a plan says ([`PromptConfig`]).
+//! where a plan says ([`PromptConfig`]); a reward that is regressed on φ is a direction too. [`zero_shot`] is the variant for
+//! rewards.
 
+mod policy;
 mod prompt;
+mod reward;
+pub mod zero_shot;
+
+use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -30,8 +36,9 @@ use serde::{Deserialize, Serialize};
 use telic_datasets::{GoalMix, HindsightConfig, TransitionBatch};
 use telic_seed::{Rng, Seed};
 
-use self::prompt::PLACES;
-pub use self::prompt::{HilpPolicy, PromptConfig, PromptKind};
+pub use self::policy::HilpPolicy;
+use self::policy::{Reach, Skills};
+pub use self::prompt::{PromptConfig, PromptKind};
 use crate::gaussian::{GaussianInference, LearnedDeviation, halves};
 use crate::inputs::{InputConfig, Inputs};
 use crate::joint::{Given, JointAgent, JointTraining, Objective};
@@ -189,9 +196,34 @@ impl Algorithm for Hilp {
         let inputs = Inputs::of_model(model);
         let fresh = Actor::<B>::new(config, &inputs, &mut Seed::new(0).rng(), device);
         let actor = load_module(&model.weights, NETWORK, fresh)?;
-        Ok(Box::new(HilpPolicy::new(actor, config, model, device)?))
+        let count = config.prompt.places;
+        let places = model
+            .weights
+            .get_f32(PLACES, &[count, config.embedding_dim])?
+            .into();
+        let Actor {
+            embedding,
+            mean,
+            log_std,
+        } = actor;
+        let skills = Skills {
+            embed: Arc::new(move |observations| embedding.forward(observations)),
+            act: Box::new(move |seen| mean.forward(seen)),
+            std: log_std.mean(),
+            norm: 1.0,
+            reach: Reach::Direction { places },
+        };
+        Ok(Box::new(HilpPolicy::new(
+            skills,
+            config.prompt,
+            model,
+            device,
+        )?))
     }
 }
+
+/// Where the latents of plans lie in a model.
+const PLACES: &str = "places";
 
 /// What acting needs: φ and the mean of π.
 #[derive(Module, Debug)]

@@ -153,8 +153,12 @@ impl Algorithm for Hiql {
         let networks = load_module(&model.weights, NETWORK, fresh)?;
         let of_value = networks.clone();
         let value: Head<B> = Box::new(move |pairs| mean_of(&of_value.values(&pairs)));
+        let of_subgoal = networks.clone();
         let mean: Head<B> = Box::new(move |pairs| networks.act(pairs));
         let policy = GaussianPolicy::new(&config.low_actor, model, mean, Some(value), device)?;
+        let policy = policy.with_subgoals(Box::new(move |pairs, candidates| {
+            of_subgoal.subgoal_distances(pairs, candidates)
+        }));
         Ok(Box::new(policy))
     }
 }
@@ -202,6 +206,15 @@ impl<B: Backend> Networks<B> {
     /// V_i(s, g).
     fn values(&self, pairs: &Tensor<B, 2>) -> Vec<Tensor<B, 2>> {
         each(&self.values, &self.seen(pairs))
+    }
+
+    /// How far φ(s, h) of candidates h is from the sub-goal, `[rows, 1]`.
+    fn subgoal_distances(&self, pairs: Tensor<B, 2>, candidates: Tensor<B, 2>) -> Tensor<B, 2> {
+        let subgoal = with_length(self.high_actor.forward(pairs.clone()));
+        let [observations, _] = halves(pairs);
+        let there = self.represent(Tensor::cat(vec![observations, candidates], 1));
+        let way = there - subgoal;
+        (way.clone() * way).sum_dim(1).sqrt()
     }
 
     /// The mean action.

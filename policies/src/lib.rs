@@ -14,7 +14,7 @@
 //! - [`joint`]: agents that step down the sum of their losses; [`trained`]: a network with its optimiser; [`numbers`]: what an update reports
 //! - [`nn`], [`ema`]: layers, optimisers and averages that algorithms share
 //!
-//! The algorithms: [`beso`], [`gcbc`], [`gcivl`], [`gciql`], [`qrl`], [`crl`], [`hiql`], [`hilp`], [`smore`].
+//! The algorithms: [`beso`], [`gcbc`], [`gcivl`], [`gciql`], [`qrl`], [`crl`], [`hiql`], [`hilp`] and [`hilp::zero_shot`], [`smore`].
 //!
 //! What runs an algorithm:
 //! - [`config`]: the training configuration; [`config_table`] reads and overrides tables

@@ -52,6 +52,11 @@ impl<B: Backend> Numbers<B> {
         self
     }
 
+    /// Adds all of another update's part.
+    pub fn extend(&mut self, numbers: Self) {
+        self.0.extend(numbers.0);
+    }
+
     /// The tensor with this name.
     pub fn on_device(&self, name: &str) -> Option<Tensor<B, 1>> {
         self.0

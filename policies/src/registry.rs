@@ -14,6 +14,7 @@ pub fn specs() -> &'static [PolicySpec] {
     const SPECS: &[PolicySpec] = &[
         crate::beso::SPEC,
         crate::hilp::SPEC,
+        crate::hilp::zero_shot::SPEC,
         crate::smore::SPEC,
         crate::gcbc::SPEC,
         crate::gcivl::SPEC,

@@ -71,7 +71,10 @@ pub(crate) fn of_sampler(error: &SamplerError) -> PyErr {
 
 pub(crate) fn of_policy(error: &PolicyError) -> PyErr {
     match error {
-        PolicyError::Shape { .. } | PolicyError::Settings(_) => input(error),
+        PolicyError::Shape { .. }
+        | PolicyError::Settings(_)
+        | PolicyError::Data { .. }
+        | PolicyError::NoRewards => input(error),
         _ => failure(error),
     }
 }

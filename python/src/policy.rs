@@ -2,9 +2,10 @@
 
 use std::sync::Mutex;
 
-use ndarray::{Array2, ArrayD, ArrayViewD};
+use ndarray::{Array1, Array2, ArrayD, ArrayViewD};
 use numpy::{
-    AllowTypeChange, IntoPyArray, PyArray1, PyArrayDyn, PyArrayLikeDyn, PyUntypedArrayMethods,
+    AllowTypeChange, IntoPyArray, PyArray1, PyArray2, PyArrayDyn, PyArrayLikeDyn,
+    PyUntypedArrayMethods,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -271,6 +272,36 @@ impl Policy {
             .detach(|| policy.values(observations.view(), goals.view()))
             .map_err(|error| of_policy(&error))?;
         Ok(values.map(|values| values.into_pyarray(py)))
+    }
+
+    /// The embedding of observations, `[rows, width]`.
+    fn latents<'py>(
+        &mut self,
+        py: Python<'py>,
+        observation: AnyArray<'py>,
+    ) -> PyResult<Option<Bound<'py, PyArray2<f32>>>> {
+        let policy = self.policy();
+        let width = policy.observation_dim();
+        let observations = rows_of("observation", observation.as_array(), width)?;
+        let latents = py
+            .detach(|| policy.latents(observations.view()))
+            .map_err(|error| of_policy(&error))?;
+        Ok(latents.map(|latents| latents.into_pyarray(py)))
+    }
+
+    /// Makes it the task to be where labelled observations have high rewards.
+    fn prompt_reward(
+        &mut self,
+        py: Python<'_>,
+        observations: AnyArray<'_>,
+        rewards: AnyArray<'_>,
+    ) -> PyResult<()> {
+        let policy = self.policy();
+        let width = policy.observation_dim();
+        let observations = rows_of("observations", observations.as_array(), width)?;
+        let rewards: Array1<f32> = rewards.as_array().iter().copied().collect();
+        py.detach(|| policy.prompt_reward(observations.view(), rewards.view()))
+            .map_err(|error| of_policy(&error))
     }
 
     /// Inference settings in force.

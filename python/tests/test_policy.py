@@ -153,6 +153,30 @@ def test_values_have_one_number_per_row(run: pathlib.Path, inputs: tuple[np.ndar
     assert values is None or (values.shape == (4,) and np.isfinite(values).all())
 
 
+def test_rewards_are_prompts_where_there_is_an_embedding(
+    run: pathlib.Path, inputs: tuple[np.ndarray, np.ndarray], play_data: pathlib.Path
+) -> None:
+    policy = telic.load_policy(run)
+    observations = telic.load_dataset(play_data).observations
+    latents = policy.latents(observations[:4])
+    rewards = observations[:, 0] > np.median(observations[:, 0])
+    if latents is None:
+        with pytest.raises(telic.InputError, match="cannot be prompted with a reward"):
+            policy.prompt_reward(observations, rewards)
+        return
+    assert latents.shape[0] == 4 and np.isfinite(latents).all()
+    policy.prompt_reward(observations, rewards)
+    assert policy.settings["prompt"]["kind"] == "reward"
+    state, goals = inputs[0][:1], inputs[1]
+    np.testing.assert_array_equal(policy.act(state, goals[:1]), policy.act(state, goals[1:2]))
+    with pytest.raises(telic.InputError, match="has shape"):
+        policy.prompt_reward(observations, rewards[:3])
+    with pytest.raises(telic.InputError, match="expected rewards that differ"):
+        policy.prompt_reward(observations, np.zeros(len(observations)))
+    policy.configure(prompt={"kind": "goal"})
+    assert policy.settings["prompt"]["kind"] == "goal"
+
+
 def test_a_policy_can_be_sent(run: pathlib.Path, inputs: tuple[np.ndarray, np.ndarray]) -> None:
     policy = telic.load_policy(run)
     received = pickle.loads(pickle.dumps(policy))

@@ -1,13 +1,16 @@
 //! `telic evaluate`: success of a trained policy.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
+use ndarray::{Array2, Axis};
 use telic::FlowError;
-use telic::evaluate::{EvaluateConfig, Evaluation, evaluate, threads};
-use telic_datasets::Dataset;
+use telic::evaluate::{EvaluateConfig, Evaluation, evaluate, evaluate_rewards, threads};
+use telic_datasets::{Dataset, HindsightConfig, HindsightSampler};
 use telic_policies::config_table::apply_overrides;
 use telic_policies::{Checkpoint, Device, PolicyError, Problems};
+use telic_seed::Seed;
 
 use super::Outcome;
 use crate::Context;
@@ -18,7 +21,8 @@ use crate::output::{percent, print_json, print_table, progress_bar};
 #[command(
     after_help = "Examples:\n  telic evaluate runs/beso --episodes 100\n  \
                         telic evaluate runs/beso --set sampler.steps=5 --set sampler.guidance=2.0\n  \
-                        telic evaluate runs/beso --goals block-push.npz"
+                        telic evaluate runs/beso --goals block-push.npz\n  \
+                        telic evaluate runs/hilp --prompt plan"
 )]
 pub(crate) struct Args {
     /// Run folder or checkpoint folder.
@@ -44,6 +48,16 @@ pub(crate) struct Args {
     /// Threads that step the worlds; all by default. Does not change the result.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     threads: Option<u32>,
+    /// What the policy is told: the `goal` of each task, which is what every policy takes; for HILP also to follow a `plan` to
+    /// it, or a `reward` of 1 for observations at the goal and 0 for others.
+    #[arg(long, value_enum)]
+    prompt: Option<Prompt>,
+    /// Dataset whose observations are labelled for `--prompt reward`; that of the training by default.
+    #[arg(long, value_name = "DATASET")]
+    labelled: Option<Utf8PathBuf>,
+    /// How many of its observations are labelled.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..))]
+    labels: u32,
     /// Inference setting of the policy, for example `sampler.steps=5`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -52,10 +66,26 @@ pub(crate) struct Args {
     out: Option<Utf8PathBuf>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Prompt {
+    Goal,
+    Plan,
+    Reward,
+}
+
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let checkpoint = Checkpoint::open(&args.path)?;
     let mut policy = checkpoint.policy(Device::Cpu)?;
-    policy.configure(&overrides_table(&args.set)?)?;
+    let mut set = args.set.clone();
+    match args.prompt {
+        // Every policy takes goals; only one with prompts has to be told.
+        Some(Prompt::Goal) if policy.settings().contains_key("prompt") => {
+            set.push("prompt.kind=goal".to_owned());
+        }
+        Some(Prompt::Plan) => set.push("prompt.kind=plan".to_owned()),
+        Some(Prompt::Goal | Prompt::Reward) | None => {}
+    }
+    policy.configure(&overrides_table(&set)?)?;
     let spec = telic_envs::spec(args.env.as_deref().unwrap_or(&checkpoint.manifest.data.env))?;
     let tasks = args
         .tasks
@@ -82,16 +112,21 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         final_observations,
     };
     let bar = progress_bar(u64::from(args.episodes), "episodes");
-    let outcome = evaluate(
-        policy.as_mut(),
-        spec,
-        &config,
-        &context.stop,
-        |episodes, successes| {
-            bar.set_position(episodes as u64);
-            bar.set_message(format!("{successes} with success"));
-        },
-    );
+    let show = |episodes: usize, successes: usize| {
+        bar.set_position(episodes as u64);
+        bar.set_message(format!("{successes} with success"));
+    };
+    let (policy, stop) = (policy.as_mut(), &context.stop);
+    let outcome = if args.prompt == Some(Prompt::Reward) {
+        let labelled = args
+            .labelled
+            .as_deref()
+            .unwrap_or(Utf8Path::new(&checkpoint.manifest.dataset.path));
+        let observations = draw_observations(labelled, args.labels as usize)?;
+        evaluate_rewards(policy, spec, &config, observations.view(), stop, show)
+    } else {
+        evaluate(policy, spec, &config, stop, show)
+    };
     bar.finish_and_clear();
     let (evaluation, _) = outcome?;
     let out = args
@@ -106,6 +141,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         println!("\nwritten to {out}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Observations of a dataset that start a transition, each as likely as any other; the same ones at every call.
+fn draw_observations(path: &Utf8Path, count: usize) -> Result<Array2<f32>, FlowError> {
+    let dataset = Arc::new(Dataset::load(path)?);
+    let sampler = HindsightSampler::new(Arc::clone(&dataset), HindsightConfig::default())?;
+    let mut rng = Seed::new(0).child("labels").rng();
+    let rows: Vec<usize> = (0..count).map(|_| sampler.draw_row(&mut rng)).collect();
+    Ok(dataset.observations().select(Axis(0), &rows))
 }
 
 /// A row per task, and one over all.
@@ -146,7 +190,7 @@ pub(crate) fn print_evaluation(evaluation: &Evaluation) {
 }
 
 /// Reads `key.of.table=value` overrides of inference settings.
-fn overrides_table(overrides: &[String]) -> Result<toml::Table, FlowError> {
+pub(crate) fn overrides_table(overrides: &[String]) -> Result<toml::Table, FlowError> {
     let (mut table, mut problems) = (toml::Table::new(), Problems::new());
     apply_overrides(&mut table, overrides, &mut problems);
     problems

@@ -15,11 +15,12 @@ use super::Outcome;
 use crate::Context;
 use crate::output::print_json;
 
-/// Open a run (rollouts of its policy with the denoising, and its training curves), a dataset (one episode) or a recording in
+/// Open a run (rollouts of its policy with what it makes of them, and its training curves), a dataset (one episode) or a recording in
 /// rerun.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  telic view runs/beso --web\n  telic view block-push.npz --episode 3\n  \
+                        telic view runs/hilp --task task5 --set prompt.kind=plan\n  \
                         telic view runs/quickstart/run.rrd"
 )]
 pub(crate) struct Args {
@@ -40,6 +41,12 @@ pub(crate) struct Args {
     /// Seed of a run's episodes.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Only this task of a run, by name; may be given several times.
+    #[arg(long = "task")]
+    tasks: Vec<String>,
+    /// Inference setting of a run's policy, for example `prompt.kind=plan`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// Make the recording and open nothing; by default it lies beside what it shows. The training curves of a run go to a file
     /// beside it, `NAME.training.rrd`.
     #[arg(long, value_name = "FILE")]
@@ -100,7 +107,13 @@ fn make(args: &Args, context: &Context) -> Result<Vec<Utf8PathBuf>, FlowError> {
     if args.path.is_dir() {
         let checkpoint = Checkpoint::open(&args.path)?;
         let mut policy = checkpoint.policy(Device::Cpu)?;
+        policy.configure(&super::evaluate::overrides_table(&args.set)?)?;
         let spec = telic_envs::spec(&checkpoint.manifest.data.env)?;
+        let tasks = args
+            .tasks
+            .iter()
+            .map(|name| telic::evaluate::task_index(spec, name))
+            .collect::<Result<Vec<_>, FlowError>>()?;
         let rrd = args
             .out
             .clone()
@@ -108,6 +121,7 @@ fn make(args: &Args, context: &Context) -> Result<Vec<Utf8PathBuf>, FlowError> {
         let config = RolloutConfig {
             episodes: args.episodes as usize,
             seed: args.seed,
+            tasks,
             ..RolloutConfig::default()
         };
         record_rollouts(

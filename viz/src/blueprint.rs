@@ -12,6 +12,7 @@ use rerun::external::re_sdk_types::datatypes::{Range1D, TimeRange, TimeRangeBoun
 
 use crate::camera::Camera;
 use crate::denoising::{self, ActionSpace};
+use crate::intent;
 use crate::layout::{Node, Playback, View};
 use crate::palette;
 use crate::recorder::Opening;
@@ -24,6 +25,8 @@ pub(crate) struct Contents {
     pub(crate) plots: BTreeSet<String>,
     /// Whether a policy was watched while it denoised.
     pub(crate) denoising: bool,
+    /// Whether latents of the policy are there.
+    pub(crate) latents: bool,
 }
 
 impl Contents {
@@ -65,6 +68,12 @@ pub(crate) fn episode(contents: &Contents, camera: Camera, space: &ActionSpace) 
         });
         let view = View::plane("Action candidates", &[&format!("/{}/**", denoising::PLANE)])
             .with("VisualBounds2D", &bounds)
+            .with("Background", &background());
+        rows.push((2.6, Node::View(view)));
+    }
+    if contents.latents {
+        let view = View::scene("Latent space", &[&format!("/{}/**", intent::LATENT)])
+            .with("LineGrid3D", &LineGrid3D::new().with_visible(false))
             .with("Background", &background());
         rows.push((2.6, Node::View(view)));
     }

@@ -249,7 +249,7 @@ impl LevelRows {
     fn push(&mut self, space: &ActionSpace, decision: &Decision) {
         let last = decision.trace.levels.len().saturating_sub(1).max(1) as f32;
         for (index, level) in decision.trace.levels.iter().enumerate() {
-            let shade = color(palette::denoising(index as f32 / last));
+            let shade = color(palette::ramp(index as f32 / last));
             let (points, arrows) = (self.points.len(), self.vectors.len());
             for candidate in level.candidates.rows() {
                 self.points.extend(space.points(&candidate));
@@ -313,7 +313,7 @@ impl WayRows {
         let last = trace.levels.len().saturating_sub(1).max(1) as f32;
         let (flat, tips) = (self.flat.len(), self.tips.len());
         for (index, pair) in trace.levels.windows(2).enumerate() {
-            let shade = color(palette::denoising((index + 1) as f32 / last));
+            let shade = color(palette::ramp((index + 1) as f32 / last));
             for (from, to) in pair[0]
                 .candidates
                 .rows()
@@ -348,7 +348,7 @@ impl WayRows {
                     .map(|action| space.points(&action)),
             );
             self.flat_colors
-                .resize(self.flat.len(), color(palette::denoising(1.0)));
+                .resize(self.flat.len(), color(palette::ramp(1.0)));
         }
         self.steps.push(decision.step);
         self.levels.push(decision.first_level);

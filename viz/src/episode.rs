@@ -10,6 +10,7 @@ use telic_envs::{EnvSpec, GoalEnv, Marker};
 use telic_sim::Pose;
 
 use crate::denoising::Decision;
+use crate::intent::IntentRows;
 use crate::scene::{Bounds, Scene, color, shape_batches};
 use crate::timeline::{Clock, SeriesBuffer, send_rows};
 use crate::{VizError, palette};
@@ -82,6 +83,8 @@ pub(crate) struct Outcome {
     pub(crate) success_step: Option<usize>,
     pub(crate) terminated: bool,
     pub(crate) truncated: bool,
+    /// What else is worth a word.
+    pub(crate) notes: Vec<String>,
 }
 
 /// One episode, the part of it that has not been sent yet.
@@ -109,6 +112,7 @@ pub(crate) struct EpisodeBuffer {
     /// `[decisions, action_dim]`.
     pub(crate) actions: Vec<f32>,
     pub(crate) denoising: Vec<Decision>,
+    pub(crate) intent: IntentRows,
     pub(crate) outcome: Outcome,
 }
 
@@ -144,6 +148,7 @@ impl EpisodeBuffer {
             decisions: Vec::new(),
             actions: Vec::new(),
             denoising: Vec::new(),
+            intent: IntentRows::default(),
             outcome,
         }
     }
@@ -499,6 +504,7 @@ impl Outcome {
             self.steps, spec.control_hz
         ));
         facts.push(format!("return {}", self.reward));
+        facts.extend(self.notes.iter().cloned());
         format!("{heading}\n\n{}\n\n{}", facts.join(" · "), spec.summary)
     }
 }

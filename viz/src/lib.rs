@@ -14,6 +14,7 @@ mod denoising;
 mod episode;
 mod error;
 mod inspect;
+mod intent;
 mod layout;
 mod palette;
 mod recorder;

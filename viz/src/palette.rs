@@ -8,6 +8,8 @@ pub(crate) const CONTACT: [f32; 4] = [0.98, 0.35, 0.30, 1.0];
 pub(crate) const EXECUTED: [f32; 4] = [1.0, 1.0, 1.0, 1.0];
 /// Frames and axes.
 pub(crate) const FRAME: [f32; 4] = [0.55, 0.58, 0.62, 1.0];
+/// Where a policy heads first.
+pub(crate) const SUBGOAL: [f32; 4] = [1.0, 0.35, 0.75, 1.0];
 /// Reward.
 pub(crate) const REWARD: [f32; 3] = [0.36, 0.78, 0.48];
 /// The tolerance of a goal.
@@ -41,8 +43,8 @@ const RAMP: [[f32; 3]; 5] = [
     [0.98, 0.93, 0.25],
 ];
 
-/// Colour of a denoising level: `progress` 0 is pure noise, 1 the action.
-pub(crate) fn denoising(progress: f32) -> [f32; 4] {
+/// Colour on the ramp: of a denoising level, 0 is pure noise and 1 the action; of a value, 0 is the lowest and 1 the highest.
+pub(crate) fn ramp(progress: f32) -> [f32; 4] {
     let position = progress.clamp(0.0, 1.0) * (RAMP.len() - 1) as f32;
     let index = (position as usize).min(RAMP.len() - 2);
     let weight = position - index as f32;

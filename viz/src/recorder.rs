@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use rerun::external::re_sdk_types::archetypes::ViewCoordinates;
 use rerun::sink::MemorySinkStorage;
 use rerun::{ApplicationId, RecordingStream, RecordingStreamBuilder};
-use telic_envs::{EnvSpec, GoalEnv, Marker, Step};
+use telic_envs::{EnvSpec, GoalEnv, Marker, Probe, Step};
 use telic_policies::DenoisingTrace;
 
 use crate::blueprint::{self, Contents};
 use crate::camera::Camera;
 use crate::denoising::{self, ActionSpace, Decision};
 use crate::episode::{self, EpisodeBuffer, Outcome};
+use crate::intent;
 use crate::scene::{Bounds, Scene};
 use crate::target::{Recorded, RecordingTarget, Sink};
 use crate::timeline::{Clock, break_series, style_series};
@@ -128,6 +129,7 @@ impl EpisodeRecorder {
             let bounds = Bounds::of(world);
             let scene = Scene::log(&self.recording, world, &bounds)?;
             let size = bounds.size();
+            intent::log_styles(&self.recording, size.x.max(size.y))?;
             let space = ActionSpace::new(self.spec, size.x.max(size.y));
             let camera = Camera::framing(&Bounds::of_action(world, &env.markers()));
             self.stage = Some(Stage {
@@ -238,6 +240,81 @@ impl EpisodeRecorder {
         Ok(())
     }
 
+    /// Takes over the values of states for the goal of this episode, `[probes]`: a map on the floor from here on. `spacing_m` is
+    /// that of the probes.
+    ///
+    /// # Errors
+    /// [`VizError::NoEpisode`], and failures of the target.
+    pub fn log_value_map(
+        &mut self,
+        probes: &[Probe],
+        spacing_m: f32,
+        values: &[f32],
+    ) -> Result<(), VizError> {
+        let Some(buffer) = &mut self.episode else {
+            return Err(VizError::NoEpisode {
+                call: "log_value_map",
+            });
+        };
+        let (clock, now) = (buffer.clock, buffer.now());
+        let (low, high) = values
+            .iter()
+            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| {
+                (low.min(*value), high.max(*value))
+            });
+        buffer.outcome.notes = vec![format!("value map from {low:.1} to {high:.1}")];
+        intent::send_value_map(&self.recording, clock, now, probes, spacing_m, values)
+    }
+
+    /// Takes over latents of states in three dimensions, coloured by their values, and that of the goal, from here on.
+    ///
+    /// # Errors
+    /// [`VizError::NoEpisode`], and failures of the target.
+    pub fn log_latents(
+        &mut self,
+        states: &[[f32; 3]],
+        values: &[f32],
+        goal: [f32; 3],
+    ) -> Result<(), VizError> {
+        let Some(buffer) = &mut self.episode else {
+            return Err(VizError::NoEpisode {
+                call: "log_latents",
+            });
+        };
+        self.contents.latents = true;
+        let (clock, now) = (buffer.clock, buffer.now());
+        intent::send_latents(&self.recording, clock, now, states, values, goal)
+    }
+
+    /// Takes over the latent of the current state.
+    ///
+    /// # Errors
+    /// [`VizError::NoEpisode`].
+    pub fn log_latent(&mut self, latent: [f32; 3]) -> Result<(), VizError> {
+        let Some(buffer) = &mut self.episode else {
+            return Err(VizError::NoEpisode { call: "log_latent" });
+        };
+        let now = buffer.now();
+        buffer.intent.latents.push((now, latent));
+        Ok(())
+    }
+
+    /// Takes over where the policy heads first, in the world, in metres; call it before the step.
+    ///
+    /// # Errors
+    /// [`VizError::NoEpisode`].
+    pub fn log_subgoal(&mut self, position: [f32; 3]) -> Result<(), VizError> {
+        let Some(buffer) = &mut self.episode else {
+            return Err(VizError::NoEpisode {
+                call: "log_subgoal",
+            });
+        };
+        let (now, from) = (buffer.now(), buffer.newest_effector());
+        let lifted = [position[0], position[1], from[2]];
+        buffer.intent.subgoals.push((now, lifted, from));
+        Ok(())
+    }
+
     /// Address of the web viewer, for a recording that goes to one.
     pub fn url(&self) -> Option<&str> {
         match &self.sink {
@@ -290,6 +367,7 @@ impl EpisodeRecorder {
         buffer.decisions.clear();
         buffer.actions.clear();
         buffer.send(&self.recording, &mut stage.scene, &stage.bounds)?;
+        buffer.intent.send(&self.recording, buffer.clock)?;
         for block in self.trace_blocks..buffer.trace_blocks() {
             episode::log_trace_style(&self.recording, block)?;
         }

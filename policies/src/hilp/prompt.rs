@@ -1,4 +1,4 @@
-//! Where the policy is sent: to the goal, or along a plan through states of the data.
+//! Where the policy is sent: to the goal, along a plan through states of the data, or up a reward.
 //!
 //! A plan halves the way to the goal as often as asked, in the latent space (Park et al. 2024, test-time midpoint planning). With
 //! p = φ(s), q = φ(g) and the latents φ_j of states of the data:
@@ -8,25 +8,14 @@
 //! z = (q − p) / |q − p|
 //! ```
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
-use ndarray::{Array1, Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 use telic_datasets::{HindsightConfig, HindsightSampler};
-use telic_seed::Rng;
 
-use super::{Actor, HilpConfig, negative_distance};
 use crate::config_table;
-use crate::gaussian::{GaussianConfig, GaussianInference, GaussianPolicy, Head, halves};
+use crate::gaussian::GaussianInference;
 use crate::inputs::Inputs;
-use crate::module_state::tensor_values;
 use crate::problems::Validate;
-use crate::{Model, Policy, PolicyError, Problems, TrainingTask};
-
-/// Where the latents of the plan lie in a model.
-pub(super) const PLACES: &str = "places";
+use crate::{PolicyError, Problems, TrainingTask};
 
 /// What a prompt asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +26,8 @@ pub enum PromptKind {
     Goal,
     /// Along a plan.
     Plan,
+    /// Up the reward of labelled observations, whatever the goal; see [`Policy::prompt_reward`](crate::Policy::prompt_reward).
+    Reward,
 }
 
 /// The table `prompt`, a setting of inference but for `places`.
@@ -110,13 +101,6 @@ pub(super) fn draw_places(
     Ok(places)
 }
 
-/// `(to − from) / |to − from|` per row.
-fn direction<B: Backend>(from: Tensor<B, 2>, to: Tensor<B, 2>) -> Tensor<B, 2> {
-    let way = to - from;
-    let length = (way.clone() * way.clone()).sum_dim(1).sqrt();
-    way / length.clamp_min(1e-6)
-}
-
 /// `|a − b|²`, summed in eight lanes.
 fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
@@ -131,7 +115,12 @@ fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// The way-point on a plan from latent `from` to latent `to` through `places` `[count, to.len()]`.
-fn way_point(from: &[f32], to: &[f32], places: &[f32], prompt: &PromptConfig) -> Vec<f32> {
+pub(super) fn way_point(
+    from: &[f32],
+    to: &[f32],
+    places: &[f32],
+    prompt: &PromptConfig,
+) -> Vec<f32> {
     let dim = from.len();
     let to_start: Vec<f32> = places
         .chunks_exact(dim)
@@ -162,152 +151,6 @@ fn way_point(from: &[f32], to: &[f32], places: &[f32], prompt: &PromptConfig) ->
         point = sum.iter().map(|sum| (sum / count as f64) as f32).collect();
     }
     point
-}
-
-/// Moves towards goals, straight or along a plan.
-pub struct HilpPolicy<B: Backend> {
-    inner: GaussianPolicy<B>,
-    /// Shared with what `inner` computes.
-    prompt: Arc<Mutex<PromptConfig>>,
-}
-
-impl<B: Backend> HilpPolicy<B> {
-    pub(super) fn new(
-        actor: Actor<B>,
-        config: &HilpConfig,
-        model: &Model,
-        device: &B::Device,
-    ) -> Result<Self, PolicyError> {
-        let prompt = Arc::new(Mutex::new(config.prompt));
-        let count = config.prompt.places;
-        let places = model
-            .weights
-            .get_f32(PLACES, &[count, config.embedding_dim])?
-            .to_vec();
-        let embedding = actor.embedding.clone();
-        let value: Head<B> = Box::new(move |pairs| {
-            let [observations, goals] = halves(pairs);
-            negative_distance(embedding.forward(observations), embedding.forward(goals))
-        });
-        let shared = Arc::clone(&prompt);
-        let std = actor.log_std.mean();
-        let mean: Head<B> = Box::new(move |pairs| {
-            let prompt = *shared.lock().unwrap_or_else(PoisonError::into_inner);
-            let [observations, goals] = halves(pairs);
-            let from = actor.embedding.forward(observations.clone());
-            let mut to = actor.embedding.forward(goals);
-            if prompt.kind == PromptKind::Plan {
-                let shape = to.dims();
-                let (starts, ends) = (tensor_values(from.clone()), tensor_values(to.clone()));
-                let points: Vec<f32> = starts
-                    .chunks_exact(shape[1])
-                    .zip(ends.chunks_exact(shape[1]))
-                    .flat_map(|(start, end)| way_point(start, end, &places, &prompt))
-                    .collect();
-                to = Tensor::from_data(TensorData::new(points, shape), &to.device());
-            }
-            let skill = direction(from, to);
-            actor
-                .mean
-                .forward(Tensor::cat(vec![observations, skill], 1))
-        });
-        let gaussian = GaussianConfig {
-            std,
-            ..GaussianConfig::default()
-        };
-        let mut settings = model.settings.clone();
-        let of_prompt = settings.remove("prompt");
-        let inner_model = Model {
-            settings,
-            ..model.clone()
-        };
-        let inner = GaussianPolicy::new(&gaussian, &inner_model, mean, Some(value), device)?;
-        let mut policy = Self { inner, prompt };
-        if let Some(table) = of_prompt {
-            let mut overrides = toml::Table::new();
-            overrides.insert("prompt".into(), table);
-            policy.configure(&overrides)?;
-        }
-        Ok(policy)
-    }
-
-    fn prompt(&self) -> PromptConfig {
-        *self.prompt.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<B: Backend> Policy for HilpPolicy<B> {
-    fn observation_dim(&self) -> usize {
-        self.inner.observation_dim()
-    }
-
-    fn action_dim(&self) -> usize {
-        self.inner.action_dim()
-    }
-
-    fn reset(&mut self, rows: usize) {
-        self.inner.reset(rows);
-    }
-
-    fn reset_row(&mut self, row: usize) {
-        self.inner.reset_row(row);
-    }
-
-    fn act(
-        &mut self,
-        observations: ArrayView2<'_, f32>,
-        goals: ArrayView2<'_, f32>,
-        rngs: &mut [Rng],
-        actions: &mut Array2<f32>,
-    ) -> Result<(), PolicyError> {
-        self.inner.act(observations, goals, rngs, actions)
-    }
-
-    fn settings(&self) -> toml::Table {
-        let mut settings = self.inner.settings();
-        settings.insert(
-            "prompt".into(),
-            config_table::to_table(&self.prompt()).into(),
-        );
-        settings
-    }
-
-    fn configure(&mut self, overrides: &toml::Table) -> Result<(), PolicyError> {
-        #[derive(Clone, Default, Deserialize)]
-        #[serde(default)]
-        struct Settings {
-            prompt: PromptConfig,
-        }
-
-        let mut rest = overrides.clone();
-        let of_prompt = rest.remove("prompt");
-        let old = self.prompt();
-        let mut table = toml::Table::new();
-        table.insert("prompt".into(), config_table::to_table(&old).into());
-        if let Some(of_prompt) = of_prompt {
-            let mut changes = toml::Table::new();
-            changes.insert("prompt".into(), of_prompt);
-            config_table::merge(&mut table, &changes);
-        }
-        let mut problems = Problems::new();
-        let settings: Settings = config_table::from_table(&table, &mut problems);
-        problems.parts(&[("prompt", &settings.prompt)]);
-        let places = settings.prompt.places;
-        let message = "as many places as the policy was saved with";
-        problems.check(places == old.places, "prompt.places", places, message);
-        problems.into_result().map_err(PolicyError::Settings)?;
-        self.inner.configure(&rest)?;
-        *self.prompt.lock().unwrap_or_else(PoisonError::into_inner) = settings.prompt;
-        Ok(())
-    }
-
-    fn values(
-        &mut self,
-        observations: ArrayView2<'_, f32>,
-        goals: ArrayView2<'_, f32>,
-    ) -> Result<Option<Array1<f32>>, PolicyError> {
-        self.inner.values(observations, goals)
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from typing_extensions import NotRequired
 
 from telic.descriptions import EnvDescription
 
@@ -267,6 +268,15 @@ class Policy:
 
     def values(self, observation: ArrayLike, goal: ArrayLike) -> NDArray[np.float32] | None:
         """The value of each observation with each goal, ``[rows]``; ``None`` for a policy without a value function."""
+
+    def latents(self, observation: ArrayLike) -> NDArray[np.float32] | None:
+        """The embedding of each observation, ``[rows, width]``; ``None`` for a policy without one."""
+
+    def prompt_reward(self, observations: ArrayLike, rewards: ArrayLike) -> None:
+        """Makes it the task to be where labelled observations have high rewards, whatever the goals.
+
+        ``configure(prompt={"kind": "goal"})`` asks for goals again. An :class:`InputError` for a policy that takes goals only.
+        """
 
     @property
     def settings(self) -> dict[str, Any]: ...
