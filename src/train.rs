@@ -7,7 +7,8 @@ use std::sync::atomic::AtomicBool;
 use camino::Utf8Path;
 use telic_envs::EnvSpec;
 use telic_policies::{
-    Metrics, Policy, RunStart, Speed, TrainConfig, TrainObserver, TrainOutcome, Trainer,
+    DataSpec, Metrics, Policy, RunStart, Speed, TrainConfig, TrainObserver, TrainOutcome, Trainer,
+    load_datasets,
 };
 use telic_seed::Seed;
 
@@ -56,19 +57,17 @@ pub fn train(
     stop: &Arc<AtomicBool>,
     progress: &mut dyn Progress,
 ) -> Result<TrainOutcome, FlowError> {
-    let mut trainer = if resume {
-        Trainer::resume(config, folder)?
+    let (mut trainer, spec) = if resume {
+        let trainer = Trainer::resume(config, folder)?;
+        let spec = evaluated(trainer.config(), trainer.data())?;
+        (trainer, spec)
     } else {
-        Trainer::create(config, folder)?
+        let (dataset, validation) = load_datasets(&config)?;
+        let spec = evaluated(&config, &DataSpec::of(&dataset))?;
+        let trainer = Trainer::create_with(config, folder, dataset, validation)?;
+        (trainer, spec)
     };
     let config = trainer.config().clone();
-    let spec = if config.evaluate_every > 0 {
-        Some(telic_envs::spec(
-            config.env.as_deref().unwrap_or(&trainer.data().env),
-        )?)
-    } else {
-        None
-    };
     let mut observer = Observer {
         config,
         spec,
@@ -76,6 +75,31 @@ pub fn train(
         progress,
     };
     Ok(trainer.run(&mut observer, stop)?)
+}
+
+/// The environment of evaluations on the way, if there are any; an error if it does not fit the data.
+fn evaluated(config: &TrainConfig, data: &DataSpec) -> Result<Option<&'static EnvSpec>, FlowError> {
+    if config.evaluate_every == 0 {
+        return Ok(None);
+    }
+    let spec = telic_envs::spec(config.env.as_deref().unwrap_or(&data.env))?;
+    for (what, of_data, of_env) in [
+        (
+            "observation entries",
+            data.observation_dim,
+            spec.observation_dim(),
+        ),
+        ("action entries", data.action_dim, spec.action_dim()),
+    ] {
+        if of_data != of_env {
+            return Err(FlowError::Mismatch {
+                what,
+                left: format!("{} has {of_data}", config.dataset),
+                right: format!("`{}` has {of_env}", spec.id),
+            });
+        }
+    }
+    Ok(Some(spec))
 }
 
 /// Evaluates in the environment, and passes everything else on.

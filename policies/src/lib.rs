@@ -109,4 +109,6 @@ pub use numbers::Numbers;
 pub use problems::{Problem, Problems};
 pub use registry::{PolicySpec, UnknownPolicy, spec, specs};
 pub use tensor_map::{NamedTensor, TensorMap, TensorValues};
-pub use trainer::{RunStart, Speed, TrainError, TrainObserver, TrainOutcome, Trainer};
+pub use trainer::{
+    RunStart, Speed, TrainError, TrainObserver, TrainOutcome, Trainer, load_datasets,
+};

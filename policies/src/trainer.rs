@@ -28,7 +28,8 @@ use crate::{
     TensorMap, Threads, TrainConfig, TrainingTask,
 };
 
-use data::{Data, load_datasets};
+use data::Data;
+pub use data::load_datasets;
 pub use error::TrainError;
 pub use observer::{RunStart, Speed, TrainObserver};
 

@@ -17,9 +17,13 @@ pub(super) struct Data {
     pub(super) fingerprint: DatasetFingerprint,
 }
 
-pub(super) type Datasets = (Arc<Dataset>, Option<Arc<Dataset>>);
-
-pub(super) fn load_datasets(config: &TrainConfig) -> Result<Datasets, TrainError> {
+/// What a configuration trains on, and what it validates on if that is another file.
+///
+/// # Errors
+/// [`TrainError::Dataset`].
+pub fn load_datasets(
+    config: &TrainConfig,
+) -> Result<(Arc<Dataset>, Option<Arc<Dataset>>), TrainError> {
     let dataset = Arc::new(Dataset::load(&config.dataset)?);
     let validation = match &config.validation_dataset {
         Some(path) => Some(Arc::new(Dataset::load(path)?)),
