@@ -156,3 +156,176 @@ fn a_line_is_learned() {
 fn a_resumed_run_goes_on_to_the_same_bits() {
     test_agents::check_resume::<Smore>(&small());
 }
+
+/// States 0..5 of a chain, actions left and right, walls hold.
+fn chain_next(state: usize, action: usize) -> usize {
+    [state.saturating_sub(1), (state + 1).min(4)][action]
+}
+
+/// Scores `[state][action][goal]` that minimise the loss on exact distributions, and their maxima `[state][goal]`.
+#[allow(clippy::needless_range_loop)]
+fn solved_chain(loss: ScoreLoss, absorbing: bool) -> ([[[f64; 5]; 2]; 5], [[f64; 5]; 5]) {
+    const DISCOUNT: f64 = 0.99;
+    let (mut scores, mut maxima) = ([[[0.0; 5]; 2]; 5], [[0.0; 5]; 5]);
+    for _ in 0..20_000 {
+        for state in 0..5 {
+            for goal in 0..5 {
+                for action in 0..2 {
+                    let next = chain_next(state, action);
+                    // Ten rows enter goals, of fifty in all.
+                    let ratio = if next == goal { 5.0 } else { 0.0 };
+                    let top = 2.0 / (1.0 - DISCOUNT);
+                    scores[state][action][goal] = match loss {
+                        ScoreLoss::Stable => {
+                            let target = if absorbing && next == goal {
+                                top
+                            } else {
+                                -2.0 + DISCOUNT * maxima[next][goal]
+                            };
+                            let growth = 2e-4 * (1.0 - DISCOUNT);
+                            (2.0 * ratio * top + target) / (2.0 * ratio + growth + 1.0)
+                        }
+                        ScoreLoss::Plain => DISCOUNT * maxima[next][goal] + ratio - 1e-4,
+                    };
+                }
+            }
+        }
+        for state in 0..5 {
+            for goal in 0..5 {
+                let [left, right] = [0, 1].map(|action| scores[state][action][goal]);
+                maxima[state][goal] = 0.8 * left.max(right) + 0.2 * left.min(right);
+            }
+        }
+    }
+    (scores, maxima)
+}
+
+#[test]
+#[allow(clippy::needless_range_loop)]
+fn a_chain_has_the_published_scores() {
+    type A = test_agents::A;
+    let device = Default::default();
+    let published = [
+        (
+            ScoreLoss::Stable,
+            false,
+            [
+                175.798_524,
+                175.798_524,
+                180.543_898,
+                186.535_545,
+                192.914_427,
+            ],
+            [
+                180.543_898,
+                186.535_545,
+                192.914_427,
+                199.470_676,
+                199.470_676,
+            ],
+        ),
+        (
+            ScoreLoss::Stable,
+            true,
+            [
+                176.296_443,
+                176.296_443,
+                181.048_106,
+                187.047_693,
+                193.435_027,
+            ],
+            [
+                181.048_106,
+                187.047_693,
+                193.435_027,
+                199.999_964,
+                199.999_964,
+            ],
+        ),
+        (
+            ScoreLoss::Plain,
+            false,
+            [
+                355.006_614,
+                355.006_614,
+                359.489_147,
+                365.148_910,
+                371.174_444,
+            ],
+            [
+                359.489_147,
+                365.148_910,
+                371.174_444,
+                377.367_499,
+                377.367_499,
+            ],
+        ),
+    ];
+    for (loss, absorbing, left, right) in published {
+        let (scores, maxima) = solved_chain(loss, absorbing);
+        for state in 0..5 {
+            for (action, expected) in [left[state], right[state]].into_iter().enumerate() {
+                let found = scores[state][action][4];
+                assert!((found - expected).abs() < 1e-4, "{found}, not {expected}");
+            }
+            for goal in 0..5 {
+                let [l, r] = [0, 1].map(|action| scores[state][action][goal]);
+                assert!(if state < goal {
+                    r > l
+                } else {
+                    state == goal || l > r
+                });
+            }
+        }
+        // The losses have no gradient there: first on the scores, then on the maxima.
+        let rows: Vec<(usize, usize, usize)> =
+            (0..50).map(|i| (i / 10, i / 5 % 2, i % 5)).collect();
+        let place = |&(s, a, g): &(usize, usize, usize)| (10 * s + 5 * a + g) as i32;
+        let column = |values: Vec<f64>| {
+            let values: Vec<f32> = values.into_iter().map(|x| x as f32).collect();
+            Tensor::<A, 2>::from_data(TensorData::new(values, [50, 1]), &device)
+        };
+        let table = column(rows.iter().map(|&(s, a, g)| scores[s][a][g]).collect()).require_grad();
+        let entering: Vec<i32> = rows
+            .iter()
+            .filter(|(s, a, g)| chain_next(*s, *a) == *g)
+            .map(place)
+            .collect();
+        assert_eq!(entering.len(), 10);
+        let indices =
+            burn::tensor::Tensor::<A, 1, burn::tensor::Int>::from_ints(&entering[..], &device);
+        let next = column(
+            rows.iter()
+                .map(|&(s, a, g)| maxima[chain_next(s, a)][g])
+                .collect(),
+        );
+        let entered = absorbing.then(|| {
+            column(
+                rows.iter()
+                    .map(|&(s, a, g)| f64::from(u8::from(chain_next(s, a) == g)))
+                    .collect(),
+            )
+        });
+        let target = bootstrap(loss, 0.99, next, entered);
+        let parts = score_loss(
+            loss,
+            0.99,
+            table.clone().select(0, indices),
+            table.clone(),
+            target,
+        );
+        let total = parts.into_iter().reduce(|a, b| a + b).unwrap();
+        let gradients = total.backward();
+        let gradient = tensor_values(table.grad(&gradients).unwrap());
+        assert!(gradient.iter().all(|g| g.abs() < 2e-5), "{gradient:?}");
+
+        let m = column(rows.iter().map(|&(s, _, g)| maxima[s][g]).collect()).require_grad();
+        let all = column(rows.iter().map(|&(s, a, g)| scores[s][a][g]).collect());
+        let gradients = maximum_loss(all - m.clone(), 0.8).backward();
+        let gradient = tensor_values(m.grad(&gradients).unwrap());
+        for (i, &(s, _, g)) in rows.iter().enumerate().filter(|(_, row)| row.1 == 0) {
+            let both = gradient[i] + gradient[place(&(s, 1, g)) as usize];
+            assert!(both.abs() < 2e-5, "{both}");
+        }
+    }
+}
