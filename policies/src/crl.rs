@@ -127,7 +127,12 @@ impl Algorithm for Crl {
             inputs: Inputs::fit(&config.inputs, task)?,
             config: config.clone(),
         };
-        Ok(JointAgent::new(objective, task, device))
+        let training = JointTraining {
+            optimizer: config.optimizer,
+            lr_schedule: config.lr_schedule,
+            target_rate: 1.0,
+        };
+        Ok(JointAgent::new(objective, training, task, device))
     }
 
     fn load<B: Backend>(
@@ -224,14 +229,6 @@ fn contrastive_loss<B: Backend>(logits: Tensor<B, 2>) -> Tensor<B, 1> {
 impl Objective for Crl {
     type Batch = TransitionBatch;
     type Networks<B: Backend> = Networks<B>;
-
-    fn training(&self) -> JointTraining {
-        JointTraining {
-            optimizer: self.config.optimizer,
-            lr_schedule: self.config.lr_schedule,
-            target_rate: 1.0,
-        }
-    }
 
     fn networks<B: Backend>(&self, rng: &mut Rng, device: &B::Device) -> Networks<B> {
         Networks {

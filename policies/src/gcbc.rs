@@ -98,7 +98,12 @@ impl Algorithm for Gcbc {
             inputs: Inputs::fit(&config.inputs, task)?,
             config: config.clone(),
         };
-        Ok(JointAgent::new(objective, task, device))
+        let training = JointTraining {
+            optimizer: config.optimizer,
+            lr_schedule: config.lr_schedule,
+            target_rate: 1.0,
+        };
+        Ok(JointAgent::new(objective, training, task, device))
     }
 
     fn load<B: Backend>(
@@ -115,14 +120,6 @@ impl Algorithm for Gcbc {
 impl Objective for Gcbc {
     type Batch = TransitionBatch;
     type Networks<B: Backend> = Mlp<B>;
-
-    fn training(&self) -> JointTraining {
-        JointTraining {
-            optimizer: self.config.optimizer,
-            lr_schedule: self.config.lr_schedule,
-            target_rate: 1.0,
-        }
-    }
 
     fn networks<B: Backend>(&self, rng: &mut Rng, device: &B::Device) -> Mlp<B> {
         self.config.actor.network(&self.inputs, rng, device)

@@ -143,7 +143,12 @@ impl Algorithm for Gciql {
             inputs: Inputs::fit(&config.inputs, task)?,
             config: config.clone(),
         };
-        Ok(JointAgent::new(objective, task, device))
+        let training = JointTraining {
+            optimizer: config.optimizer,
+            lr_schedule: config.lr_schedule,
+            target_rate: config.target_rate,
+        };
+        Ok(JointAgent::new(objective, training, task, device))
     }
 
     fn load<B: Backend>(
@@ -190,14 +195,6 @@ fn least<B: Backend>(critics: &[Mlp<B>], input: &Tensor<B, 2>) -> Tensor<B, 2> {
 impl Objective for Gciql {
     type Batch = TransitionBatch;
     type Networks<B: Backend> = Networks<B>;
-
-    fn training(&self) -> JointTraining {
-        JointTraining {
-            optimizer: self.config.optimizer,
-            lr_schedule: self.config.lr_schedule,
-            target_rate: self.config.target_rate,
-        }
-    }
 
     fn networks<B: Backend>(&self, rng: &mut Rng, device: &B::Device) -> Networks<B> {
         let (seen, actions) = (self.inputs.observation_dim(), self.inputs.action_dim());

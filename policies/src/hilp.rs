@@ -185,7 +185,12 @@ impl Algorithm for Hilp {
             inputs,
             config: config.clone(),
         };
-        Ok(JointAgent::new(objective, task, device))
+        let training = JointTraining {
+            optimizer: config.optimizer,
+            lr_schedule: config.lr_schedule,
+            target_rate: config.target_rate,
+        };
+        Ok(JointAgent::new(objective, training, task, device))
     }
 
     fn load<B: Backend>(
@@ -311,14 +316,6 @@ fn draw_directions(rows: usize, dim: usize, rng: &mut Rng) -> Vec<f32> {
 impl Objective for Hilp {
     type Batch = TransitionBatch;
     type Networks<B: Backend> = Networks<B>;
-
-    fn training(&self) -> JointTraining {
-        JointTraining {
-            optimizer: self.config.optimizer,
-            lr_schedule: self.config.lr_schedule,
-            target_rate: self.config.target_rate,
-        }
-    }
 
     fn networks<B: Backend>(&self, rng: &mut Rng, device: &B::Device) -> Networks<B> {
         Networks::new(&self.config, &self.inputs, rng, device)

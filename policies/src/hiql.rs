@@ -140,7 +140,12 @@ impl Algorithm for Hiql {
             inputs: Inputs::fit(&config.inputs, task)?,
             config: config.clone(),
         };
-        Ok(JointAgent::new(objective, task, device))
+        let training = JointTraining {
+            optimizer: config.optimizer,
+            lr_schedule: config.lr_schedule,
+            target_rate: config.target_rate,
+        };
+        Ok(JointAgent::new(objective, training, task, device))
     }
 
     fn load<B: Backend>(
@@ -237,14 +242,6 @@ fn with_length<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
 impl Objective for Hiql {
     type Batch = SubgoalBatch;
     type Networks<B: Backend> = Networks<B>;
-
-    fn training(&self) -> JointTraining {
-        JointTraining {
-            optimizer: self.config.optimizer,
-            lr_schedule: self.config.lr_schedule,
-            target_rate: self.config.target_rate,
-        }
-    }
 
     fn networks<B: Backend>(&self, rng: &mut Rng, device: &B::Device) -> Networks<B> {
         Networks::new(&self.config, &self.inputs, rng, device)

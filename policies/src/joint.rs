@@ -21,9 +21,6 @@ pub trait Objective: Send + Sized + 'static {
     /// Everything that learns.
     type Networks<B: Backend>: Module<B>;
 
-    /// How it learns.
-    fn training(&self) -> JointTraining;
-
     /// Networks that have learned nothing.
     fn networks<B: Backend>(&self, rng: &mut Rng, device: &B::Device) -> Self::Networks<B>;
 
@@ -82,6 +79,7 @@ where
     O::Networks<B>: AutodiffModule<B>,
 {
     objective: O,
+    target_rate: f64,
     trained: Trained<B, O::Networks<B>>,
     slow: SlowCopy<Vec<Mlp<B::InnerBackend>>>,
 }
@@ -93,14 +91,20 @@ where
     O::Networks<B>: AutodiffModule<B, InnerModule = O::Networks<B::InnerBackend>>,
 {
     /// A fresh agent.
-    pub fn new(objective: O, task: &TrainingTask, device: &B::Device) -> Self {
+    pub fn new(
+        objective: O,
+        training: JointTraining,
+        task: &TrainingTask,
+        device: &B::Device,
+    ) -> Self {
         let networks = objective.networks::<B>(&mut task.seed.child("init").rng(), device);
         let JointTraining {
             optimizer,
             lr_schedule,
-            ..
-        } = objective.training();
+            target_rate,
+        } = training;
         Self {
+            target_rate,
             slow: SlowCopy::new(O::followed(&networks.valid())),
             trained: Trained::new(networks, optimizer, lr_schedule, task.steps, device),
             objective,
@@ -149,8 +153,7 @@ where
         let losses = self.losses(batch, rng);
         let mut numbers = losses.numbers.inner();
         let followed = O::followed(self.trained.module());
-        let keep = 1.0 - self.objective.training().target_rate;
-        self.slow.follow(&followed, keep);
+        self.slow.follow(&followed, 1.0 - self.target_rate);
         // The step changes weights in place where nothing else holds them.
         drop(followed);
         self.trained.step(losses.total, &mut numbers);

@@ -142,7 +142,12 @@ impl Algorithm for Qrl {
             inputs: Inputs::fit(&config.inputs, task)?,
             config: config.clone(),
         };
-        Ok(JointAgent::new(objective, task, device))
+        let training = JointTraining {
+            optimizer: config.optimizer,
+            lr_schedule: config.lr_schedule,
+            target_rate: 1.0,
+        };
+        Ok(JointAgent::new(objective, training, task, device))
     }
 
     fn load<B: Backend>(
@@ -240,14 +245,6 @@ fn near_loss<B: Backend>(distances: Tensor<B, 2>) -> Tensor<B, 1> {
 impl Objective for Qrl {
     type Batch = TransitionBatch;
     type Networks<B: Backend> = Networks<B>;
-
-    fn training(&self) -> JointTraining {
-        JointTraining {
-            optimizer: self.config.optimizer,
-            lr_schedule: self.config.lr_schedule,
-            target_rate: 1.0,
-        }
-    }
 
     fn networks<B: Backend>(&self, rng: &mut Rng, device: &B::Device) -> Networks<B> {
         let (dim, actions) = (self.config.embedding_dim, self.inputs.action_dim());

@@ -59,7 +59,13 @@ pub(crate) fn episode(contents: &Contents, camera: Camera, space: &ActionSpace) 
         .with("LineGrid3D", &LineGrid3D::new().with_visible(false))
         .with("Background", &background());
 
-    let mut rows = vec![(0.55, Node::View(View::text("Episode", &["/info/**"])))];
+    // The text keeps its height beside a large view.
+    let share = if contents.latents || contents.denoising {
+        0.8
+    } else {
+        0.55
+    };
+    let mut rows = vec![(share, Node::View(View::text("Episode", &["/info/**"])))];
     if contents.denoising {
         let (x_range, y_range) = space.view_range();
         let bounds = VisualBounds2D::new(rerun::external::re_sdk_types::datatypes::Range2D {

@@ -14,6 +14,7 @@ use telic_datasets::{HindsightConfig, HindsightSampler};
 use crate::config_table;
 use crate::gaussian::GaussianInference;
 use crate::inputs::Inputs;
+use crate::nn::fused::simd;
 use crate::problems::Validate;
 use crate::{PolicyError, Problems, TrainingTask};
 
@@ -102,6 +103,7 @@ pub(super) fn draw_places(
 }
 
 /// `|a − b|²`, summed in eight lanes.
+#[inline(always)]
 fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     let mut lanes = [0.0_f32; 8];
@@ -114,6 +116,18 @@ fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
     lanes.into_iter().chain(rest).sum()
 }
 
+/// `|place − point|²` of each place, with the widest vector instructions there are.
+fn squared_distances(places: &[f32], point: &[f32], out: &mut [f32]) {
+    simd(
+        #[inline(always)]
+        || {
+            for (place, out) in places.chunks_exact(point.len()).zip(out.iter_mut()) {
+                *out = squared_distance(place, point);
+            }
+        },
+    );
+}
+
 /// The way-point on a plan from latent `from` to latent `to` through `places` `[count, to.len()]`.
 pub(super) fn way_point(
     from: &[f32],
@@ -122,19 +136,16 @@ pub(super) fn way_point(
     prompt: &PromptConfig,
 ) -> Vec<f32> {
     let dim = from.len();
-    let to_start: Vec<f32> = places
-        .chunks_exact(dim)
-        .map(|place| squared_distance(place, from))
-        .collect();
+    let mut to_start = vec![0.0; places.len() / dim];
+    squared_distances(places, from, &mut to_start);
+    let mut to_point = to_start.clone();
     let mut point = to.to_vec();
     let mut costs: Vec<(f32, u32)> = Vec::with_capacity(to_start.len());
     for _ in 0..prompt.recursions {
+        squared_distances(places, &point, &mut to_point);
         costs.clear();
-        costs.extend(
-            (0_u32..).zip(places.chunks_exact(dim)).zip(&to_start).map(
-                |((index, place), start)| (squared_distance(place, &point).max(*start), index),
-            ),
-        );
+        let both = to_start.iter().zip(&to_point);
+        costs.extend((0..).zip(both).map(|(index, (a, b))| (a.max(*b), index)));
         let count = prompt.neighbours.min(costs.len());
         let order = |a: &(f32, u32), b: &(f32, u32)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
         costs.select_nth_unstable_by(count - 1, order);
