@@ -47,7 +47,10 @@ impl Bounds {
     /// objects to handle, the whole scene where the robot moves through it.
     pub(crate) fn of_action(world: &World, markers: &[Marker]) -> Self {
         let roles = Role::of_bodies(world.model());
-        if !roles.contains(&Role::Object) {
+        if ![Role::Robot, Role::Object]
+            .iter()
+            .all(|role| roles.contains(role))
+        {
             return Self::of(world);
         }
         let mut bounds = Self::NOTHING;
