@@ -275,7 +275,7 @@ pub fn evaluate(
 /// ([`Policy::prompt_reward`]).
 ///
 /// # Errors
-/// As [`evaluate`]; [`FlowError::Policy`] if no observation or every one is at a goal, or the policy takes goals only.
+/// As [`evaluate`], also for observations of another width; [`FlowError::Policy`] if no observation or every one is at a goal, or the policy takes goals only.
 pub fn evaluate_rewards(
     policy: &mut dyn Policy,
     spec: &'static EnvSpec,
@@ -286,6 +286,13 @@ pub fn evaluate_rewards(
 ) -> Result<(Evaluation, Vec<EpisodeResult>), FlowError> {
     let tasks = resolve_tasks(spec, config)?;
     fits(policy, spec)?;
+    if observations.ncols() != spec.observation_dim() {
+        return Err(FlowError::Mismatch {
+            what: "observation entries",
+            left: format!("the labelled observations have {}", observations.ncols()),
+            right: format!("`{}` has {}", spec.id, spec.observation_dim()),
+        });
+    }
     let mut results: Vec<EpisodeResult> = Vec::with_capacity(config.episodes);
     for (position, &task) in tasks.iter().enumerate() {
         let episodes = (config.episodes + tasks.len() - 1 - position) / tasks.len();

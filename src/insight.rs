@@ -2,14 +2,14 @@
 
 use nalgebra::DMatrix;
 use ndarray::{Array1, Array2, ArrayView2, Axis, aview1};
-use telic_envs::{GoalEnv, Probe};
+use telic_envs::{GoalEnv, Probe, Probes};
 use telic_policies::Policy;
 use telic_viz::EpisodeRecorder;
 
 use crate::FlowError;
 
-/// States per width of the scene.
-const RESOLUTION: f32 = 48.0;
+/// States along the longer side of the scene.
+const ACROSS: usize = 64;
 
 /// What is asked at every step of one episode.
 pub(crate) struct Insight {
@@ -27,13 +27,10 @@ impl Insight {
         env: &dyn GoalEnv,
         recorder: &mut EpisodeRecorder,
     ) -> Result<Self, FlowError> {
-        let coarse = env.probes(f32::MAX);
-        let spacing_m = spacing(env);
-        let probes = if coarse.is_empty() {
-            coarse
-        } else {
-            env.probes(spacing_m)
-        };
+        let Probes {
+            spacing_m,
+            states: probes,
+        } = env.probes(ACROSS);
         let width = env.observation().len();
         let table: Vec<f32> = probes
             .iter()
@@ -55,7 +52,9 @@ impl Insight {
             return Ok(insight);
         };
         recorder.log_value_map(&insight.probes, spacing_m, &values.to_vec())?;
-        if let Some(latents) = policy.latents(insight.states.view())? {
+        // What has diverged has no principal directions.
+        let latents = policy.latents(insight.states.view())?;
+        if let Some(latents) = latents.filter(|latents| latents.iter().all(|x| x.is_finite())) {
             let projection = Projection::fit(&latents);
             let goal = policy.latents(goal.insert_axis(Axis(0)).view())?;
             if let Some(goal) = goal {
@@ -111,24 +110,6 @@ fn repeated(row: &Array1<f32>, rows: usize) -> Array2<f32> {
     row.broadcast((rows, row.len()))
         .expect("one row fits any number of rows")
         .to_owned()
-}
-
-/// A spacing of probes that shows the scene at [`RESOLUTION`], in metres.
-fn spacing(env: &dyn GoalEnv) -> f32 {
-    let positions: Vec<[f32; 3]> = env
-        .probes(f32::MAX)
-        .into_iter()
-        .map(|probe| probe.position)
-        .collect();
-    let extent = |axis: usize| {
-        let all = || positions.iter().map(|position| position[axis]);
-        all().fold(f32::NEG_INFINITY, f32::max) - all().fold(f32::INFINITY, f32::min)
-    };
-    if positions.len() < 2 {
-        // One probe for the whole table of an arm.
-        return 0.02;
-    }
-    (extent(0).max(extent(1)) / RESOLUTION).max(0.02)
 }
 
 /// The three directions in which latents spread most: principal components.

@@ -49,3 +49,8 @@ pub mod sweep;
 pub mod train;
 
 pub use error::FlowError;
+
+/// The code of the tutorial.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/tutorial.md")]
+pub struct Tutorial;

@@ -155,7 +155,7 @@ struct Contribution<'a> {
 /// and returned.
 ///
 /// # Errors
-/// An evaluation that cannot be read.
+/// An evaluation that cannot be read; [`FlowError::Mismatch`] for seeds of one row that differ in more than the seed.
 pub fn report(
     runs: &[Run],
     last: Option<usize>,
@@ -179,11 +179,35 @@ pub fn report(
             });
         }
     }
-    let rows = groups
-        .into_iter()
-        .map(|((dataset, name), runs)| row(dataset, name, &runs))
-        .collect();
+    let mut rows = vec![];
+    for ((dataset, name), runs) in groups {
+        check_alike(&runs)?;
+        rows.push(row(dataset, name, &runs));
+    }
     Ok((rows, missing))
+}
+
+/// An error if runs of one row were not trained as long as each other, or measured on other tasks.
+fn check_alike(runs: &[Contribution<'_>]) -> Result<(), FlowError> {
+    let facts = |run: &Contribution<'_>| {
+        let config = &run.run.config;
+        let tasks: Vec<&str> = run.tasks.keys().map(String::as_str).collect();
+        format!(
+            "{} updates of {}, tasks {}",
+            config.steps,
+            config.batch_size,
+            tasks.join(", ")
+        )
+    };
+    let first = facts(&runs[0]);
+    match runs.iter().find(|run| facts(run) != first) {
+        None => Ok(()),
+        Some(other) => Err(FlowError::Mismatch {
+            what: "runs side by side are no seeds of one row",
+            left: format!("{}: {first}", runs[0].run.folder),
+            right: format!("{}: {}", other.run.folder, facts(other)),
+        }),
+    }
 }
 
 type Found = (String, Tasks, BTreeMap<String, f64>);

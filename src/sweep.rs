@@ -42,6 +42,7 @@ use telic_policies::run_folder::{CHECKPOINTS_FOLDER, CONFIG_FILE};
 use telic_policies::{ConfigError, Problems, TrainConfig};
 
 use crate::FlowError;
+use crate::evaluate::Evaluation;
 
 /// A sweep file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -297,10 +298,26 @@ impl Row {
         )
     }
 
+    /// The evaluations that are not there, or were made of other episodes.
     fn missing_evaluations(&self) -> impl Iterator<Item = &(String, Vec<String>)> {
-        self.evaluations
-            .iter()
-            .filter(|(file, _)| !self.folder.join(file).is_file())
+        let SweepEvaluation { episodes, seed } = self.evaluation;
+        self.evaluations.iter().filter(move |(file, _)| {
+            let found = std::fs::read_to_string(self.folder.join(file))
+                .ok()
+                .and_then(|text| serde_json::from_str::<Evaluation>(&text).ok());
+            found.is_none_or(|found| found.episodes != episodes as usize || found.seed != seed)
+        })
+    }
+
+    /// Takes evaluations away that a longer training makes untrue.
+    fn forget_evaluations(&self) -> std::io::Result<()> {
+        for (file, _) in &self.evaluations {
+            let path = self.folder.join(file);
+            if path.is_file() {
+                std::fs::remove_file(path)?;
+            }
+        }
+        Ok(())
     }
 
     fn train_arguments(&self) -> Vec<String> {
@@ -435,6 +452,8 @@ fn run_row(row: &Row, telic: &Utf8Path, stop: &AtomicBool) -> Result<(), String>
         Todo::Evaluate => {}
         Todo::Train => run_child(telic, &train, stop)?,
         Todo::Resume => {
+            row.forget_evaluations()
+                .map_err(|error| format!("cannot remove an old evaluation: {error}"))?;
             train.push("--resume".to_owned());
             run_child(telic, &train, stop)?;
         }

@@ -115,6 +115,17 @@ fn training_refuses_what_it_cannot_learn_from() {
         &["wide.npz has 3", "`point-maze-medium` has 2"],
     );
     train(
+        &[&of_good, "policy={id='hilp', prompt={kind='reward'}}"],
+        &["`policy.prompt.kind` is \"reward\"", "goal or plan"],
+    );
+    train(
+        &[
+            &of_good,
+            "policy={id='hilp_zero_shot', prompt={kind='plan'}}",
+        ],
+        &["`policy.prompt.kind` is \"plan\"", "expected goal;"],
+    );
+    train(
         &[&of_good, "policy.goals.actor.stitched=1.5"],
         &["stitched", "1.5"],
     );
@@ -157,6 +168,11 @@ fn training_refuses_what_it_cannot_learn_from() {
         folder,
         &["evaluate", run.as_str(), "--prompt", "plan"],
         &["prompt"],
+    );
+    refuses(
+        folder,
+        &["evaluate", run.as_str(), "--labelled", good.as_str()],
+        &["--prompt"],
     );
     refuses(folder, &["report", good.as_str()], &["good.npz"]);
 

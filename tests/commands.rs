@@ -295,6 +295,54 @@ fn hilp_takes_goals_plans_and_rewards() {
         returns.push(evaluation["mean_return"].as_f64().unwrap());
     }
     assert_eq!(evaluate(&[]).json()["mean_return"], returns[0]);
+    // Rollouts show what the policy makes of states.
+    let recording = format!("{folder}/run.rrd");
+    let viewed = telic(&[
+        "view",
+        &run,
+        "--episodes",
+        "1",
+        "--task",
+        "task2",
+        "--set",
+        "prompt.kind=plan",
+        "--out",
+        &recording,
+    ]);
+    assert_eq!(viewed.code, 0, "{}", viewed.stderr);
+    let recording = telic_viz::inspect_recording(recording.as_str().into()).unwrap();
+    for entity in [
+        "/world/value_map",
+        "/world/subgoal",
+        "/latent/states",
+        "/latent/agent",
+        "/plots/value",
+    ] {
+        assert!(
+            recording.entities.contains_key(entity),
+            "{entity}: {recording:?}"
+        );
+    }
+    assert!(recording.views.contains("Latent space"), "{recording:?}");
+    // Observations of another environment cannot be labelled, nor can goals of a dataset and a prompt be followed at once.
+    let blocks = format!("{folder}/blocks.npz");
+    telic(&[
+        "collect",
+        "--env",
+        "block-push",
+        "--episodes",
+        "1",
+        "--out",
+        &blocks,
+    ]);
+    let failed = evaluate(&["--prompt", "reward", "--labelled", &blocks]);
+    assert_eq!(failed.code, 1, "{}", failed.stderr);
+    assert!(
+        flat(&failed.stderr).contains("the labelled observations have 16"),
+        "{}",
+        failed.stderr
+    );
+    assert_eq!(evaluate(&["--prompt", "plan", "--goals", &play]).code, 2);
     // No observation of so few is at a goal: the reward says nothing.
     let failed = evaluate(&["--prompt", "reward", "--labels", "2"]);
     assert_eq!(failed.code, 1);

@@ -83,6 +83,18 @@ fn a_sweep_runs_what_is_missing_and_becomes_one_table() {
     telic(&["sweep", &file]);
     assert_eq!(report(&["--json"]), table);
 
+    // An evaluation of other episodes is no evaluation of the sweep.
+    let of_gcbc = format!("{runs}/gcbc/seed-0");
+    telic(&["evaluate", &of_gcbc, "--episodes", "10", "--seed", "3"]);
+    telic(&["sweep", &file, "--only", "gcbc/seed-0"]);
+    assert_eq!(report(&["--json"]), table);
+    telic(&["evaluate", &of_gcbc, "--episodes", "5", "--task", "task1"]);
+    let output = run(&["report", &format!("{folder}/runs")]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("no seeds of one row"), "{errors}");
+    telic(&["sweep", &file, "--only", "gcbc/seed-0"]);
+    assert_eq!(report(&["--json"]), table);
+
     let markdown = report(&["--format", "markdown", "--tasks", "--last", "2"]);
     assert!(markdown.starts_with("| dataset | policy |"), "{markdown}");
     assert!(markdown.contains("| 20 |"), "{markdown}");

@@ -8,8 +8,9 @@
 //! - random goal: any valid row of the sampled episodes;
 //! - current goal: row i.
 //!
-//! A share of the trajectory goals may be [stitched](Clusters). The goal of the value and the goal of the actor are drawn independently. With success = (value goal row is
-//! i), the reward is success − 1 (or success, where rewards are not negative) and the mask is 1 − success.
+//! A share of the trajectory goals may be [stitched](Clusters). The goal of the value and the goal of the actor are drawn
+//! independently. With success = (value goal row is i), the reward is success − 1 (or success, where rewards are not negative) and
+//! the mask is 1 − success.
 
 use std::sync::Arc;
 

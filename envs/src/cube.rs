@@ -22,7 +22,7 @@ use self::variants::{COLOURS, DOUBLE, Layout, SINGLE, Variant, model};
 use crate::arm::{self, TabletopArm, scaled_position, unscaled_position};
 use crate::env::{checked_action, checked_goal, resolve_task};
 use crate::snapshot;
-use crate::{EnvError, EnvSpec, GoalEnv, Marker, Probe, ResetOptions, Step};
+use crate::{EnvError, EnvSpec, GoalEnv, Marker, Probe, Probes, ResetOptions, Step};
 
 /// Half of a cube's edge, in metres.
 pub(super) const HALF_EXTENT: f64 = 0.02;
@@ -480,27 +480,26 @@ impl GoalEnv for CubeEnv {
             .collect()
     }
 
-    fn probes(&self, spacing_m: f32) -> Vec<Probe> {
+    fn probes(&self, across: usize) -> Probes {
         let [low, high] = PLACEMENT;
-        let count = |axis: usize| {
-            (((high[axis] - low[axis]) / f64::from(spacing_m)).round() as usize).max(1)
-        };
-        let at = |axis: usize, n: usize| {
-            let share = (n as f64 + 0.5) / count(axis) as f64;
-            (low[axis] + share * (high[axis] - low[axis])) as f32
-        };
-        (0..count(0) * count(1))
-            .map(|n| {
-                let [x, y] = [at(0, n % count(0)), at(1, n / count(0))];
-                let mut observation = self.observation.clone();
-                let entries = &mut observation[cube_offset(0)..][..3];
-                entries.copy_from_slice(&scaled_position([x, y, HALF_EXTENT as f32]));
-                Probe {
-                    position: [x, y, 0.0],
-                    observation,
-                }
-            })
-            .collect()
+        let sides = [0, 1].map(|axis| high[axis] - low[axis]);
+        let spacing = sides[0].max(sides[1]) / across.max(1) as f64;
+        let count = sides.map(|side| ((side / spacing).round() as usize).max(1));
+        let at = |axis: usize, n: usize| (low[axis] + (n as f64 + 0.5) * spacing) as f32;
+        let states = (0..count[0] * count[1]).map(|n| {
+            let [x, y] = [at(0, n % count[0]), at(1, n / count[0])];
+            let mut observation = self.observation.clone();
+            let entries = &mut observation[cube_offset(0)..][..3];
+            entries.copy_from_slice(&scaled_position([x, y, HALF_EXTENT as f32]));
+            Probe {
+                position: [x, y, 0.0],
+                observation,
+            }
+        });
+        Probes {
+            spacing_m: spacing as f32,
+            states: states.collect(),
+        }
     }
 
     fn end_effector(&self) -> [f32; 3] {

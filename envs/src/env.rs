@@ -188,6 +188,15 @@ pub struct Marker {
     pub rgba: [f32; 4],
 }
 
+/// States on a grid of squares, see [`GoalEnv::probes`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Probes {
+    /// Edge of a square, in metres.
+    pub spacing_m: f32,
+    /// One per square, at its centre.
+    pub states: Vec<Probe>,
+}
+
 /// A state that differs from the running one in one place only: where the agent is, or the first object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Probe {
@@ -260,11 +269,11 @@ pub trait GoalEnv: Send {
     /// What to draw besides the world's geoms.
     fn markers(&self) -> Vec<Marker>;
 
-    /// States to ask a value function at: the agent (mazes), or the first object (tables), on a grid with this spacing in metres
-    /// over where it can be. Empty where that is more than one place says.
-    fn probes(&self, spacing_m: f32) -> Vec<Probe> {
-        let _ = spacing_m;
-        Vec::new()
+    /// States to ask a value function at: the agent (mazes), or the first object (tables), on a grid of about `across` squares
+    /// along the longer side of where it can be. No states where that is more than one place says.
+    fn probes(&self, across: usize) -> Probes {
+        let _ = across;
+        Probes::default()
     }
 
     /// Point whose trace shows the motion best, in the world, in metres (pinch point, ball, torso).

@@ -18,7 +18,7 @@ use crate::env::{checked_action, checked_goal, resolve_task};
 use crate::maze::{CELL_M, Cell, MAZES, Maze, POSITION_NOISE_M};
 use crate::{
     ActionEntry, DemonstratorSpec, Entry, EnvError, EnvSpec, GoalEnv, GoalSpec, Marker, Probe,
-    ResetOptions, Step, Task,
+    Probes, ResetOptions, Step, Task,
 };
 use crate::{registry, snapshot};
 
@@ -469,21 +469,24 @@ impl GoalEnv for PointMaze {
         markers
     }
 
-    fn probes(&self, spacing_m: f32) -> Vec<Probe> {
-        let per_side = (CELL_M / spacing_m).round().max(1.0) as usize;
-        let offset = |n: usize| ((n as f32 + 0.5) / per_side as f32 - 0.5) * CELL_M;
-        let cells = self.maze.free_cells();
-        let places = cells.iter().flat_map(|cell| {
+    fn probes(&self, across: usize) -> Probes {
+        let (rows, columns) = self.maze.size();
+        let per_cell = (across / rows.max(columns)).max(1);
+        let offset = |n: usize| ((n as f32 + 0.5) / per_cell as f32 - 0.5) * CELL_M;
+        let states = self.maze.free_cells().into_iter().flat_map(|cell| {
             let [x, y] = cell.centre();
-            (0..per_side * per_side)
-                .map(move |n| [x + offset(n % per_side), y + offset(n / per_side)])
-        });
-        places
-            .map(|[x, y]| Probe {
-                position: [x, y, 0.0],
-                observation: vec![x, y],
+            (0..per_cell * per_cell).map(move |n| {
+                let place = [x + offset(n % per_cell), y + offset(n / per_cell)];
+                Probe {
+                    position: [place[0], place[1], 0.0],
+                    observation: place.to_vec(),
+                }
             })
-            .collect()
+        });
+        Probes {
+            spacing_m: CELL_M / per_cell as f32,
+            states: states.collect(),
+        }
     }
 
     fn end_effector(&self) -> [f32; 3] {

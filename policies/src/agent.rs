@@ -102,7 +102,10 @@ pub trait Policy: Send {
         Ok(None)
     }
 
-    /// The embedding of observations, `[rows, width]`; `None` if this policy has none.
+    /// The embedding of observations, in which distances are numbers of steps; `None` if this policy has none.
+    ///
+    /// # Shapes
+    /// `observations` `[rows, observation_dim]` → `[rows, width]`.
     fn latents(
         &mut self,
         observations: ArrayView2<'_, f32>,

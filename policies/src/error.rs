@@ -36,7 +36,7 @@ pub enum PolicyError {
     #[error("{0}")]
     Settings(Problems),
     /// A policy that takes goals only was prompted with a reward.
-    #[error("this policy cannot be prompted with a reward; expected `hilp` or `hilp_zero_shot`")]
+    #[error("this policy takes goals only, it cannot be prompted with a reward")]
     NoRewards,
     /// The data cannot be learned from with this configuration.
     #[error("{fact}; expected {expected}")]

@@ -148,6 +148,8 @@ impl PolicyConfig for HilpConfig {
             ("prompt", &self.prompt),
             ("inference", &self.inference),
         ]);
+        self.prompt
+            .validate_kind(problems, &[PromptKind::Goal, PromptKind::Plan]);
         let dim = self.embedding_dim;
         problems.check(dim >= 1, "embedding_dim", dim, "at least 1");
         check_rates(problems, self.expectile, self.target_rate);
@@ -291,13 +293,17 @@ fn negative_distance<B: Backend>(a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 
 }
 
 /// V_k of observation and goal side by side.
-fn distances<B: Backend>(embeddings: &[Mlp<B>], pairs: &Tensor<B, 2>) -> Vec<Tensor<B, 2>> {
+fn distances<B: Backend, E>(
+    embeddings: &[E],
+    pairs: &Tensor<B, 2>,
+    embed: impl Fn(&E, Tensor<B, 2>) -> Tensor<B, 2>,
+) -> Vec<Tensor<B, 2>> {
     let [observations, goals] = halves(pairs.clone());
     embeddings
         .iter()
         .map(|embedding| {
-            let to = embedding.forward(goals.clone());
-            negative_distance(embedding.forward(observations.clone()), to)
+            let to = embed(embedding, goals.clone());
+            negative_distance(embed(embedding, observations.clone()), to)
         })
         .collect()
 }
@@ -377,10 +383,10 @@ impl Objective for Hilp {
         let targets = ValueTargets {
             rewards,
             masks,
-            slow_now: distances(slow_embeddings, &goal_now),
-            slow_next: distances(slow_embeddings, &goal_next),
+            slow_now: distances(slow_embeddings, &goal_now, Mlp::forward),
+            slow_next: distances(slow_embeddings, &goal_next, Mlp::forward),
         };
-        let found = distances(&networks.embeddings, &lift(goal_now.clone()));
+        let found = distances(&networks.embeddings, &lift(goal_now.clone()), Mlp::forward);
         let embedding_loss = targets.loss(&found, discount, config.expectile, &lift);
 
         let embedding = &constant.embeddings[0];

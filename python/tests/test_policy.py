@@ -173,6 +173,10 @@ def test_rewards_are_prompts_where_there_is_an_embedding(
         policy.prompt_reward(observations, rewards[:3])
     with pytest.raises(telic.InputError, match="expected rewards that differ"):
         policy.prompt_reward(observations, np.zeros(len(observations)))
+    huge = observations.copy()
+    huge[0] = 1e38
+    with pytest.raises(telic.InputError, match="not finite"):
+        policy.prompt_reward(huge, rewards)
     policy.configure(prompt={"kind": "goal"})
     assert policy.settings["prompt"]["kind"] == "goal"
 

@@ -50,13 +50,13 @@ pub(crate) struct Args {
     threads: Option<u32>,
     /// What the policy is told: the `goal` of each task, which is what every policy takes; for HILP also to follow a `plan` to
     /// it, or a `reward` of 1 for observations at the goal and 0 for others.
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, conflicts_with = "goals")]
     prompt: Option<Prompt>,
     /// Dataset whose observations are labelled for `--prompt reward`; that of the training by default.
-    #[arg(long, value_name = "DATASET")]
+    #[arg(long, value_name = "DATASET", requires = "prompt")]
     labelled: Option<Utf8PathBuf>,
     /// How many of its observations are labelled.
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, default_value_t = 10_000, requires = "prompt", value_parser = clap::value_parser!(u32).range(2..))]
     labels: u32,
     /// Inference setting of the policy, for example `sampler.steps=5`.
     #[arg(long = "set", value_name = "KEY=VALUE")]

@@ -180,33 +180,47 @@ fn markdown(rows: &[ReportRow], tasks: bool) {
 
 /// One line per task, and one over all.
 fn csv(rows: &[ReportRow]) {
-    let quoted = |cell: &str| {
-        if cell.contains([',', '"']) {
-            format!("\"{}\"", cell.replace('"', "\"\""))
-        } else {
-            cell.to_owned()
-        }
-    };
-    println!(
-        "dataset,policy,task,success_rate,ci95_low,ci95_high,episodes,seeds,updates,batch_size"
-    );
-    for row in rows {
-        let line = |task: &str, rate: f64, interval: telic::interval::Interval, episodes: usize| {
-            println!(
-                "{},{},{},{rate},{},{},{episodes},{},{},{}",
-                quoted(&row.dataset),
-                quoted(&row.name),
-                quoted(task),
-                interval.0,
-                interval.1,
-                row.seeds.len(),
-                row.updates,
-                row.batch_size
-            );
-        };
-        for task in &row.tasks {
-            line(&task.name, task.success_rate, task.ci95, task.episodes);
-        }
-        line("all", row.success_rate, row.ci95, row.episodes);
+    #[derive(serde::Serialize)]
+    struct Line<'a> {
+        dataset: &'a str,
+        policy: &'a str,
+        task: &'a str,
+        success_rate: f64,
+        ci95_low: f64,
+        ci95_high: f64,
+        episodes: usize,
+        seeds: usize,
+        updates: u64,
+        batch_size: usize,
     }
+
+    let mut writer = csv::Writer::from_writer(vec![]);
+    for row in rows {
+        let of_tasks = row.tasks.iter().map(|task| {
+            (
+                task.name.as_str(),
+                task.success_rate,
+                task.ci95,
+                task.episodes,
+            )
+        });
+        let of_all = ("all", row.success_rate, row.ci95, row.episodes);
+        for (task, success_rate, ci95, episodes) in of_tasks.chain([of_all]) {
+            let line = Line {
+                dataset: &row.dataset,
+                policy: &row.name,
+                task,
+                success_rate,
+                ci95_low: ci95.0,
+                ci95_high: ci95.1,
+                episodes,
+                seeds: row.seeds.len(),
+                updates: row.updates,
+                batch_size: row.batch_size,
+            };
+            writer.serialize(line).expect("a line is text and numbers");
+        }
+    }
+    let bytes = writer.into_inner().expect("memory takes everything");
+    print!("{}", String::from_utf8_lossy(&bytes));
 }

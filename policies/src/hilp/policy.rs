@@ -353,7 +353,11 @@ impl<B: Backend> Policy for HilpPolicy<B> {
             .latents(observations)?
             .expect("this policy has latents");
         let features: Vec<f32> = latents.iter().copied().collect();
-        let w = regression(&features, &rewards.to_vec(), true);
+        let w =
+            regression(&features, &rewards.to_vec(), true).ok_or_else(|| PolicyError::Data {
+                fact: "the latent of a labelled observation is not finite".to_owned(),
+                expected: "observations like those of the training data".to_owned(),
+            })?;
         let mut prompt = lock(&self.prompt);
         prompt.reward = Some(with_norm(&w, self.norm));
         prompt.config.kind = PromptKind::Reward;

@@ -8,6 +8,8 @@
 //! z = (q − p) / |q − p|
 //! ```
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use telic_datasets::{HindsightConfig, HindsightSampler};
 
@@ -29,6 +31,16 @@ pub enum PromptKind {
     Plan,
     /// Up the reward of labelled observations, whatever the goal; see [`Policy::prompt_reward`](crate::Policy::prompt_reward).
     Reward,
+}
+
+impl fmt::Display for PromptKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Goal => "goal",
+            Self::Plan => "plan",
+            Self::Reward => "reward",
+        })
+    }
 }
 
 /// The table `prompt`, a setting of inference but for `places`.
@@ -72,6 +84,17 @@ impl Validate for PromptConfig {
 }
 
 impl PromptConfig {
+    /// Adds a kind that a policy cannot have before anybody has prompted it.
+    pub(super) fn validate_kind(&self, problems: &mut Problems, kinds: &[PromptKind]) {
+        let known: Vec<String> = kinds.iter().map(ToString::to_string).collect();
+        problems.check(
+            kinds.contains(&self.kind),
+            "prompt.kind",
+            self.kind.to_string(),
+            &format!("{}; a reward comes after the training", known.join(" or ")),
+        );
+    }
+
     /// The settings of a model.
     pub(super) fn settings(&self, inference: GaussianInference) -> toml::Table {
         let mut settings = inference.settings();

@@ -20,8 +20,8 @@ pub(super) struct SecondMoment {
 }
 
 impl SecondMoment {
-    /// `FᵀF / rows` of features `[rows, dim]`, row-major.
-    pub(super) fn of(features: &[f32], dim: usize) -> Self {
+    /// `FᵀF / rows` of features `[rows, dim]`, row-major; `None` if they are not finite.
+    pub(super) fn of(features: &[f32], dim: usize) -> Option<Self> {
         let rows = features.len() / dim;
         let mut matrix = DMatrix::<f64>::zeros(dim, dim);
         for row in features.chunks_exact(dim) {
@@ -43,8 +43,9 @@ impl SecondMoment {
         for i in 0..dim {
             matrix[(i, i)] += ridge;
         }
-        let factor = matrix.cholesky().expect("the ridge makes it positive");
-        Self { factor }
+        // With the ridge it is positive, unless an entry is not a number.
+        let factor = matrix.cholesky()?;
+        Some(Self { factor })
     }
 
     /// The solution `x` of `C x = vector`.
@@ -60,8 +61,8 @@ impl SecondMoment {
     }
 }
 
-/// w of features `[rows, dim]`, row-major, and rewards `[rows]`.
-pub(super) fn regression(features: &[f32], rewards: &[f32], intercept: bool) -> Vec<f64> {
+/// w of features `[rows, dim]`, row-major, and rewards `[rows]`; `None` if they are not finite.
+pub(super) fn regression(features: &[f32], rewards: &[f32], intercept: bool) -> Option<Vec<f64>> {
     let rows = rewards.len();
     let dim = features.len() / rows;
     let (mut means, mut mean_reward) = (vec![0.0_f64; dim], 0.0);
@@ -89,7 +90,7 @@ pub(super) fn regression(features: &[f32], rewards: &[f32], intercept: bool) -> 
             *product += f64::from(*x) * reward / rows as f64;
         }
     }
-    SecondMoment::of(&centred, dim).solve(&products)
+    Some(SecondMoment::of(&centred, dim)?.solve(&products))
 }
 
 /// `vector` with this length; zero stays zero.
@@ -119,7 +120,7 @@ mod tests {
         ];
         let rewards = [1.0, -2.0, 2.0, -1.0, 0.0, 3.0];
         for intercept in [false, true] {
-            let w = regression(&rows, &rewards, intercept);
+            let w = regression(&rows, &rewards, intercept).unwrap();
             near(&w, &[1.0, -2.0, 2.0], 1e-4);
             let z: Vec<f64> = with_norm(&w, 3.0_f64.sqrt())
                 .into_iter()
@@ -129,7 +130,7 @@ mod tests {
         }
         let shifts = [0.3, -0.3, 0.3, -0.3, 0.3, -0.3];
         let noisy: Vec<f32> = rewards.iter().zip(shifts).map(|(r, s)| r + s).collect();
-        let w = regression(&rows, &noisy, false);
+        let w = regression(&rows, &noisy, false).unwrap();
         near(&w, &[0.88, -2.12, 2.18], 1e-4);
         let z: Vec<f64> = with_norm(&w, 3.0_f64.sqrt())
             .into_iter()
@@ -166,26 +167,34 @@ mod tests {
         };
         let plain = table([0.0; 4]);
         let clean: Vec<f32> = (0..1000).map(|i| reward(i) as f32).collect();
-        near(&regression(&plain, &clean, false), &planted, 1e-5);
+        near(&regression(&plain, &clean, false).unwrap(), &planted, 1e-5);
         let noisy: Vec<f32> = (0..1000)
             .map(|i| (reward(i) + 0.5 * (12.9898 * (i * i) as f64).sin()) as f32)
             .collect();
-        assert!(cosine(&regression(&plain, &noisy, false)) > 0.999);
+        assert!(cosine(&regression(&plain, &noisy, false).unwrap()) > 0.999);
         // A constant reward leaks into w where there is no intercept.
         let shift = [3.0, 1.0, -2.0, 0.5];
         let shifted = table(shift);
         let of_shift: f64 = shift.iter().zip(planted).map(|(s, w)| s * w).sum();
         let offset: Vec<f32> = clean.iter().map(|r| r + (of_shift + 5.0) as f32).collect();
-        let leaked = regression(&shifted, &offset, false);
+        let leaked = regression(&shifted, &offset, false).unwrap();
         near(&leaked, &[2.017, -1.661, 1.322, 0.169], 2e-3);
         assert!((cosine(&leaked) - 0.9072).abs() < 1e-3);
-        assert!(cosine(&regression(&shifted, &offset, true)) > 1.0 - 1e-6);
+        assert!(cosine(&regression(&shifted, &offset, true).unwrap()) > 1.0 - 1e-6);
+    }
+
+    #[test]
+    fn what_is_not_finite_has_no_direction() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            assert!(SecondMoment::of(&[1.0, bad, 0.5, 2.0], 2).is_none());
+            assert!(regression(&[1.0, bad, 0.5, 2.0], &[0.0, 1.0], true).is_none());
+        }
     }
 
     #[test]
     fn rows_of_a_batch_become_latents() {
         let features: [f32; 8] = [2., 0., 0., 1., 1., 1., -1., 0.];
-        let moment = SecondMoment::of(&features, 2);
+        let moment = SecondMoment::of(&features, 2).unwrap();
         let expected = [
             [1.264_911, -0.632_456],
             [-0.232_495, 1.394_972],
