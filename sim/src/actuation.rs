@@ -5,6 +5,7 @@
 //! spring of negligible stiffness `ε` whose rest position lies at `c/ε` is one, exact to rounding.
 
 use crate::assembly::JointSlot;
+use crate::config::JointLimits;
 use crate::error::StateError;
 use crate::model::{Actuator, ActuatorId};
 use crate::world::World;
@@ -54,6 +55,47 @@ fn contribution(
         constant: gear * explicit,
         stiffness: gear * gear * stiffness,
         damping: gear * gear * damping,
+    }
+}
+
+/// How much of a joint's acceleration a soft limit takes over; the rest is left to the other forces (`solimplimit`).
+const IMPEDANCE: f32 = 0.95;
+
+/// What a soft limit contributes at a joint outside its range `[low, high]` on which `torque` acts otherwise.
+///
+/// MuJoCo solves `A·f + R·f = a_ref − A·torque` for `f ≥ 0`, with `A` the inverse inertia, `R = A·(1 − d)/d`, `d` the impedance
+/// and `a_ref = depth/(d·tc²) − 2·velocity/(d·tc)`; hence `f = (depth/tc² − 2·velocity/tc)/A − d·torque`.
+fn limit_contribution(
+    [low, high]: [f32; 2],
+    position: f32,
+    velocity: f32,
+    torque: f32,
+    inverse_inertia: f32,
+    time_constant_secs: f32,
+) -> Contribution {
+    let edge = if position < low {
+        low
+    } else if position > high {
+        high
+    } else {
+        return Contribution::default();
+    };
+    let inertia = inverse_inertia.recip();
+    let stiffness = inertia / time_constant_secs.powi(2);
+    let damping = 2.0 * inertia / time_constant_secs;
+    let force = stiffness * (edge - position) - damping * velocity - IMPEDANCE * torque;
+    let pushes_inwards = if position < low {
+        force > 0.0
+    } else {
+        force < 0.0
+    };
+    if !pushes_inwards {
+        return Contribution::default();
+    }
+    Contribution {
+        constant: stiffness * edge - IMPEDANCE * torque,
+        stiffness,
+        damping,
     }
 }
 
@@ -130,6 +172,21 @@ impl World {
                     velocity,
                     layout.inverse_inertia[index],
                     dt,
+                );
+                constant += part.constant;
+                stiffness += part.stiffness;
+                damping += part.damping;
+            }
+            if let (JointLimits::Soft { time_constant_secs }, Some(range)) =
+                (layout.joint_limits, spec.range)
+            {
+                let part = limit_contribution(
+                    range,
+                    position,
+                    velocity,
+                    constant - stiffness * position - damping * velocity,
+                    layout.inverse_inertia[index],
+                    time_constant_secs,
                 );
                 constant += part.constant;
                 stiffness += part.stiffness;

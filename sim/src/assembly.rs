@@ -19,7 +19,7 @@ use rapier3d::pipeline::ActiveHooks;
 use rapier3d_mjcf::{ContactFilterMode, MjcfLoaderOptions, MjcfMultibodyOptions, MjcfRobot};
 use serde::{Deserialize, Serialize};
 
-use crate::config::PhysicsConfig;
+use crate::config::{JointLimits, PhysicsConfig};
 use crate::contacts::ContactRules;
 use crate::error::ModelError;
 use crate::lowering::pose32;
@@ -89,6 +89,7 @@ pub(crate) struct Layout {
     /// Actuators of each joint.
     pub(crate) actuators_of_joint: Vec<Vec<usize>>,
     pub(crate) parameters: IntegrationParameters,
+    pub(crate) joint_limits: JointLimits,
     /// Checksum of the model and of the settings.
     pub(crate) fingerprint: u32,
     pub(crate) gravity: Vector,
@@ -111,7 +112,7 @@ pub(crate) fn assemble(model: &Arc<Model>, config: &PhysicsConfig) -> Result<Lay
     let fingerprint = hasher.finalize();
     // The engine asserts on some degenerate geometry that only it can judge.
     catch_unwind(AssertUnwindSafe(|| {
-        assemble_unguarded(model, parameters, fingerprint)
+        assemble_unguarded(model, parameters, config.joint_limits, fingerprint)
     }))
     .unwrap_or_else(|_| Err(engine_error(model, "the physics engine rejected it")))
 }
@@ -119,6 +120,7 @@ pub(crate) fn assemble(model: &Arc<Model>, config: &PhysicsConfig) -> Result<Lay
 fn assemble_unguarded(
     model: &Arc<Model>,
     parameters: IntegrationParameters,
+    joint_limits: JointLimits,
     fingerprint: u32,
 ) -> Result<Layout, ModelError> {
     let options = MjcfLoaderOptions {
@@ -243,6 +245,9 @@ fn assemble_unguarded(
             child_of_joint[index],
         )?);
     }
+    if joint_limits != JointLimits::Hard {
+        drop_limits(&mut physics, &joints);
+    }
     add_couplings(model, &mut physics, &joints)?;
     add_closures(model, &mut physics, &rigids);
     let inverse_inertia = inverse_inertia(&mut physics, &joints);
@@ -260,6 +265,7 @@ fn assemble_unguarded(
             })
             .collect(),
         parameters,
+        joint_limits,
         fingerprint,
         gravity: Vector::from(model.gravity),
         initial: physics,
@@ -354,6 +360,21 @@ fn joint_slot(
             reference: joint.reference as f32,
         },
     })
+}
+
+/// Takes the engine's own limits off all scalar joints.
+fn drop_limits(physics: &mut Physics, joints: &[JointSlot]) {
+    for joint in joints {
+        if let JointSlot::Scalar { link, axis, .. } = *joint
+            && let Some(link) = physics
+                .multibody_joints
+                .get_multibody_mut(link.multibody)
+                .and_then(|multibody| multibody.link_mut(link.link))
+        {
+            let axis = JointAxesMask::from_bits_truncate(1 << axis);
+            link.joint.data.limit_axes.remove(axis);
+        }
+    }
 }
 
 /// Couplings become constraints between two coordinates of one mechanism.

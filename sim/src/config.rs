@@ -18,6 +18,22 @@ pub enum Friction {
     Point,
 }
 
+/// What holds a hinge or slide inside its range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JointLimits {
+    /// The engine's constraint: no overshoot, and a joint that starts outside is put back inside within a step or two.
+    #[default]
+    Hard,
+    /// MuJoCo's: a critically damped spring that pushes and never pulls, scaled to the inertia of the joint, so that a joint
+    /// that starts outside comes back gently. A motor leans a twentieth of its
+    /// acceleration times the squared time constant into it.
+    Soft {
+        /// Time constant of the return in seconds, at least two physics steps (`solreflimit`).
+        time_constant_secs: f32,
+    },
+}
+
 /// Settings of the physics engine, fixed for the life of a [`World`](crate::World).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -46,6 +62,8 @@ pub struct PhysicsConfig {
     pub friction_in_bias_pass: bool,
     /// Sweep fast bodies so that they do not tunnel through static geometry.
     pub continuous_collision: bool,
+    /// What holds joints inside their ranges.
+    pub joint_limits: JointLimits,
 }
 
 impl Default for PhysicsConfig {
@@ -67,6 +85,7 @@ impl Default for PhysicsConfig {
             max_corrective_velocity: 3.0,
             friction_in_bias_pass: false,
             continuous_collision: false,
+            joint_limits: JointLimits::Hard,
         }
     }
 }
@@ -101,6 +120,15 @@ impl PhysicsConfig {
                 field: "contact_recycle_m",
                 value: self.contact_recycle_m.to_string(),
                 expected: "a finite number of at least 0",
+            });
+        }
+        if let JointLimits::Soft { time_constant_secs } = self.joint_limits
+            && !(time_constant_secs.is_finite() && time_constant_secs >= 2.0 * self.timestep_secs)
+        {
+            return Err(ModelError::Config {
+                field: "joint_limits.soft.time_constant_secs",
+                value: time_constant_secs.to_string(),
+                expected: "a finite number of at least two time steps",
             });
         }
         for (field, value) in [

@@ -28,7 +28,7 @@
 
 pub use rapier3d::math::{Pose, Rotation, Vector};
 
-pub use config::{Friction, PhysicsConfig};
+pub use config::{Friction, JointLimits, PhysicsConfig};
 pub use contacts::Contact;
 pub use error::{ModelError, Place, StateError};
 pub use geometry::RayHit;

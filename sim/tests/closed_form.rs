@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use telic_sim::{Model, PhysicsConfig, World};
+use telic_sim::{JointLimits, Model, PhysicsConfig, World};
 
 const GRAVITY: f32 = 9.81;
 
@@ -54,6 +54,68 @@ fn free_fall_is_half_g_t_squared() {
         "{fallen} against {expected}"
     );
     assert!((qvel(&world)[2] + GRAVITY).abs() < 1e-3);
+}
+
+/// Rotor inertia dwarfs that of the link, so the joint has an inertia of 1 kg m².
+const LIMITED_HINGE: &str = r#"<mujoco><compiler angle="radian"/><option gravity="0 0 0"/><worldbody>
+    <body><joint name="h" type="hinge" axis="0 0 1" armature="1" range="0 1"/><geom type="sphere" size=".01" mass="1e-3"/></body>
+    </worldbody><actuator><motor name="m" joint="h"/></actuator></mujoco>"#;
+const LIMIT_SECS: f32 = 0.04;
+
+fn softly_limited(timestep_secs: f32) -> World {
+    let model = Arc::new(Model::from_mjcf_str("hinge", LIMITED_HINGE).unwrap());
+    let config = PhysicsConfig {
+        timestep_secs,
+        joint_limits: JointLimits::Soft {
+            time_constant_secs: LIMIT_SECS,
+        },
+        ..PhysicsConfig::default()
+    };
+    World::new(&model, &config).unwrap()
+}
+
+/// A critically damped spring that starts `r` outside pushes until `t = tc`, where the joint moves at `r / (e tc)`; a limit never
+/// pulls, so it goes on at that speed.
+#[test]
+fn a_joint_outside_a_soft_limit_is_pushed_inwards_and_let_go() {
+    for (start, inwards) in [(-0.5, 1.0), (1.5, -1.0)] {
+        let mut world = softly_limited(0.001);
+        world.set_state(&[start], &[0.0]).unwrap();
+        run(&mut world, 0.1);
+        let speed = 0.5 / (std::f32::consts::E * LIMIT_SECS);
+        let travelled = 0.5 * (1.0 - 2.0 / std::f32::consts::E) + speed * (0.1 - LIMIT_SECS);
+        let (moved, velocity) = (
+            (qpos(&world)[0] - start) * inwards,
+            qvel(&world)[0] * inwards,
+        );
+        assert!(
+            (velocity / speed - 1.0).abs() < 0.02,
+            "{velocity} against {speed}"
+        );
+        assert!(
+            (moved / travelled - 1.0).abs() < 0.03,
+            "{moved} against {travelled}"
+        );
+    }
+}
+
+/// A twentieth of the motor's torque is left to the spring, `I / tc²` stiff.
+#[test]
+fn a_motor_leans_into_a_soft_limit() {
+    for timestep_secs in [0.001, 0.02] {
+        let mut world = softly_limited(timestep_secs);
+        world.set_state(&[0.9], &[0.0]).unwrap();
+        let motor = world.actuator_id("m").unwrap();
+        world.set_ctrl(motor, 30.0);
+        run(&mut world, 2.0);
+        let beyond = qpos(&world)[0] - 1.0;
+        let expected = 0.05 * 30.0 * LIMIT_SECS * LIMIT_SECS;
+        assert!(
+            (beyond / expected - 1.0).abs() < 0.05,
+            "{beyond} against {expected}"
+        );
+        assert!(qvel(&world)[0].abs() < 1e-3);
+    }
 }
 
 #[test]

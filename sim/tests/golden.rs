@@ -49,7 +49,7 @@ fn without_contacts(xml: &str) -> String {
 fn world(name: &str) -> World {
     let xml = match name {
         "arm" => include_str!("fixtures/arm.xml"),
-        "ant" => include_str!("fixtures/ant.xml"),
+        "ant" => include_str!("../../envs/assets/ant.xml"),
         _ => include_str!("fixtures/limbs.xml"),
     };
     // Couplings and contacts are hard here and soft there; the free dynamics are compared.
@@ -130,7 +130,7 @@ fn accelerations_are_those_of_mujoco() {
 /// armature and damping alone.
 #[test]
 fn ant_hip_turns_as_far_as_in_the_original() {
-    let xml = include_str!("fixtures/ant.xml").replace(
+    let xml = include_str!("../../envs/assets/ant.xml").replace(
         "<compiler angle=\"degree\"/>",
         "<compiler angle=\"degree\"/><option gravity=\"0 0 0\"/>",
     );

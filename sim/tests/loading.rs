@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use telic_sim::{GeomShape, Model, ModelError, PhysicsConfig, World};
+use telic_sim::{GeomShape, JointLimits, Model, ModelError, PhysicsConfig, World};
 
 fn load(xml: &str) -> Result<Model, ModelError> {
     Model::from_mjcf_str("scene.xml", xml)
@@ -150,6 +150,17 @@ fn settings_out_of_range_are_errors() {
     assert_eq!(
         message,
         "physics setting `timestep_secs` is -0.01, expected a finite number above 0"
+    );
+    let config = PhysicsConfig {
+        joint_limits: JointLimits::Soft {
+            time_constant_secs: 0.005,
+        },
+        ..PhysicsConfig::default()
+    };
+    let message = World::new(&model, &config).unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "physics setting `joint_limits.soft.time_constant_secs` is 0.005, expected a finite number of at least two time steps"
     );
 }
 

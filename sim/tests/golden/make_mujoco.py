@@ -39,8 +39,9 @@ def random_state(model, data, rng):
 def main():
     rng = np.random.default_rng(0)
     out = []
-    for name in ["arm", "ant", "limbs"]:
-        model = mujoco.MjModel.from_xml_path(str(HERE.parent / "fixtures" / f"{name}.xml"))
+    fixtures, assets = HERE.parent / "fixtures", HERE.parents[2] / "envs" / "assets"
+    for name, folder in [("arm", fixtures), ("ant", assets), ("limbs", fixtures)]:
+        model = mujoco.MjModel.from_xml_path(str(folder / f"{name}.xml"))
         # Couplings and contacts are soft there and hard here; the free dynamics are compared.
         model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_EQUALITY | mujoco.mjtDisableBit.mjDSBL_CONTACT
         data = mujoco.MjData(model)
