@@ -54,6 +54,18 @@ pub enum PolicyError {
         /// Why, and what to do.
         reason: String,
     },
+    /// A number of an online run is NaN or infinite.
+    #[error(
+        "`{metric}` is {value} near step {step}; expected a finite number (try a lower learning rate)"
+    )]
+    Diverged {
+        /// Its name.
+        metric: String,
+        /// Its value.
+        value: f64,
+        /// Steps of the task so far.
+        step: u64,
+    },
     /// A thread that reads batches has died.
     #[error("the thread that samples batches stopped before batch {batch}: {reason}")]
     Sampler {

@@ -16,6 +16,8 @@
 //!
 //! The algorithms: [`beso`], [`gcbc`], [`gcivl`], [`gciql`], [`qrl`], [`crl`], [`hiql`], [`hilp`] and [`hilp::zero_shot`], [`smore`].
 //!
+//! Experts learn from a reward in place of data: [`online`] steps their tasks, [`replay`] keeps what was seen, [`sac`] learns.
+//!
 //! What runs an algorithm:
 //! - [`config`]: the training configuration; [`config_table`] reads and overrides tables
 //! - [`registry`]: every policy by id; [`learner`] hides which one it is
@@ -73,11 +75,14 @@ pub mod metrics_file;
 pub mod module_state;
 pub mod nn;
 pub mod numbers;
+pub mod online;
 pub mod prefetch;
 pub mod problems;
 pub mod qrl;
 pub mod registry;
+pub mod replay;
 pub mod run_folder;
+pub mod sac;
 pub mod smore;
 mod tables;
 pub mod tensor_file;
