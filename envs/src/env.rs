@@ -354,6 +354,12 @@ pub enum EnvError {
         /// What is wrong.
         reason: String,
     },
+    /// The weights of a gait cannot be used.
+    #[error("weights of a gait: {reason}")]
+    Gait {
+        /// What is wrong.
+        reason: String,
+    },
     /// The model of the environment cannot be built.
     #[error("cannot build the world of `{id}`: {reason}")]
     Model {

@@ -1,23 +1,28 @@
 //! Goal-conditioned environments on rapier worlds.
 //!
 //! What belongs here: environments (one file each), what describes them ([`EnvSpec`]), their
-//! scripted demonstrators, and stepping many of them at once. Nothing here knows a network or a
-//! file format.
+//! demonstrators, and stepping many of them at once. Nothing here trains, or knows a format of datasets.
 //!
 //! - [`env`](mod@env): the contract, [`GoalEnv`] and [`EnvSpec`]
 //! - [`demonstrator`]: the contract of a scripted expert that collects data
 //! - [`registry`]: every environment by id
 //! - [`vector`]: many instances stepped at once, [`VecEnv`]
-//! - [`maze`]: grid mazes, shared by everything that moves in one
+//! - [`maze`]: grid mazes; `maze_env`: crossing one, for any robot
 //! - [`point_maze`], [`block_push`]: the environments
+//! - [`locomotion`]: tasks that teach a robot to walk; [`gait`]: what it learned
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod ant;
+mod ant_maze;
 mod arm;
 pub mod block_push;
 mod cube;
 pub mod demonstrator;
 pub mod env;
+pub mod gait;
+pub mod locomotion;
 pub mod maze;
+mod maze_env;
 pub mod point_maze;
 pub mod registry;
 mod snapshot;

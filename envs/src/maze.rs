@@ -288,11 +288,9 @@ impl Maze {
         walls
     }
 
-    /// The floor and the walls as MJCF geoms of the world body. `wall_attributes` is put on every wall.
-    pub fn mjcf_geoms(&self, floor_attributes: &str, wall_attributes: &str) -> String {
-        let mut xml = format!(
-            "<geom name=\"floor\" type=\"plane\" size=\"100 100 1\" rgba=\"0.75 0.78 0.8 1\" {floor_attributes}/>\n"
-        );
+    /// The walls as MJCF geoms of the world body, with `attributes` on each.
+    pub fn mjcf_walls(&self, attributes: &str) -> String {
+        let mut xml = String::new();
         for (index, wall) in self.walls().iter().enumerate() {
             let [x, y] = wall.centre;
             let [half_x, half_y] = wall.half_extents;
@@ -301,7 +299,7 @@ impl Maze {
             let _ = writeln!(
                 xml,
                 "<geom name=\"wall_{index}\" type=\"box\" pos=\"{x} {y} {half_z}\" size=\"{half_x} {half_y} {half_z}\" \
-                 rgba=\"0.55 0.6 0.68 1\" {wall_attributes}/>"
+                 rgba=\"0.55 0.6 0.68 1\" {attributes}/>"
             );
         }
         xml

@@ -2,12 +2,21 @@
 
 use std::sync::OnceLock;
 
-use crate::{EnvError, EnvSpec, block_push, cube, point_maze};
+use crate::{EnvError, EnvSpec, ant_maze, block_push, cube, point_maze};
 
 /// Every registered environment, in the order of the documentation.
 pub fn specs() -> &'static [EnvSpec] {
     static SPECS: OnceLock<Vec<EnvSpec>> = OnceLock::new();
-    SPECS.get_or_init(|| [point_maze::specs(), vec![block_push::spec()], cube::specs()].concat())
+    SPECS.get_or_init(|| {
+        let tables = vec![block_push::spec()];
+        [
+            point_maze::specs(),
+            ant_maze::specs(),
+            tables,
+            cube::specs(),
+        ]
+        .concat()
+    })
 }
 
 /// The environment with this id.

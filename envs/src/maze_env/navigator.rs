@@ -1,70 +1,81 @@
 //! The scripted expert of the mazes: follows shortest paths from cell centre to cell centre, with noise.
 
+use std::f32::consts::PI;
+
+use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 use telic_seed::{Rng, Seed};
 
-use super::{PointMaze, any_of, near};
+use super::{MazeEnv, Robot, any_of, near};
 use crate::maze::{Cell, Distances};
 use crate::{Demonstrator, EnvError, GoalEnv, ResetOptions, Start, Step};
 
-/// Length of a `navigate` episode.
-pub(super) const NAVIGATE_STEPS: usize = 1000;
-/// Length of a `stitch` episode.
-pub(super) const STITCH_STEPS: usize = 200;
-
-/// Standard deviation of the noise on every action entry (OGBench, pointmaze).
-const ACTION_NOISE: f32 = 0.5;
 /// Length of the path of a `stitch` episode, in cells.
 const STITCH_CELLS: u16 = 4;
+/// Steps of an `explore` episode along one direction.
+const EXPLORE_STEPS: usize = 10;
+/// Standard deviation of the noise on every action entry of an `explore` episode.
+const EXPLORE_NOISE: f32 = 1.0;
 
 /// Where goals of play data come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Play {
+pub(crate) enum Play {
     /// A random vertex cell; a new one each time it is reached.
     Navigate,
     /// A random cell exactly [`STITCH_CELLS`] away; it stays.
     Stitch,
+    /// None: a random direction every [`EXPLORE_STEPS`] steps.
+    Explore,
 }
 
 /// The expert and its environment.
-pub(super) struct Navigator {
-    env: PointMaze,
+struct Navigator<R> {
+    env: MazeEnv<R>,
     play: Play,
     noise: f32,
     rng: Rng,
+    /// Where an `explore` episode heads.
+    direction: [f32; 2],
     /// Whether it solves an evaluation task, in place of making play data.
     solving: bool,
     distances: Distances,
     finished: bool,
 }
 
-impl Navigator {
-    pub(super) fn new(index: usize, play: Play, noise: f32) -> Result<Self, EnvError> {
-        let env = PointMaze::new(index)?;
-        let distances = env.maze.distances(Cell { row: 1, column: 1 }, &[]);
-        Ok(Self {
-            env,
-            play,
-            noise,
-            rng: Seed::new(0).rng(),
-            solving: false,
-            distances,
-            finished: false,
-        })
-    }
+/// A navigator of a robot in one of [`MAZES`](crate::maze::MAZES).
+pub(super) fn make<R: Robot>(
+    maze: usize,
+    play: Play,
+    noise: f32,
+) -> Result<Box<dyn Demonstrator>, EnvError> {
+    let env = MazeEnv::<R>::new(maze)?;
+    let distances = env.maze.distances(Cell { row: 1, column: 1 }, &[]);
+    Ok(Box::new(Navigator {
+        env,
+        play,
+        noise,
+        rng: Seed::new(0).rng(),
+        direction: [1.0, 0.0],
+        solving: false,
+        distances,
+        finished: false,
+    }))
+}
 
+impl<R: Robot> Navigator<R> {
     /// Plans towards the goal of the environment. Play data takes no notice of portals; solving a task goes around
     /// them where it can.
     fn plan(&mut self) {
         let maze = self.env.maze;
-        let goal = [self.env.goal[0], self.env.goal[1]];
         // A goal outside of the grid has no path; the expert then stays where it is.
-        let cell = maze.cell_at(goal).unwrap_or(Cell { row: 0, column: 0 });
+        let cell = maze
+            .cell_at(self.env.goal_xy())
+            .unwrap_or(Cell { row: 0, column: 0 });
         self.distances = maze.distances(cell, &[]);
         if let (true, Some(portals)) = (self.solving, &maze.portals) {
             let around = maze.distances(cell, portals.entrances);
             if maze
-                .cell_at(self.env.observation)
+                .cell_at(self.env.xy())
                 .is_some_and(|cell| around.from(cell).is_some())
             {
                 self.distances = around;
@@ -75,7 +86,7 @@ impl Navigator {
     /// A goal at [`STITCH_CELLS`] from the start, or in the start cell where there is none.
     fn draw_stitch_goal(&mut self) -> [f32; 2] {
         let maze = self.env.maze;
-        let start_xy = self.env.observation;
+        let start_xy = self.env.xy();
         let start = maze.cell_at(start_xy).unwrap_or(Cell { row: 1, column: 1 });
         let distances = maze.distances(start, &[]);
         let mut cells = maze.free_cells();
@@ -92,9 +103,29 @@ impl Navigator {
             }
         }
     }
+
+    /// The unit vector along the shortest path.
+    fn towards_goal(&self) -> [f32; 2] {
+        let at = self.env.xy();
+        let cell = self
+            .env
+            .maze
+            .cell_at(at)
+            .unwrap_or(Cell { row: 1, column: 1 });
+        // Play data heads for cell centres, in the goal cell too. The centre can be outside of the tolerance, so
+        // solving a task ends on the goal itself.
+        let target = if self.solving && self.distances.from(cell) == Some(0) {
+            self.env.goal_xy()
+        } else {
+            self.distances.next(cell).centre()
+        };
+        let offset = [target[0] - at[0], target[1] - at[1]];
+        let length = (offset[0] * offset[0] + offset[1] * offset[1]).sqrt() + 1e-6;
+        offset.map(|offset| offset / length)
+    }
 }
 
-impl Demonstrator for Navigator {
+impl<R: Robot> Demonstrator for Navigator<R> {
     fn env(&self) -> &dyn GoalEnv {
         &self.env
     }
@@ -107,31 +138,34 @@ impl Demonstrator for Navigator {
         self.finished = false;
         if !self.solving && self.play == Play::Stitch {
             let goal = self.draw_stitch_goal();
-            self.env.set_goal(&goal)?;
+            self.env.move_goal(goal);
         }
         self.plan();
         Ok(())
     }
 
     fn act(&mut self, action: &mut [f32]) {
-        let at = self.env.observation;
-        let cell = self
-            .env
-            .maze
-            .cell_at(at)
-            .unwrap_or(Cell { row: 1, column: 1 });
-        // Play data heads for cell centres, in the goal cell too. The centre can be outside of the tolerance, so
-        // solving a task ends on the goal itself.
-        let target = if self.solving && self.distances.from(cell) == Some(0) {
-            self.env.goal
+        let explores = self.play == Play::Explore && !self.solving;
+        let direction = if explores {
+            if self.env.elapsed_steps().is_multiple_of(EXPLORE_STEPS) {
+                let angle = self.rng.random_range(-PI..PI);
+                self.direction = [libm::cosf(angle), libm::sinf(angle)];
+            }
+            self.direction
         } else {
-            self.distances.next(cell).centre()
+            self.towards_goal()
         };
-        let offset = [target[0] - at[0], target[1] - at[1]];
-        let length = (offset[0] * offset[0] + offset[1] * offset[1]).sqrt() + 1e-6;
-        for (action, offset) in action.iter_mut().zip(offset) {
+        self.env
+            .robot
+            .head(&self.env.observation, direction, action);
+        let std = if explores {
+            EXPLORE_NOISE
+        } else {
+            R::ACTION_NOISE
+        };
+        for action in action {
             let noise: f32 = StandardNormal.sample(&mut self.rng);
-            *action = (offset / length + self.noise * ACTION_NOISE * noise).clamp(-1.0, 1.0);
+            *action = (*action + self.noise * std * noise).clamp(-1.0, 1.0);
         }
     }
 
@@ -141,15 +175,12 @@ impl Demonstrator for Navigator {
             self.finished = step.terminated || step.truncated;
             return Ok(step);
         }
-        let steps = match self.play {
-            Play::Navigate => NAVIGATE_STEPS,
-            Play::Stitch => STITCH_STEPS,
-        };
-        self.finished = self.env.elapsed_steps() >= steps;
+        let steps = R::episode_steps(self.play, self.env.maze);
+        self.finished = steps.is_none_or(|steps| self.env.elapsed_steps() >= steps);
         if step.success && self.play == Play::Navigate {
             let cell = any_of(&self.env.maze.vertex_cells(), &mut self.rng);
             let goal = near(cell, &mut self.rng);
-            self.env.set_goal(&goal)?;
+            self.env.move_goal(goal);
             self.plan();
         }
         Ok(step)

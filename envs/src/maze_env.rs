@@ -1,0 +1,493 @@
+//! Crossing a maze, for any robot that can: starts, goals, portals and play data are the same for all of them.
+//!
+//! Mazes, tasks, and the order in which a step moves, observes and teleports are those of OGBench (Park et al. 2024).
+
+mod navigator;
+
+use std::sync::{Arc, OnceLock};
+
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+use telic_seed::{Rng, Seed};
+use telic_sim::{GeomShape, Model, PhysicsConfig, Pose, Rotation, Vector, World};
+
+use crate::env::{checked_action, checked_goal, resolve_task};
+use crate::maze::{CELL_M, Cell, MAZES, Maze, POSITION_NOISE_M};
+use crate::{
+    ActionEntry, Demonstrator, DemonstratorSpec, Entry, EnvError, EnvSpec, GoalEnv, GoalSpec,
+    Marker, Probe, Probes, ResetOptions, Step, Task,
+};
+use crate::{registry, snapshot};
+
+pub(crate) use self::navigator::Play;
+
+/// Draws of start and goal before a reset gives up on keeping them apart; each succeeds with at least 1 − π/4.
+const RESET_TRIES: usize = 1000;
+
+/// A model that is parsed once and shared by all of its instances, or why it could not be.
+pub(crate) type SharedModel = OnceLock<Result<Arc<Model>, String>>;
+
+/// What crosses a maze. The first two entries of an observation are its x and y in the world, in metres.
+pub(crate) trait Robot: Send + Sized + 'static {
+    /// Group of its environments.
+    const FAMILY: &'static str;
+    /// Of all of its environments.
+    const VERSION: u32;
+    /// Id and summary of the environment in each of [`MAZES`]; `None` where it does not go.
+    const ENVS: [Option<(&'static str, &'static str)>; MAZES.len()];
+    /// Distance from a goal within which it counts as reached, in metres.
+    const TOLERANCE_M: f32;
+    /// Control steps per second.
+    const CONTROL_HZ: f64;
+    /// Control steps of an episode.
+    const MAX_EPISODE_STEPS: usize;
+    /// Standard deviation of the noise on every action entry in play data.
+    const ACTION_NOISE: f32;
+
+    /// Control steps of an episode of such play data in a maze; `None` where there are none.
+    fn episode_steps(play: Play, maze: &Maze) -> Option<usize>;
+
+    /// Entries of an observation; `bounds` are those that the walls leave free.
+    fn observation(bounds: [f32; 4]) -> Vec<Entry>;
+
+    /// Entries of an action.
+    fn action() -> Vec<ActionEntry>;
+
+    /// Where the model of each maze is kept.
+    fn models() -> &'static [SharedModel; MAZES.len()];
+
+    /// Robot and maze as MJCF.
+    fn mjcf(maze: &Maze) -> String;
+
+    /// How its physics is solved.
+    fn physics() -> PhysicsConfig;
+
+    /// The robot in a world of its model.
+    fn new(world: &World) -> Result<Self, String>;
+
+    /// Puts it into a start posture at `xy`, in metres; everything the engine remembers is dropped.
+    fn start(&self, world: &mut World, xy: [f32; 2], rng: &mut Rng);
+
+    /// Writes what is observed at a goal at `xy`, in a posture that the robot can have there.
+    fn goal(&self, world: &mut World, xy: [f32; 2], rng: &mut Rng, observation: &mut [f32]);
+
+    /// Moves it to `xy`; posture and velocities stay.
+    fn place(&self, world: &mut World, xy: [f32; 2]);
+
+    /// Applies an action in −1..=1 for one control period.
+    fn act(&self, world: &mut World, action: &[f32]);
+
+    /// Writes the observation.
+    fn observe(&self, world: &World, observation: &mut [f32]);
+
+    /// Height of its middle above the floor, in metres.
+    fn height(&self, world: &World) -> f32;
+
+    /// An action without noise that heads along the unit vector `direction`.
+    fn head(&self, observation: &[f32], direction: [f32; 2], action: &mut [f32]);
+}
+
+/// The environments of a robot, one per maze that it enters.
+pub(crate) fn specs<R: Robot>() -> Vec<EnvSpec> {
+    [
+        spec::<R, 0>(),
+        spec::<R, 1>(),
+        spec::<R, 2>(),
+        spec::<R, 3>(),
+        spec::<R, 4>(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn spec<R: Robot, const M: usize>() -> Option<EnvSpec> {
+    let (id, summary) = R::ENVS[M]?;
+    let maze = &MAZES[M];
+    let tasks = maze
+        .tasks
+        .iter()
+        .enumerate()
+        .map(|(index, (start, goal))| Task {
+            name: format!("task{}", index + 1),
+            summary: format!(
+                "From cell ({}, {}) to cell ({}, {}).",
+                start.row, start.column, goal.row, goal.column
+            ),
+        });
+    Some(EnvSpec {
+        id,
+        family: R::FAMILY,
+        version: R::VERSION,
+        summary,
+        observation: R::observation(maze.bounds()),
+        action: R::action(),
+        goal: GoalSpec {
+            indices: vec![0, 1],
+            tolerance: R::TOLERANCE_M,
+            point_dim: 2,
+            metres_per_unit: 1.0,
+        },
+        control_hz: R::CONTROL_HZ,
+        max_episode_steps: R::MAX_EPISODE_STEPS,
+        tasks: tasks.collect(),
+        make: || Ok(Box::new(MazeEnv::<R>::new(M)?)),
+        demonstrators: [
+            demonstrator::<R>(M, Play::Navigate, |noise| {
+                navigator::make::<R>(M, Play::Navigate, noise)
+            }),
+            demonstrator::<R>(M, Play::Stitch, |noise| {
+                navigator::make::<R>(M, Play::Stitch, noise)
+            }),
+            demonstrator::<R>(M, Play::Explore, |noise| {
+                navigator::make::<R>(M, Play::Explore, noise)
+            }),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+    })
+}
+
+fn demonstrator<R: Robot>(
+    maze: usize,
+    play: Play,
+    make: fn(f32) -> Result<Box<dyn Demonstrator>, EnvError>,
+) -> Option<DemonstratorSpec> {
+    let (name, summary) = match play {
+        Play::Navigate => (
+            "navigate",
+            "Walks shortest paths from one random goal to the next.",
+        ),
+        Play::Stitch => (
+            "stitch",
+            "Walks to one goal four cells away and stays: longer tasks need stitching.",
+        ),
+        Play::Explore => (
+            "explore",
+            "Heads along random directions with much noise: wide coverage, little purpose.",
+        ),
+    };
+    Some(DemonstratorSpec {
+        name,
+        summary,
+        episode_steps: R::episode_steps(play, &MAZES[maze])?,
+        make,
+    })
+}
+
+/// The environment.
+pub(crate) struct MazeEnv<R> {
+    spec: &'static EnvSpec,
+    maze: &'static Maze,
+    world: World,
+    robot: R,
+    episode: Episode,
+    /// Goal observation.
+    goal: Vec<f32>,
+    observation: Vec<f32>,
+}
+
+/// What besides the physics and the goal decides the future.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Episode {
+    /// The seed of the reset; `None` before the first.
+    seed: Option<Seed>,
+    task: Option<usize>,
+    elapsed: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Snapshot {
+    episode: Episode,
+    goal: Vec<f32>,
+    world: Vec<u8>,
+}
+
+impl<R: Robot> MazeEnv<R> {
+    fn new(index: usize) -> Result<Self, EnvError> {
+        let maze = &MAZES[index];
+        let id = R::ENVS[index].map_or("", |(id, _)| id);
+        let spec = registry::spec(id)?;
+        let bad_model = |reason: String| EnvError::Model {
+            id: spec.id,
+            reason,
+        };
+        let model = R::models()[index]
+            .get_or_init(|| {
+                Model::from_mjcf_str(id, &R::mjcf(maze))
+                    .map(Arc::new)
+                    .map_err(|error| error.to_string())
+            })
+            .clone()
+            .map_err(bad_model)?;
+        let world =
+            World::new(&model, &R::physics()).map_err(|error| bad_model(error.to_string()))?;
+        Ok(Self {
+            spec,
+            maze,
+            robot: R::new(&world).map_err(bad_model)?,
+            world,
+            episode: Episode::default(),
+            goal: vec![0.0; spec.observation_dim()],
+            observation: vec![0.0; spec.observation_dim()],
+        })
+    }
+
+    fn xy(&self) -> [f32; 2] {
+        [self.observation[0], self.observation[1]]
+    }
+
+    fn goal_xy(&self) -> [f32; 2] {
+        [self.goal[0], self.goal[1]]
+    }
+
+    /// Moves the goal; its posture stays.
+    fn move_goal(&mut self, xy: [f32; 2]) {
+        self.goal[..2].copy_from_slice(&xy);
+    }
+
+    fn reached(&self) -> bool {
+        self.spec.goal.reached(&self.xy(), &self.goal_xy())
+    }
+
+    fn check_started(&self) -> Result<Seed, EnvError> {
+        self.episode
+            .seed
+            .ok_or(EnvError::NotReset { id: self.spec.id })
+    }
+}
+
+/// A point near the centre of a cell.
+fn near(cell: Cell, rng: &mut Rng) -> [f32; 2] {
+    cell.centre()
+        .map(|centre| centre + rng.random_range(-POSITION_NOISE_M..POSITION_NOISE_M))
+}
+
+fn any_of(cells: &[Cell], rng: &mut Rng) -> Cell {
+    cells[rng.random_range(0..cells.len())]
+}
+
+impl<R: Robot> GoalEnv for MazeEnv<R> {
+    fn spec(&self) -> &'static EnvSpec {
+        self.spec
+    }
+
+    fn reset(&mut self, seed: u64, options: &ResetOptions) -> Result<(), EnvError> {
+        let seed = Seed::new(seed);
+        let task = resolve_task(self.spec, options.start, seed)?;
+        if let Some(goal) = &options.goal {
+            checked_goal(self.spec, goal)?;
+        }
+        let given_goal = options.goal.as_ref().map(|goal| [goal[0], goal[1]]);
+        let (mut start_rng, mut goal_rng) = (seed.child("start").rng(), seed.child("goal").rng());
+        let (start_cell, goal_cells) = match task {
+            Some(task) => {
+                let (start, goal) = self.maze.tasks[task];
+                (start, vec![goal])
+            }
+            None => (
+                any_of(&self.maze.free_cells(), &mut start_rng),
+                self.maze.vertex_cells(),
+            ),
+        };
+        let apart = (0..RESET_TRIES).find_map(|_| {
+            let start = near(start_cell, &mut start_rng);
+            let goal = given_goal
+                .unwrap_or_else(|| near(any_of(&goal_cells, &mut goal_rng), &mut goal_rng));
+            (!self.spec.goal.reached(&start, &goal)).then_some((start, goal))
+        });
+        let Some((start, goal)) = apart else {
+            let reason = format!(
+                "every start of the episode is within {} m of it",
+                R::TOLERANCE_M
+            );
+            return Err(EnvError::BadGoal {
+                id: self.spec.id,
+                reason,
+            });
+        };
+
+        if let Some(given) = &options.goal {
+            self.goal.copy_from_slice(given);
+        } else {
+            let mut rng = seed.child("goal posture").rng();
+            self.robot
+                .goal(&mut self.world, goal, &mut rng, &mut self.goal);
+        }
+        let mut rng = seed.child("posture").rng();
+        self.robot.start(&mut self.world, start, &mut rng);
+        self.robot.observe(&self.world, &mut self.observation);
+        self.episode = Episode {
+            seed: Some(seed),
+            task,
+            elapsed: 0,
+        };
+        Ok(())
+    }
+
+    fn step(&mut self, action: &[f32]) -> Result<Step, EnvError> {
+        let seed = self.check_started()?;
+        let mut clipped = vec![0.0; self.spec.action_dim()];
+        checked_action(self.spec.id, action, &mut clipped)?;
+
+        // What the step before entered is left now: its observation is the one from before the jump.
+        if let Some(portals) = &self.maze.portals
+            && self.maze.in_portal(self.xy())
+        {
+            // The stream is named by the step, so the draw needs no state of its own.
+            let mut rng = seed
+                .child("portal")
+                .index(self.episode.elapsed as u64)
+                .rng();
+            let exit = any_of(portals.exits, &mut rng).centre();
+            self.robot.place(&mut self.world, exit);
+        }
+        self.robot.act(&mut self.world, &clipped);
+        if self.world.is_finite() {
+            self.robot.observe(&self.world, &mut self.observation);
+        } else {
+            // Never seen; a new start where it was is better than NaN in a dataset.
+            let mut rng = seed
+                .child("restart")
+                .index(self.episode.elapsed as u64)
+                .rng();
+            let xy = self.xy();
+            self.robot.start(&mut self.world, xy, &mut rng);
+            self.robot.observe(&self.world, &mut self.observation);
+        }
+        self.episode.elapsed += 1;
+        let success = self.reached();
+        Ok(Step {
+            reward: if success { 0.0 } else { -1.0 },
+            terminated: success && self.episode.task.is_some(),
+            truncated: self.episode.elapsed >= R::MAX_EPISODE_STEPS,
+            success,
+        })
+    }
+
+    fn observation(&self) -> &[f32] {
+        &self.observation
+    }
+
+    fn goal_observation(&self) -> &[f32] {
+        &self.goal
+    }
+
+    fn desired_goal(&self) -> &[f32] {
+        &self.goal[..2]
+    }
+
+    fn set_goal(&mut self, goal_observation: &[f32]) -> Result<(), EnvError> {
+        checked_goal(self.spec, goal_observation)?;
+        self.goal.copy_from_slice(goal_observation);
+        Ok(())
+    }
+
+    fn task(&self) -> Option<usize> {
+        self.episode.task
+    }
+
+    fn elapsed_steps(&self) -> usize {
+        self.episode.elapsed
+    }
+
+    fn state(&self, qpos: &mut Vec<f32>, qvel: &mut Vec<f32>) {
+        let (q, v) = (qpos.len(), qvel.len());
+        qpos.resize(q + self.world.nq(), 0.0);
+        qvel.resize(v + self.world.nv(), 0.0);
+        self.world.qpos(&mut qpos[q..]);
+        self.world.qvel(&mut qvel[v..]);
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        let state = Snapshot {
+            episode: self.episode.clone(),
+            goal: self.goal.clone(),
+            world: self.world.snapshot(),
+        };
+        snapshot::encode(self.spec, &state)
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), EnvError> {
+        let bad = |reason: String| EnvError::BadSnapshot {
+            id: self.spec.id,
+            reason,
+        };
+        let state: Snapshot = snapshot::decode(self.spec, snapshot)?;
+        let tasks = self.spec.tasks.len();
+        if state.episode.task.is_some_and(|task| task >= tasks) {
+            return Err(bad(format!("task {:?} of {tasks}", state.episode.task)));
+        }
+        if checked_goal(self.spec, &state.goal).is_err() {
+            return Err(bad(format!("its goal is {:?}", state.goal)));
+        }
+        self.world
+            .restore(&state.world)
+            .map_err(|error| bad(error.to_string()))?;
+        self.episode = state.episode;
+        self.goal = state.goal;
+        self.robot.observe(&self.world, &mut self.observation);
+        Ok(())
+    }
+
+    fn world(&self) -> &World {
+        &self.world
+    }
+
+    fn markers(&self) -> Vec<Marker> {
+        let disc = |name: String, xy: [f32; 2], radius: f32, rgba: [f32; 4]| Marker {
+            name,
+            shape: GeomShape::Cylinder {
+                radius,
+                half_length: 0.02,
+            },
+            pose: Pose::from_parts(Vector::new(xy[0], xy[1], 0.02), Rotation::IDENTITY),
+            rgba,
+        };
+        let mut markers = vec![disc(
+            "goal/disc".to_owned(),
+            self.goal_xy(),
+            R::TOLERANCE_M,
+            [0.2, 0.75, 0.35, 0.6],
+        )];
+        if let Some(portals) = &self.maze.portals {
+            let colours = [[0.2, 0.4, 0.9, 0.8], [0.95, 0.6, 0.1, 0.8]];
+            let ends = [("entrance", portals.entrances), ("exit", portals.exits)];
+            for ((name, cells), rgba) in ends.into_iter().zip(colours) {
+                for (index, cell) in cells.iter().enumerate() {
+                    let name = format!("portals/{name}_{index}");
+                    markers.push(disc(name, cell.centre(), 1.0, rgba));
+                }
+            }
+        }
+        markers
+    }
+
+    fn probes(&self, across: usize) -> Probes {
+        let (rows, columns) = self.maze.size();
+        let per_cell = (across / rows.max(columns)).max(1);
+        let offset = |n: usize| ((n as f32 + 0.5) / per_cell as f32 - 0.5) * CELL_M;
+        let states = self.maze.free_cells().into_iter().flat_map(|cell| {
+            let [x, y] = cell.centre();
+            (0..per_cell * per_cell).map(move |n| {
+                let place = [x + offset(n % per_cell), y + offset(n / per_cell)];
+                let mut observation = self.observation.clone();
+                observation[..2].copy_from_slice(&place);
+                Probe {
+                    position: [place[0], place[1], 0.0],
+                    observation,
+                }
+            })
+        });
+        Probes {
+            spacing_m: CELL_M / per_cell as f32,
+            states: states.collect(),
+        }
+    }
+
+    fn end_effector(&self) -> [f32; 3] {
+        let [x, y] = self.xy();
+        [x, y, self.robot.height(&self.world)]
+    }
+}
