@@ -10,6 +10,7 @@ pub(crate) mod replay;
 pub(crate) mod report;
 pub(crate) mod sweep;
 pub(crate) mod train;
+pub(crate) mod train_expert;
 pub(crate) mod view;
 
 use std::process::ExitCode;

@@ -5,6 +5,7 @@
 //!
 //! - [`collect`](mod@collect): a demonstrator fills a dataset
 //! - [`train`]: a dataset and a config become a run folder
+//! - [`expert`]: a robot learns online to follow directions
 //! - [`evaluate`](mod@evaluate): a policy is measured on the tasks of an environment
 //! - [`replay`]: a recorded episode is simulated again
 //! - [`record`]: an episode becomes a rerun recording
@@ -40,6 +41,7 @@ pub mod allocator;
 pub mod collect;
 mod error;
 pub mod evaluate;
+pub mod expert;
 mod insight;
 pub mod interval;
 pub mod record;

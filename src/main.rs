@@ -11,7 +11,8 @@ mod commands;
 mod output;
 
 use commands::{
-    bench, collect, envs, evaluate, inspect, quickstart, replay, report, sweep, train, view,
+    bench, collect, envs, evaluate, inspect, quickstart, replay, report, sweep, train,
+    train_expert, view,
 };
 
 #[global_allocator]
@@ -41,6 +42,7 @@ enum Command {
     Collect(collect::Args),
     Inspect(inspect::Args),
     Train(train::Args),
+    TrainExpert(train_expert::Args),
     Evaluate(evaluate::Args),
     Sweep(sweep::Args),
     Report(report::Args),
@@ -88,6 +90,7 @@ fn main() -> ExitCode {
         Command::Collect(args) => collect::run(&args, &context),
         Command::Inspect(args) => inspect::run(&args, &context),
         Command::Train(args) => train::run(&args, &context),
+        Command::TrainExpert(args) => train_expert::run(&args, &context),
         Command::Evaluate(args) => evaluate::run(&args, &context),
         Command::Sweep(args) => sweep::run(&args, &context),
         Command::Report(args) => report::run(&args, &context),

@@ -164,6 +164,7 @@ fn every_command_has_help_with_an_example() {
         "collect",
         "inspect",
         "train",
+        "train-expert",
         "evaluate",
         "replay",
         "view",
@@ -185,9 +186,55 @@ fn every_command_has_help_with_an_example() {
 }
 
 #[test]
+fn an_expert_is_the_same_for_the_same_seed_and_leaves_its_curve() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let train = |out: &str, threads: &str| {
+        let threads = format!("threads={threads}");
+        let config = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/ant_expert.toml");
+        let mut args = vec!["train-expert", config, "--out", out, "--json"];
+        for set in [
+            "steps=400",
+            "random_steps=300",
+            "log_every=200",
+            "batch_size=16",
+            &threads,
+        ] {
+            args.extend(["--set", set]);
+        }
+        telic(&args)
+    };
+    let (first, second) = (path("first"), path("second"));
+    let report = train(&first, "1").json();
+    assert_eq!(report["steps"], 400);
+    assert_eq!(report["evaluation"]["legs"].as_array().unwrap().len(), 24);
+    train(&second, "2").json();
+    for file in ["expert.safetensors", "evaluation.json", "metrics.csv"] {
+        let bytes = |run: &str| std::fs::read(format!("{run}/{file}")).unwrap();
+        assert_eq!(bytes(&first), bytes(&second), "{file}");
+    }
+    let metrics = std::fs::read_to_string(format!("{first}/metrics.csv")).unwrap();
+    assert!(metrics.starts_with("step,") && metrics.contains("critic/loss"));
+
+    let again = train(&first, "1");
+    assert_eq!(again.code, 1, "{}", again.stderr);
+    let unknown = path("unknown.toml");
+    std::fs::write(&unknown, "task = 'swim'").unwrap();
+    let swim = telic(&["train-expert", &unknown, "--out", &path("swim")]);
+    assert_eq!(swim.code, 2, "{}", swim.stderr);
+    assert!(flat(&swim.stderr).contains("`swim`"), "{}", swim.stderr);
+    assert!(!std::path::Path::new(&path("swim")).exists());
+}
+
+#[test]
 fn a_collected_file_is_the_same_for_any_number_of_threads_and_replays_to_the_bit() {
     let folder = tempfile::tempdir().unwrap();
-    for env in ["point-maze-medium", "block-push", "cube-single"] {
+    for env in [
+        "point-maze-medium",
+        "ant-maze-medium",
+        "block-push",
+        "cube-single",
+    ] {
         let files: Vec<_> = ["1", "2"]
             .map(|threads| {
                 let out = folder.path().join(format!("{env}-{threads}.npz"));

@@ -1,6 +1,6 @@
 """Environment steps per second of Telic beside OGBench and EnvPool, in one run.
 
-    python3 benches/peers/env_steps.py --telic target/release/telic [--repeats 3] [--seconds 5]
+    python3 benches/peers/env_steps.py --telic target/release/telic [--repeats 3] [--seconds 5] [--only ant-maze]
 
 Makes a virtual environment with the peers on its first call. Every figure is the median over the repeats; the sides
 take turns, so that a drift of the machine's speed hits both.
@@ -20,6 +20,9 @@ PACKAGES = ["ogbench==1.2.1", "gymnasium>=1.1,<2", "envpool", "numpy"]
 ROWS = [
     ("point-maze-medium", 1, 1, "ogbench", "pointmaze-medium-v0"),
     ("point-maze-medium", 64, 2, "ogbench-async", "pointmaze-medium-v0"),
+    ("ant-maze-medium", 1, 1, "ogbench", "antmaze-medium-v0"),
+    ("ant-maze-medium", 64, 2, "ogbench-async", "antmaze-medium-v0"),
+    ("ant-maze-medium", 64, 2, "envpool", "Ant-v4"),
     ("cube-single", 1, 1, "ogbench", "cube-single-v0"),
     ("cube-single", 64, 2, "ogbench-async", "cube-single-v0"),
     ("cube-single", 64, 2, "envpool", "FetchPickAndPlace-v4"),
@@ -103,10 +106,13 @@ def main():
     parser.add_argument("--telic", default="target/release/telic")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--only", default="", help="part of the name of the environments to measure")
     arguments = parser.parse_args()
     print("| Telic | worlds | threads | steps/s | peer | steps/s | ratio |")
     print("|---|---|---|---|---|---|---|")
     for env, worlds, threads, peer, peer_env in ROWS:
+        if arguments.only not in env:
+            continue
         ours, theirs = [], []
         try:
             for _ in range(arguments.repeats):

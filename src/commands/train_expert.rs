@@ -1,0 +1,99 @@
+//! `telic train-expert`: a gait from scratch.
+
+use std::process::ExitCode;
+
+use camino::Utf8PathBuf;
+use indicatif::ProgressBar;
+use telic::expert::{ExpertProgress, ExpertReport, train_expert};
+use telic_policies::Metrics;
+use telic_policies::online::OnlineConfig;
+
+use super::Outcome;
+use crate::Context;
+use crate::output::{print_json, print_table, progress_bar};
+
+/// Teach a robot to follow directions, online with soft actor-critic. The folder gets its weights, its curve and an evaluation.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  telic train-expert configs/ant_expert.toml --out runs/ant-expert\n  \
+                        telic train-expert configs/ant_expert.toml --set seed=1 --set steps=100000 --out runs/ant-expert-1"
+)]
+pub(crate) struct Args {
+    /// Configuration (.toml).
+    config: Utf8PathBuf,
+    /// Override of one key, for example `sac.optimizer.lr=3e-4`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Run folder; `runs/<name of the configuration>` by default.
+    #[arg(long)]
+    out: Option<Utf8PathBuf>,
+    /// Where networks run: `cpu` or `cuda`.
+    #[arg(long)]
+    device: Option<String>,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
+    let mut overrides = args.set.clone();
+    overrides.extend(
+        args.device
+            .iter()
+            .map(|device| format!("device={device:?}")),
+    );
+    let config = OnlineConfig::load(&args.config, &overrides)?;
+    let name = args.config.file_stem().unwrap_or("expert");
+    let folder = args
+        .out
+        .clone()
+        .unwrap_or_else(|| Utf8PathBuf::from("runs").join(name));
+    let mut progress = Bar(progress_bar(config.steps, "steps"));
+    let outcome = train_expert(&config, &folder, &context.stop, &mut progress);
+    progress.0.finish_and_clear();
+    let outcome = outcome?;
+    if context.json {
+        print_json(&outcome);
+        return Ok(ExitCode::SUCCESS);
+    }
+    print_report(&outcome.evaluation);
+    println!("\n{} steps\n{}", outcome.steps, outcome.weights);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_report(report: &ExpertReport) {
+    let rows: Vec<Vec<String>> = ExpertReport::turns()
+        .iter()
+        .map(|&turn| {
+            let (speed, error) = report.mean(turn);
+            vec![
+                format!("{turn}°"),
+                format!("{speed:.2} m/s"),
+                format!("{error:.1}°"),
+            ]
+        })
+        .collect();
+    print_table(
+        &["after a turn of", "along the direction", "heading error"],
+        &rows,
+    );
+    println!("falls: {} of {} walks", report.falls, report.legs.len());
+}
+
+/// Shows a run on a terminal; elsewhere, a line per evaluation.
+struct Bar(ProgressBar);
+
+impl ExpertProgress for Bar {
+    fn log(&mut self, step: u64, metrics: &Metrics) {
+        self.0.set_position(step);
+        if let Some(earned) = metrics.get("episode/return") {
+            self.0.set_message(format!("return {earned:.1}"));
+        }
+    }
+
+    fn evaluated(&mut self, step: u64, report: &ExpertReport) {
+        let (speed, error) = report.mean(0.0);
+        let line = format!(
+            "step {step}: {speed:.2} m/s along the direction, heading error {error:.1}°, {} falls",
+            report.falls
+        );
+        self.0.suspend(|| eprintln!("{line}"));
+    }
+}

@@ -1,0 +1,307 @@
+//! Experts: robots learn online to follow directions, and what they learned drives demonstrators.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Serialize;
+use telic_envs::gait::Gait;
+use telic_envs::locomotion::{DirectionTask, DirectionTaskSpec, direction_task};
+use telic_policies::metrics_file::MetricsFile;
+use telic_policies::online::{OnlineConfig, OnlineObserver, OnlineStep, OnlineTask, train_online};
+use telic_policies::run_folder::{RunFolder, write_atomically};
+use telic_policies::{Metrics, TensorMap, TrainError, tensor_file};
+use telic_seed::Seed;
+
+use crate::FlowError;
+
+/// File with the weights of the expert in the folder of its run.
+pub const WEIGHTS_FILE: &str = "expert.safetensors";
+/// File with the last evaluation.
+pub const EVALUATION_FILE: &str = "evaluation.json";
+
+/// Directions that are walked in an evaluation, evenly around the circle.
+const DIRECTIONS: usize = 8;
+/// What is walked before a turn and after it, in seconds.
+const LEG_SECS: f64 = 10.0;
+const TURNS_DEGREES: [f64; 3] = [0.0, 90.0, 180.0];
+
+/// How well an expert follows directions.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ExpertReport {
+    /// One per turn and direction.
+    pub legs: Vec<Leg>,
+    /// Episodes of the evaluation that ended in a fall.
+    pub falls: usize,
+}
+
+/// Ten seconds along one direction, after ten seconds along another.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Leg {
+    /// The direction in the world, counter-clockwise from x, in degrees.
+    pub direction_degrees: f64,
+    /// How much it differs from the one before, in degrees; 0 for none.
+    pub turn_degrees: f64,
+    /// Metres per second along the direction.
+    pub speed_m_per_s: f64,
+    /// Angle between the direction and the way that was made, 0 to 180 degrees.
+    pub heading_error_degrees: f64,
+}
+
+impl ExpertReport {
+    /// Means over all directions of one turn: speed along the direction in m/s, heading error in degrees.
+    pub fn mean(&self, turn_degrees: f64) -> (f64, f64) {
+        let legs = self
+            .legs
+            .iter()
+            .filter(|leg| leg.turn_degrees == turn_degrees);
+        let (mut count, mut speed, mut error) = (0.0, 0.0, 0.0);
+        for leg in legs {
+            count += 1.0;
+            speed += leg.speed_m_per_s;
+            error += leg.heading_error_degrees;
+        }
+        (speed / count, error / count)
+    }
+
+    /// The turns of an evaluation, in degrees.
+    pub fn turns() -> [f64; 3] {
+        TURNS_DEGREES
+    }
+
+    fn metrics(&self) -> Metrics {
+        let mut metrics = Metrics::new();
+        for turn in TURNS_DEGREES {
+            let (speed, error) = self.mean(turn);
+            metrics.insert(format!("evaluation/speed_turn_{turn}"), speed);
+            metrics.insert(format!("evaluation/heading_error_turn_{turn}"), error);
+        }
+        metrics.insert("evaluation/falls", self.falls as f64);
+        metrics
+    }
+}
+
+/// Walks with a gait along directions around the circle, straight on and after turns.
+///
+/// # Errors
+/// [`FlowError::Env`]; [`FlowError::Mismatch`] if the gait is not one for this task.
+pub fn evaluate_expert(
+    spec: &DirectionTaskSpec,
+    gait: &Gait,
+    seed: Seed,
+) -> Result<ExpertReport, FlowError> {
+    let mut task = (spec.make)()?;
+    for (what, of_gait, of_task) in [
+        (
+            "entries of an observation",
+            gait.input_dim(),
+            task.observation_dim(),
+        ),
+        ("entries of an action", gait.action_dim(), task.action_dim()),
+    ] {
+        if of_gait != of_task {
+            return Err(FlowError::Mismatch {
+                what,
+                left: format!("the gait has {of_gait}"),
+                right: format!("`{}` has {of_task}", spec.name),
+            });
+        }
+    }
+    let mut report = ExpertReport {
+        legs: vec![],
+        falls: 0,
+    };
+    for turn in TURNS_DEGREES {
+        for index in 0..DIRECTIONS {
+            let direction = 360.0 * index as f64 / DIRECTIONS as f64;
+            task.reset(seed.child("evaluation").index(index as u64));
+            let before = walk(task.as_mut(), gait, direction - turn, spec.control_hz);
+            let after = walk(task.as_mut(), gait, direction, spec.control_hz);
+            report.falls += usize::from(before.fell || after.fell);
+            let [x, y] = after.moved;
+            let angle = direction.to_radians();
+            let along = x * libm::cos(angle) + y * libm::sin(angle);
+            let across = y * libm::cos(angle) - x * libm::sin(angle);
+            report.legs.push(Leg {
+                direction_degrees: direction,
+                turn_degrees: turn,
+                speed_m_per_s: along / LEG_SECS,
+                heading_error_degrees: libm::atan2(across, along).abs().to_degrees(),
+            });
+        }
+    }
+    Ok(report)
+}
+
+struct Walk {
+    /// x and y in metres.
+    moved: [f64; 2],
+    fell: bool,
+}
+
+fn walk(task: &mut dyn DirectionTask, gait: &Gait, degrees: f64, control_hz: f64) -> Walk {
+    let angle = degrees.to_radians();
+    task.command([libm::cos(angle) as f32, libm::sin(angle) as f32]);
+    let from = task.position();
+    let mut action = vec![0.0; task.action_dim()];
+    let mut fell = false;
+    for _ in 0..(LEG_SECS * control_hz).round() as usize {
+        gait.act(task.observation(), &mut action);
+        fell |= task.step(&action).terminated;
+    }
+    let to = task.position();
+    Walk {
+        moved: [0, 1].map(|axis| f64::from(to[axis] - from[axis])),
+        fell,
+    }
+}
+
+/// What an online run tells the one who waits for it.
+pub trait ExpertProgress: Send {
+    /// Averages over the last steps.
+    fn log(&mut self, step: u64, metrics: &Metrics);
+
+    /// How well it walks by now.
+    fn evaluated(&mut self, step: u64, report: &ExpertReport);
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ExpertOutcome {
+    /// Steps of the task.
+    pub steps: u64,
+    /// The weights.
+    pub weights: Utf8PathBuf,
+    /// How well it walks.
+    pub evaluation: ExpertReport,
+}
+
+/// Trains an expert in a new `folder` to the end of the run, or until `stop` is set.
+///
+/// # Errors
+/// [`FlowError::Env`] for an unknown task, before the folder is made; [`FlowError::Train`], [`FlowError::Policy`],
+/// [`FlowError::File`].
+pub fn train_expert(
+    config: &OnlineConfig,
+    folder: &Utf8Path,
+    stop: &Arc<AtomicBool>,
+    progress: &mut dyn ExpertProgress,
+) -> Result<ExpertOutcome, FlowError> {
+    let spec = direction_task(&config.task)?;
+    let mut tasks = Vec::with_capacity(config.worlds);
+    for _ in 0..config.worlds {
+        let task: Box<dyn OnlineTask> = Box::new(Online((spec.make)()?));
+        tasks.push(task);
+    }
+    let run = RunFolder::create(folder, &config.to_toml())
+        .map_err(|error| FlowError::Train(TrainError::from(error)))?;
+    let metrics_path = run.metrics();
+    let metrics = MetricsFile::create(&metrics_path).map_err(file_error(&metrics_path))?;
+    let mut observer = Observer {
+        spec,
+        folder,
+        seed: Seed::new(config.seed),
+        metrics,
+        progress,
+        failure: None,
+    };
+    let (actor, steps) = train_online(config, &mut tasks, stop, &mut observer)?;
+    if let Some(failure) = observer.failure.take() {
+        return Err(failure);
+    }
+    let evaluation = observer.evaluate(steps, &actor)?;
+    Ok(ExpertOutcome {
+        steps,
+        weights: folder.join(WEIGHTS_FILE),
+        evaluation,
+    })
+}
+
+fn file_error(path: &Utf8Path) -> impl Fn(std::io::Error) -> FlowError {
+    let path = path.to_owned();
+    move |error| FlowError::File {
+        reason: error.to_string(),
+        path: path.clone(),
+    }
+}
+
+/// Writes what an online run tells.
+struct Observer<'a> {
+    spec: &'static DirectionTaskSpec,
+    folder: &'a Utf8Path,
+    seed: Seed,
+    metrics: MetricsFile,
+    progress: &'a mut dyn ExpertProgress,
+    /// The first thing that went wrong.
+    failure: Option<FlowError>,
+}
+
+impl Observer<'_> {
+    /// Saves the weights, walks with them, and writes how it went.
+    fn evaluate(&mut self, step: u64, actor: &TensorMap) -> Result<ExpertReport, FlowError> {
+        let bytes = tensor_file::to_bytes(actor);
+        let path = self.folder.join(WEIGHTS_FILE);
+        write_atomically(&path, &bytes).map_err(file_error(&path))?;
+        let gait = Gait::from_safetensors(&bytes)?;
+        let report = evaluate_expert(self.spec, &gait, self.seed)?;
+        self.append(step, &report.metrics())?;
+        let path = self.folder.join(EVALUATION_FILE);
+        let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();
+        text.push('\n');
+        write_atomically(&path, text.as_bytes()).map_err(file_error(&path))?;
+        self.progress.evaluated(step, &report);
+        Ok(report)
+    }
+
+    fn append(&mut self, step: u64, metrics: &Metrics) -> Result<(), FlowError> {
+        let path = self.folder.join("metrics.csv");
+        self.metrics
+            .append(step, metrics.iter())
+            .map_err(file_error(&path))
+    }
+}
+
+impl OnlineObserver for Observer<'_> {
+    fn on_log(&mut self, step: u64, metrics: &Metrics) {
+        self.progress.log(step, metrics);
+        if let Err(failure) = self.append(step, metrics) {
+            self.failure.get_or_insert(failure);
+        }
+    }
+
+    fn on_evaluate(&mut self, step: u64, actor: &TensorMap) {
+        if let Err(failure) = self.evaluate(step, actor) {
+            self.failure.get_or_insert(failure);
+        }
+    }
+}
+
+/// A direction task as the learner sees it.
+struct Online(Box<dyn DirectionTask>);
+
+impl OnlineTask for Online {
+    fn observation_dim(&self) -> usize {
+        self.0.observation_dim()
+    }
+
+    fn action_dim(&self) -> usize {
+        self.0.action_dim()
+    }
+
+    fn reset(&mut self, seed: Seed) {
+        self.0.reset(seed);
+    }
+
+    fn observation(&self) -> &[f32] {
+        self.0.observation()
+    }
+
+    fn step(&mut self, action: &[f32]) -> OnlineStep {
+        let step = self.0.step(action);
+        OnlineStep {
+            reward: step.reward,
+            terminated: step.terminated,
+            truncated: step.truncated,
+        }
+    }
+}
