@@ -15,5 +15,40 @@ pub(crate) mod view;
 
 use std::process::ExitCode;
 
+use camino::Utf8PathBuf;
+
+/// What every training takes.
+#[derive(clap::Args)]
+pub(crate) struct RunArgs {
+    /// Configuration (.toml).
+    pub(crate) config: Utf8PathBuf,
+    /// Override of one key, for example `seed=1`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Run folder; `runs/<name of the configuration>` by default.
+    #[arg(long)]
+    out: Option<Utf8PathBuf>,
+    /// Where networks run: `cpu` or `cuda`.
+    #[arg(long)]
+    device: Option<String>,
+}
+
+impl RunArgs {
+    /// All overrides of the configuration.
+    pub(crate) fn overrides(&self) -> Vec<String> {
+        let device = self
+            .device
+            .iter()
+            .map(|device| format!("device={device:?}"));
+        self.set.iter().cloned().chain(device).collect()
+    }
+
+    pub(crate) fn folder(&self) -> Utf8PathBuf {
+        let name = self.config.file_stem().unwrap_or("run");
+        let default = || Utf8PathBuf::from("runs").join(name);
+        self.out.clone().unwrap_or_else(default)
+    }
+}
+
 /// Outcome of a command: an exit code, or a failure that `main` renders.
 pub(crate) type Outcome = Result<ExitCode, telic::FlowError>;

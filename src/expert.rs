@@ -1,12 +1,13 @@
 //! Experts: robots learn online to follow directions, and what they learned drives demonstrators.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 use telic_envs::gait::Gait;
-use telic_envs::locomotion::{DirectionTask, DirectionTaskSpec, direction_task};
+use telic_envs::locomotion::{DirectionTask, DirectionTaskSpec, direction_tasks};
 use telic_policies::metrics_file::MetricsFile;
 use telic_policies::online::{OnlineConfig, OnlineObserver, OnlineStep, OnlineTask, train_online};
 use telic_policies::run_folder::{RunFolder, write_atomically};
@@ -24,14 +25,15 @@ pub const EVALUATION_FILE: &str = "evaluation.json";
 const DIRECTIONS: usize = 8;
 /// What is walked before a turn and after it, in seconds.
 const LEG_SECS: f64 = 10.0;
-const TURNS_DEGREES: [f64; 3] = [0.0, 90.0, 180.0];
+/// How much the direction changes between the two.
+pub const TURNS_DEGREES: [f64; 3] = [0.0, 90.0, 180.0];
 
 /// How well an expert follows directions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ExpertReport {
     /// One per turn and direction.
     pub legs: Vec<Leg>,
-    /// Episodes of the evaluation that ended in a fall.
+    /// Walks in which the robot left the heights of walking, or that ended on its back.
     pub falls: usize,
 }
 
@@ -49,7 +51,7 @@ pub struct Leg {
 }
 
 impl ExpertReport {
-    /// Means over all directions of one turn: speed along the direction in m/s, heading error in degrees.
+    /// Means over all directions of one of [`TURNS_DEGREES`]: speed along the direction in m/s, heading error in degrees.
     pub fn mean(&self, turn_degrees: f64) -> (f64, f64) {
         let legs = self
             .legs
@@ -62,11 +64,6 @@ impl ExpertReport {
             error += leg.heading_error_degrees;
         }
         (speed / count, error / count)
-    }
-
-    /// The turns of an evaluation, in degrees.
-    pub fn turns() -> [f64; 3] {
-        TURNS_DEGREES
     }
 
     fn metrics(&self) -> Metrics {
@@ -117,7 +114,7 @@ pub fn evaluate_expert(
             task.reset(seed.child("evaluation").index(index as u64));
             let before = walk(task.as_mut(), gait, direction - turn, spec.control_hz);
             let after = walk(task.as_mut(), gait, direction, spec.control_hz);
-            report.falls += usize::from(before.fell || after.fell);
+            report.falls += usize::from(before.fell || after.fell || !task.is_upright());
             let [x, y] = after.moved;
             let angle = direction.to_radians();
             let along = x * libm::cos(angle) + y * libm::sin(angle);
@@ -179,7 +176,7 @@ pub struct ExpertOutcome {
 /// Trains an expert in a new `folder` to the end of the run, or until `stop` is set.
 ///
 /// # Errors
-/// [`FlowError::Env`] for an unknown task, before the folder is made; [`FlowError::Train`], [`FlowError::Policy`],
+/// [`FlowError::Argument`] for an unknown task, before the folder is made; [`FlowError::Train`], [`FlowError::Policy`],
 /// [`FlowError::File`].
 pub fn train_expert(
     config: &OnlineConfig,
@@ -187,7 +184,15 @@ pub fn train_expert(
     stop: &Arc<AtomicBool>,
     progress: &mut dyn ExpertProgress,
 ) -> Result<ExpertOutcome, FlowError> {
-    let spec = direction_task(&config.task)?;
+    let known = direction_tasks();
+    let Some(spec) = known.iter().find(|task| task.name == config.task) else {
+        let names: Vec<&str> = known.iter().map(|task| task.name).collect();
+        return Err(FlowError::Argument {
+            name: "task",
+            value: config.task.clone(),
+            expected: format!("one of: {}", names.join(", ")),
+        });
+    };
     let mut tasks = Vec::with_capacity(config.worlds);
     for _ in 0..config.worlds {
         let task: Box<dyn OnlineTask> = Box::new(Online((spec.make)()?));
@@ -202,6 +207,7 @@ pub fn train_expert(
         folder,
         seed: Seed::new(config.seed),
         metrics,
+        metrics_path,
         progress,
         failure: None,
     };
@@ -231,8 +237,9 @@ struct Observer<'a> {
     folder: &'a Utf8Path,
     seed: Seed,
     metrics: MetricsFile,
+    metrics_path: Utf8PathBuf,
     progress: &'a mut dyn ExpertProgress,
-    /// The first thing that went wrong.
+    /// What ended the run early.
     failure: Option<FlowError>,
 }
 
@@ -254,25 +261,33 @@ impl Observer<'_> {
     }
 
     fn append(&mut self, step: u64, metrics: &Metrics) -> Result<(), FlowError> {
-        let path = self.folder.join("metrics.csv");
         self.metrics
             .append(step, metrics.iter())
-            .map_err(file_error(&path))
+            .map_err(file_error(&self.metrics_path))
+    }
+
+    /// Ends the run at the first failure.
+    fn go_on<T>(&mut self, outcome: Result<T, FlowError>) -> ControlFlow<()> {
+        match outcome {
+            Ok(_) => ControlFlow::Continue(()),
+            Err(failure) => {
+                self.failure = Some(failure);
+                ControlFlow::Break(())
+            }
+        }
     }
 }
 
 impl OnlineObserver for Observer<'_> {
-    fn on_log(&mut self, step: u64, metrics: &Metrics) {
+    fn on_log(&mut self, step: u64, metrics: &Metrics) -> ControlFlow<()> {
         self.progress.log(step, metrics);
-        if let Err(failure) = self.append(step, metrics) {
-            self.failure.get_or_insert(failure);
-        }
+        let outcome = self.append(step, metrics);
+        self.go_on(outcome)
     }
 
-    fn on_evaluate(&mut self, step: u64, actor: &TensorMap) {
-        if let Err(failure) = self.evaluate(step, actor) {
-            self.failure.get_or_insert(failure);
-        }
+    fn on_evaluate(&mut self, step: u64, actor: &TensorMap) -> ControlFlow<()> {
+        let outcome = self.evaluate(step, actor);
+        self.go_on(outcome)
     }
 }
 
@@ -303,5 +318,25 @@ impl OnlineTask for Online {
             terminated: step.terminated,
             truncated: step.truncated,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The last row of the table in `docs/experts.md`.
+    #[test]
+    fn the_expert_in_the_repository_walks_as_its_page_says() {
+        let bytes = include_bytes!("../envs/assets/ant_gait.safetensors");
+        let gait = Gait::from_safetensors(bytes).unwrap();
+        let report = evaluate_expert(&direction_tasks()[0], &gait, Seed::new(0)).unwrap();
+        for (turn, speed) in TURNS_DEGREES.into_iter().zip([1.83, 1.70, 1.67]) {
+            let (found, heading_error) = report.mean(turn);
+            eprintln!("after {turn}°: {found:.3} m/s, {heading_error:.1}°");
+            assert!((found - speed).abs() < 0.006, "after {turn}°: {found} m/s");
+            assert!(heading_error < 10.0, "after {turn}°: {heading_error}°");
+        }
+        assert_eq!(report.falls, 0);
     }
 }

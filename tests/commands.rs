@@ -197,6 +197,7 @@ fn an_expert_is_the_same_for_the_same_seed_and_leaves_its_curve() {
             "steps=400",
             "random_steps=300",
             "log_every=200",
+            "evaluate_every=400",
             "batch_size=16",
             &threads,
         ] {
@@ -215,6 +216,12 @@ fn an_expert_is_the_same_for_the_same_seed_and_leaves_its_curve() {
     }
     let metrics = std::fs::read_to_string(format!("{first}/metrics.csv")).unwrap();
     assert!(metrics.starts_with("step,") && metrics.contains("critic/loss"));
+    // Nothing is learned in the first 200; then a row of metrics, and one evaluation at the end.
+    let steps: Vec<_> = metrics
+        .lines()
+        .filter_map(|row| row.split(',').next())
+        .collect();
+    assert_eq!(steps, ["step", "400", "400"]);
 
     let again = train(&first, "1");
     assert_eq!(again.code, 1, "{}", again.stderr);
@@ -222,7 +229,11 @@ fn an_expert_is_the_same_for_the_same_seed_and_leaves_its_curve() {
     std::fs::write(&unknown, "task = 'swim'").unwrap();
     let swim = telic(&["train-expert", &unknown, "--out", &path("swim")]);
     assert_eq!(swim.code, 2, "{}", swim.stderr);
-    assert!(flat(&swim.stderr).contains("`swim`"), "{}", swim.stderr);
+    assert!(
+        flat(&swim.stderr).contains("`task` is swim, expected one of: ant-direction"),
+        "{}",
+        swim.stderr
+    );
     assert!(!std::path::Path::new(&path("swim")).exists());
 }
 

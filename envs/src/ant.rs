@@ -28,6 +28,12 @@ const START_NOISE: f32 = 0.1;
 const TORQUE_NM: f32 = 30.0;
 const LEGS: [&str; 4] = ["leg_1", "leg_2", "leg_3", "leg_4"];
 
+/// Whether the torso's z axis points up, read off an observation. On its back the ant cannot turn over.
+pub(crate) fn is_upright(observation: &[f32]) -> bool {
+    let [x, y] = [observation[4], observation[5]];
+    1.0 - 2.0 * (x * x + y * y) > 0.0
+}
+
 /// Handles of its parts in a world.
 pub(crate) struct Ant {
     root: JointId,

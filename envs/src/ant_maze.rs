@@ -12,7 +12,8 @@ use telic_sim::{PhysicsConfig, World};
 use crate::ant::{self, Ant};
 use crate::gait::Gait;
 use crate::maze::{MAZES, Maze};
-use crate::maze_env::{self, Play, Robot, SharedModel};
+use crate::maze_env::{self, Play, Robot};
+use crate::shared_model::SharedModel;
 use crate::{ActionEntry, Entry, EnvSpec};
 
 /// Distance of the torso from the goal within which it counts as reached, in metres.
@@ -22,11 +23,11 @@ const GOAL_STEPS: usize = 5;
 
 /// One spec per maze.
 pub(crate) fn specs() -> Vec<EnvSpec> {
-    maze_env::specs::<Walker>()
+    maze_env::specs::<WalkingAnt>()
 }
 
 /// The ant with its expert.
-struct Walker {
+struct WalkingAnt {
     ant: Ant,
     gait: &'static Gait,
 }
@@ -42,7 +43,7 @@ fn gait() -> Result<&'static Gait, String> {
     .map_err(Clone::clone)
 }
 
-impl Robot for Walker {
+impl Robot for WalkingAnt {
     const FAMILY: &'static str = "ant-maze";
     const VERSION: u32 = 1;
     const ENVS: [Option<(&'static str, &'static str)>; MAZES.len()] = [
@@ -78,7 +79,7 @@ impl Robot for Walker {
     }
 
     fn models() -> &'static [SharedModel; MAZES.len()] {
-        static MODELS: [SharedModel; MAZES.len()] = [const { OnceLock::new() }; MAZES.len()];
+        static MODELS: [SharedModel; MAZES.len()] = [const { SharedModel::new() }; MAZES.len()];
         &MODELS
     }
 
@@ -165,17 +166,12 @@ mod tests {
         observation
     }
 
-    /// World z of the torso's z axis.
-    fn uprightness(observation: &[f32]) -> f32 {
-        1.0 - 2.0 * (observation[4].powi(2) + observation[5].powi(2))
-    }
-
     /// Walks along 16 directions of 20 s each: metres per second along them, and how many walks end on the back.
     fn gait_speed_and_falls(physics: &PhysicsConfig) -> (f32, usize) {
         const WALKS: usize = 16;
         const STEPS: usize = 200;
         let mut world = empty_world(physics);
-        let walker = Walker::new(&world).unwrap();
+        let walker = WalkingAnt::new(&world).unwrap();
         let (mut moved, mut falls) = (0.0, 0);
         for walk in 0..WALKS {
             let mut rng = Seed::new(walk as u64).rng();
@@ -189,7 +185,7 @@ mod tests {
             }
             let end = observed(&world);
             moved += end[0] * direction[0] + end[1] * direction[1];
-            falls += usize::from(uprightness(&end) < 0.0);
+            falls += usize::from(!ant::is_upright(&end));
         }
         (moved / (WALKS * STEPS) as f32 * 10.0, falls)
     }

@@ -10,18 +10,17 @@ mod score;
 
 use std::f32::consts::PI;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
 
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use telic_seed::{Rng, Seed};
 use telic_sim::{
-    ActuatorId, BodyId, Friction, GeomShape, JointId, Model, PhysicsConfig, Pose, Rotation, Vector,
-    World,
+    ActuatorId, BodyId, Friction, GeomShape, JointId, PhysicsConfig, Pose, Rotation, Vector, World,
 };
 
 use self::score::Score;
 use crate::env::{checked_action, checked_goal, resolve_task};
+use crate::shared_model::SharedModel;
 use crate::{
     ActionEntry, DemonstratorSpec, Entry, EnvError, EnvSpec, GoalEnv, GoalSpec, Marker,
     ResetOptions, Step, Task,
@@ -195,6 +194,7 @@ struct Snapshot {
 
 impl BlockPush {
     fn new() -> Result<Self, EnvError> {
+        static MODEL: SharedModel = SharedModel::new();
         let spec = registry::spec(ID)?;
         let bad_model = |reason: String| EnvError::Model { id: ID, reason };
         // One friction constraint per contact point: the table then resists the turning of a pushed block as it
@@ -204,7 +204,7 @@ impl BlockPush {
             friction: Friction::Point,
             ..PhysicsConfig::default()
         };
-        let model = model().map_err(bad_model)?;
+        let model = MODEL.get(ID, || include_str!("../assets/block_push.xml").to_owned())?;
         let world = World::new(&model, &config).map_err(|error| bad_model(error.to_string()))?;
         let missing = |name: &str| bad_model(format!("nothing is called `{name}`"));
         let body = |name: &str| world.body_id(name).ok_or_else(|| missing(name));
@@ -267,17 +267,6 @@ impl BlockPush {
             [self.observation[3], self.observation[4]],
         ]
     }
-}
-
-fn model() -> Result<Arc<Model>, String> {
-    static MODEL: OnceLock<Result<Arc<Model>, String>> = OnceLock::new();
-    MODEL
-        .get_or_init(|| {
-            Model::from_mjcf_str(ID, include_str!("../assets/block_push.xml"))
-                .map(Arc::new)
-                .map_err(|error| error.to_string())
-        })
-        .clone()
 }
 
 /// Rotation about the vertical of a body's x axis, in −π..=π.

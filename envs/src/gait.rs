@@ -6,7 +6,8 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::EnvError;
 
-/// A perceptron with the tanh form of GELU, whose output is squashed by tanh.
+/// The mean of a soft actor-critic's actor (Haarnoja et al. 2018): a perceptron with the tanh form of GELU, whose output is squashed
+/// by tanh.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gait {
     layers: Vec<Layer>,
@@ -69,7 +70,7 @@ impl Gait {
                 return Err(bad(format!(
                     "`{name}` has weights {shape:?} and biases {bias_shape:?}, expected {}",
                     width.map_or_else(
-                        || "a matrix and its biases".to_owned(),
+                        || "[m, n] and [n], with an even n in the output".to_owned(),
                         |width| format!("[{width}, n] and [n], with an even n in the output"),
                     )
                 )));
@@ -97,18 +98,20 @@ impl Gait {
         self.layers.last().map_or(0, |layer| layer.bias.len())
     }
 
-    /// Writes the most likely action, each entry in −1..=1.
+    /// Writes the action `[action_dim]` at the mean of the Gaussian, each entry in −1..=1, for an observation `[input_dim]` of the
+    /// [task](crate::locomotion) that taught it.
     ///
     /// # Panics
     /// If `input` has another length than [`input_dim`](Self::input_dim).
     pub fn act(&self, input: &[f32], action: &mut [f32]) {
         assert_eq!(input.len(), self.input_dim(), "length of the input");
-        let mut x = input.to_vec();
-        for (index, layer) in self.layers.iter().enumerate() {
+        let mut layers = self.layers.iter();
+        let mut x = layers
+            .next()
+            .map_or_else(Vec::new, |layer| layer.forward(input));
+        for layer in layers {
+            x.iter_mut().for_each(|x| *x = gelu(*x));
             x = layer.forward(&x);
-            if index + 1 < self.layers.len() {
-                x.iter_mut().for_each(|x| *x = gelu(*x));
-            }
         }
         for (action, x) in action.iter_mut().zip(x) {
             *action = libm::tanhf(x);

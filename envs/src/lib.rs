@@ -25,6 +25,7 @@ pub mod maze;
 mod maze_env;
 pub mod point_maze;
 pub mod registry;
+mod shared_model;
 mod snapshot;
 pub mod vector;
 

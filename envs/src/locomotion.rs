@@ -1,23 +1,22 @@
 //! Following directions: the tasks that teach a robot to walk.
 //!
-//! Rewards, resampling and ends of episodes are those with which OGBench's experts were trained (Park et al. 2025). A task is no
-//! goal environment: it has a reward of its own, and what it teaches drives the demonstrators of the mazes.
-
-use std::sync::{Arc, OnceLock};
+//! Rewards and ends of episodes are those with which OGBench's experts were trained (Park et al. 2025); directions change four times
+//! as often. A task is no goal environment: it has a reward of its own, and what it teaches drives the demonstrators of the mazes.
 
 use rand::RngExt;
 use telic_seed::Seed;
-use telic_sim::{Model, World};
+use telic_sim::World;
 
 use crate::EnvError;
 use crate::ant::{self, Ant};
+use crate::shared_model::SharedModel;
 
 /// Outcome of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DirectionStep {
     /// Metres along the direction in this step.
     pub reward: f32,
-    /// The robot has fallen.
+    /// The episode is over for good: the torso left the heights of walking.
     pub terminated: bool,
     /// The step limit was reached.
     pub truncated: bool,
@@ -34,7 +33,7 @@ pub trait DirectionTask: Send {
     /// Starts an episode that is a function of the seed.
     fn reset(&mut self, seed: Seed);
 
-    /// Sets the direction and keeps it to the end of the episode.
+    /// Sets the direction, a unit vector in the world, and keeps it to the end of the episode.
     fn command(&mut self, direction: [f32; 2]);
 
     /// `[observation_dim]`.
@@ -43,7 +42,13 @@ pub trait DirectionTask: Send {
     /// Where the robot is, x and y in metres.
     fn position(&self) -> [f32; 2];
 
+    /// Whether it stands the right way up; one that does not cannot go on.
+    fn is_upright(&self) -> bool;
+
     /// Applies an action `[action_dim]` in −1..=1 for one control period.
+    ///
+    /// # Panics
+    /// If the action has another length, or a number that is not finite.
     fn step(&mut self, action: &[f32]) -> DirectionStep;
 }
 
@@ -63,33 +68,19 @@ pub struct DirectionTaskSpec {
 /// Every task.
 pub fn direction_tasks() -> &'static [DirectionTaskSpec] {
     &[DirectionTaskSpec {
-        name: "ant-direction",
+        name: ANT_DIRECTION,
         summary: "An ant walks along a direction that changes every 2.5 s.",
         control_hz: 10.0,
         make: || Ok(Box::new(AntDirection::new()?)),
     }]
 }
 
-/// The task with this name.
-///
-/// # Errors
-/// [`EnvError::UnknownId`].
-pub fn direction_task(name: &str) -> Result<&'static DirectionTaskSpec, EnvError> {
-    let tasks = direction_tasks();
-    tasks
-        .iter()
-        .find(|task| task.name == name)
-        .ok_or_else(|| EnvError::UnknownId {
-            id: name.to_owned(),
-            known: tasks.iter().map(|t| t.name).collect::<Vec<_>>().join(", "),
-        })
-}
-
+const ANT_DIRECTION: &str = "ant-direction";
 const EPISODE_STEPS: usize = 1000;
 /// A path through a maze turns at every cell; the original draws every 100 steps.
 const STEPS_PER_DIRECTION: usize = 25;
-/// Heights of the torso between which the ant has not fallen, in metres.
-const UPRIGHT_M: std::ops::RangeInclusive<f32> = 0.2..=1.0;
+/// Heights of the torso between which an episode goes on, in metres; on its back the ant is at 0.25.
+const WALKING_M: std::ops::RangeInclusive<f32> = 0.2..=1.0;
 
 struct AntDirection {
     world: World,
@@ -98,32 +89,25 @@ struct AntDirection {
     /// Whether the direction stays.
     commanded: bool,
     position: [f32; 2],
+    upright: bool,
     observation: Vec<f32>,
 }
 
 impl AntDirection {
     fn new() -> Result<Self, EnvError> {
-        static MODEL: OnceLock<Result<Arc<Model>, String>> = OnceLock::new();
-        let bad_model = |reason: String| EnvError::Model {
-            id: "ant-direction",
-            reason,
-        };
-        let model = MODEL
-            .get_or_init(|| {
-                Model::from_mjcf_str("ant", &Ant::mjcf(""))
-                    .map(Arc::new)
-                    .map_err(|error| error.to_string())
-            })
-            .clone()
-            .map_err(bad_model)?;
-        let world =
-            World::new(&model, &Ant::physics()).map_err(|error| bad_model(error.to_string()))?;
+        static MODEL: SharedModel = SharedModel::new();
+        let model = MODEL.get(ANT_DIRECTION, || Ant::mjcf(""))?;
+        let world = World::new(&model, &Ant::physics()).map_err(|error| EnvError::Model {
+            id: ANT_DIRECTION,
+            reason: error.to_string(),
+        })?;
         let mut task = Self {
             world,
             seed: Seed::new(0),
             elapsed: 0,
             commanded: false,
             position: [0.0; 2],
+            upright: true,
             observation: vec![0.0; ant::POSTURE.len() + 2],
         };
         task.reset(Seed::new(0));
@@ -134,6 +118,7 @@ impl AntDirection {
         let mut all = [0.0; ant::OBSERVATION_DIM];
         Ant::observe(&self.world, &mut all);
         self.position = [all[0], all[1]];
+        self.upright = ant::is_upright(&all);
         self.observation[..ant::POSTURE.len()].copy_from_slice(&all[ant::POSTURE]);
     }
 
@@ -187,6 +172,10 @@ impl DirectionTask for AntDirection {
         self.position
     }
 
+    fn is_upright(&self) -> bool {
+        self.upright
+    }
+
     fn step(&mut self, action: &[f32]) -> DirectionStep {
         let (before, direction) = (self.position, self.direction());
         Ant::act(&mut self.world, action);
@@ -201,7 +190,7 @@ impl DirectionTask for AntDirection {
         }
         DirectionStep {
             reward: moved[0] * direction[0] + moved[1] * direction[1],
-            terminated: !sound || !UPRIGHT_M.contains(&self.observation[0]),
+            terminated: !sound || !WALKING_M.contains(&self.observation[0]),
             truncated: self.elapsed >= EPISODE_STEPS,
         }
     }
@@ -213,7 +202,7 @@ mod tests {
 
     #[test]
     fn rewards_are_metres_along_the_direction() {
-        let mut task = (direction_task("ant-direction").unwrap().make)().unwrap();
+        let mut task = (direction_tasks()[0].make)().unwrap();
         task.reset(Seed::new(3));
         let mut rng = Seed::new(1).rng();
         let mut directions = vec![];
@@ -240,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_command_stays_and_an_episode_is_a_function_of_its_seed() {
-        let mut task = (direction_task("ant-direction").unwrap().make)().unwrap();
+        let mut task = (direction_tasks()[0].make)().unwrap();
         let mut run = || {
             task.reset(Seed::new(5));
             task.command([0.0, 1.0]);

@@ -4,15 +4,14 @@
 
 mod navigator;
 
-use std::sync::{Arc, OnceLock};
-
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use telic_seed::{Rng, Seed};
-use telic_sim::{GeomShape, Model, PhysicsConfig, Pose, Rotation, Vector, World};
+use telic_sim::{GeomShape, PhysicsConfig, Pose, Rotation, Vector, World};
 
 use crate::env::{checked_action, checked_goal, resolve_task};
 use crate::maze::{CELL_M, Cell, MAZES, Maze, POSITION_NOISE_M};
+use crate::shared_model::SharedModel;
 use crate::{
     ActionEntry, Demonstrator, DemonstratorSpec, Entry, EnvError, EnvSpec, GoalEnv, GoalSpec,
     Marker, Probe, Probes, ResetOptions, Step, Task,
@@ -23,9 +22,6 @@ pub(crate) use self::navigator::Play;
 
 /// Draws of start and goal before a reset gives up on keeping them apart; each succeeds with at least 1 − π/4.
 const RESET_TRIES: usize = 1000;
-
-/// A model that is parsed once and shared by all of its instances, or why it could not be.
-pub(crate) type SharedModel = OnceLock<Result<Arc<Model>, String>>;
 
 /// What crosses a maze. The first two entries of an observation are its x and y in the world, in metres.
 pub(crate) trait Robot: Send + Sized + 'static {
@@ -213,14 +209,7 @@ impl<R: Robot> MazeEnv<R> {
             id: spec.id,
             reason,
         };
-        let model = R::models()[index]
-            .get_or_init(|| {
-                Model::from_mjcf_str(id, &R::mjcf(maze))
-                    .map(Arc::new)
-                    .map_err(|error| error.to_string())
-            })
-            .clone()
-            .map_err(bad_model)?;
+        let model = R::models()[index].get(id, || R::mjcf(maze))?;
         let world =
             World::new(&model, &R::physics()).map_err(|error| bad_model(error.to_string()))?;
         Ok(Self {

@@ -5,13 +5,12 @@
 //! push it out of walls that it was written into. Where the first of them leaves the ball where it is, the others would
 //! do the same and are not run.
 
-use std::sync::OnceLock;
-
 use telic_seed::Rng;
 use telic_sim::{JointId, PhysicsConfig, World};
 
 use crate::maze::{MAZES, Maze};
-use crate::maze_env::{self, Play, Robot, SharedModel};
+use crate::maze_env::{self, Play, Robot};
+use crate::shared_model::SharedModel;
 use crate::{ActionEntry, Entry, EnvSpec};
 
 /// Displacement of an action of 1 in one control step, in metres.
@@ -104,7 +103,7 @@ impl Robot for Point {
     }
 
     fn models() -> &'static [SharedModel; MAZES.len()] {
-        static MODELS: [SharedModel; MAZES.len()] = [const { OnceLock::new() }; MAZES.len()];
+        static MODELS: [SharedModel; MAZES.len()] = [const { SharedModel::new() }; MAZES.len()];
         &MODELS
     }
 

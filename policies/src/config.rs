@@ -160,17 +160,29 @@ pub enum ConfigError {
     },
 }
 
+/// The table in a file.
+pub(crate) fn read_table(path: &Utf8Path) -> Result<Table, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    parse_table(&text, path.as_str())
+}
+
+fn parse_table(text: &str, place: &str) -> Result<Table, ConfigError> {
+    toml::from_str(text).map_err(|error: toml::de::Error| ConfigError::Syntax {
+        message: error.to_string().trim_end().to_owned(),
+        place: place.to_owned(),
+    })
+}
+
 impl TrainConfig {
     /// Reads a file, applies overrides of the form `key.of.table=value`, fills in every default and checks everything.
     ///
     /// # Errors
     /// [`ConfigError`]; [`ConfigError::Invalid`] has every mistake of the file and of the overrides.
     pub fn load<S: AsRef<str>>(path: &Utf8Path, overrides: &[S]) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::parse(&text, path.as_str(), overrides)
+        Self::from_table(read_table(path)?, path.as_str(), overrides)
     }
 
     /// [`load`](Self::load) for a text; `place` is named in errors.
@@ -179,11 +191,7 @@ impl TrainConfig {
         place: &str,
         overrides: &[S],
     ) -> Result<Self, ConfigError> {
-        let table = toml::from_str(text).map_err(|error: toml::de::Error| ConfigError::Syntax {
-            message: error.to_string().trim_end().to_owned(),
-            place: place.to_owned(),
-        })?;
-        Self::from_table(table, place, overrides)
+        Self::from_table(parse_table(text, place)?, place, overrides)
     }
 
     /// [`load`](Self::load) for a table.

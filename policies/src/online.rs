@@ -2,6 +2,7 @@
 //!
 //! Everything is a function of the seed: each episode, action and batch has a stream of its own, named by its number.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,9 +11,8 @@ use camino::Utf8Path;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use telic_seed::Seed;
-use toml::Table;
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, read_table};
 use crate::config_table::{apply_overrides, from_table, to_table};
 use crate::device::Threads;
 use crate::metrics::MeanMetrics;
@@ -109,15 +109,7 @@ impl OnlineConfig {
     /// # Errors
     /// [`ConfigError`]; [`ConfigError::Invalid`] has every mistake of the file and of the overrides.
     pub fn load<S: AsRef<str>>(path: &Utf8Path, overrides: &[S]) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        let mut table: Table =
-            toml::from_str(&text).map_err(|error: toml::de::Error| ConfigError::Syntax {
-                message: error.to_string().trim_end().to_owned(),
-                place: path.to_string(),
-            })?;
+        let mut table = read_table(path)?;
         let mut problems = Problems::new();
         apply_overrides(&mut table, overrides, &mut problems);
         let config: Self = from_table(&table, &mut problems);
@@ -150,9 +142,6 @@ impl Validate for OnlineConfig {
         ] {
             problems.check((1..=exact).contains(&value), key, value, "at least 1");
         }
-        // Without a step there would be nothing to draw.
-        let holds = (1..=exact).contains(&self.random_steps);
-        problems.check(holds, "random_steps", self.random_steps, "at least 1");
         let holds = self.worlds <= 4096;
         problems.check(holds, "worlds", self.worlds, "at most 4096");
         let expected = "at most 9223372036854775807";
@@ -164,16 +153,18 @@ impl Validate for OnlineConfig {
 }
 
 /// What a run tells the one who waits for it.
+///
+/// A run ends early where a method breaks.
 pub trait OnlineObserver: Send {
     /// Averages over the last steps: of the updates, and `episode/return` and `episode/steps` of the episodes that ended.
-    fn on_log(&mut self, step: u64, metrics: &Metrics);
+    fn on_log(&mut self, step: u64, metrics: &Metrics) -> ControlFlow<()>;
 
-    /// The actor as it is now, see [`Sac::actor`].
-    fn on_evaluate(&mut self, step: u64, actor: &TensorMap);
+    /// The actor on the way, see [`Sac::actor`]; the one at the end is what the run gives.
+    fn on_evaluate(&mut self, step: u64, actor: &TensorMap) -> ControlFlow<()>;
 }
 
-/// One of the tasks of a run.
-struct World<'a> {
+/// A task in its episode.
+struct Episode<'a> {
     task: &'a mut dyn OnlineTask,
     earned: f64,
     steps: u64,
@@ -183,7 +174,7 @@ struct World<'a> {
 /// steps taken.
 ///
 /// # Errors
-/// [`PolicyError::Device`]; [`PolicyError::Diverged`] where a number is not finite.
+/// [`PolicyError::Device`]; [`PolicyError::Diverged`] where an action or a metric is not finite.
 ///
 /// # Panics
 /// If there are no tasks.
@@ -220,10 +211,10 @@ fn run<B: AutodiffBackend>(
         episodes += 1;
         seed.child("episode").index(episodes - 1)
     };
-    let mut worlds: Vec<World<'_>> = Vec::with_capacity(tasks.len());
+    let mut worlds: Vec<Episode<'_>> = Vec::with_capacity(tasks.len());
     for task in tasks {
         task.reset(next_episode());
-        worlds.push(World {
+        worlds.push(Episode {
             task: task.as_mut(),
             earned: 0.0,
             steps: 0,
@@ -248,6 +239,9 @@ fn run<B: AutodiffBackend>(
         } else {
             sac.act(&seen, worlds.len(), &mut rng)
         };
+        if let Some(&value) = actions.iter().find(|action| !action.is_finite()) {
+            return Err(diverged("actor/action", value.into(), step));
+        }
         for ((world, action), observation) in worlds
             .iter_mut()
             .zip(actions.chunks_exact(action_dim))
@@ -284,24 +278,34 @@ fn run<B: AutodiffBackend>(
             unread.push(sac.update(&batch, &mut seed.child("update").index(updates).rng()));
             updates += 1;
         }
-        if passed(config.log_every, step, round) {
+        let over = step >= config.steps;
+        if over || passed(config.log_every, step, round) {
             for metrics in Numbers::read_all(std::mem::take(&mut unread)) {
                 if let Some((name, value)) = metrics.first_non_finite() {
-                    return Err(PolicyError::Diverged {
-                        metric: name.to_owned(),
-                        value,
-                        step,
-                    });
+                    return Err(diverged(name, value, step));
                 }
                 mean.add(&metrics);
             }
-            observer.on_log(step, &mean.take());
+            if observer.on_log(step, &mean.take()).is_break() {
+                break;
+            }
         }
-        if passed(config.evaluate_every, step, round) {
-            observer.on_evaluate(step, &sac.actor());
+        if !over
+            && passed(config.evaluate_every, step, round)
+            && observer.on_evaluate(step, &sac.actor()).is_break()
+        {
+            break;
         }
     }
     Ok((sac.actor(), step))
+}
+
+fn diverged(metric: &str, value: f64, step: u64) -> PolicyError {
+    PolicyError::Diverged {
+        metric: metric.to_owned(),
+        value,
+        step,
+    }
 }
 
 #[cfg(test)]
@@ -353,14 +357,17 @@ mod tests {
     struct Log(Vec<(u64, Metrics)>);
 
     impl OnlineObserver for Log {
-        fn on_log(&mut self, step: u64, metrics: &Metrics) {
+        fn on_log(&mut self, step: u64, metrics: &Metrics) -> ControlFlow<()> {
             self.0.push((step, metrics.clone()));
+            ControlFlow::Continue(())
         }
 
-        fn on_evaluate(&mut self, _: u64, _: &TensorMap) {}
+        fn on_evaluate(&mut self, _: u64, _: &TensorMap) -> ControlFlow<()> {
+            ControlFlow::Continue(())
+        }
     }
 
-    fn run(threads: usize, steps: u64) -> (TensorMap, Vec<(u64, Metrics)>) {
+    fn config(threads: usize, steps: u64) -> OnlineConfig {
         let mut config = OnlineConfig {
             steps,
             worlds: 4,
@@ -377,6 +384,10 @@ mod tests {
         };
         config.sac.initial_temperature = 0.01;
         config.sac.optimizer.lr = 3e-3;
+        config
+    }
+
+    fn try_run(config: &OnlineConfig, log: &mut Log) -> Result<(TensorMap, u64), PolicyError> {
         let mut tasks: Vec<Box<dyn OnlineTask>> = Vec::new();
         for _ in 0..config.worlds {
             tasks.push(Box::new(Line {
@@ -384,11 +395,25 @@ mod tests {
                 steps: 0,
             }));
         }
-        let mut log = Log::default();
         let stop = Arc::new(AtomicBool::new(false));
-        let (actor, taken) = train_online(&config, &mut tasks, &stop, &mut log).unwrap();
+        train_online(config, &mut tasks, &stop, log)
+    }
+
+    fn run(threads: usize, steps: u64) -> (TensorMap, Vec<(u64, Metrics)>) {
+        let mut log = Log::default();
+        let (actor, taken) = try_run(&config(threads, steps), &mut log).unwrap();
         assert_eq!(taken, steps);
+        assert_eq!(log.0.last().map(|(step, _)| *step), Some(steps));
         (actor, log.0)
+    }
+
+    #[test]
+    fn a_run_that_diverges_is_an_error_and_no_panic() {
+        let mut config = config(1, 2400);
+        config.sac.optimizer.lr = 1e30;
+        config.log_every = 100_000;
+        let error = try_run(&config, &mut Log::default()).unwrap_err();
+        assert!(matches!(error, PolicyError::Diverged { .. }), "{error}");
     }
 
     #[test]

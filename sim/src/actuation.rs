@@ -1,4 +1,4 @@
-//! Forces of actuators, springs and dampers.
+//! Forces of actuators, springs, dampers and soft limits.
 //!
 //! A joint feels `τ = c − k·q − d·q̇`: `k` and `d` sum what springs, dampers and servos contribute, `c` the rest. The engine
 //! integrates the `k` and `d` terms implicitly, so stiff servos are stable. It has no input for a generalized force, but a

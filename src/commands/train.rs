@@ -8,7 +8,7 @@ use telic::evaluate::Evaluation;
 use telic::train::{Progress, train};
 use telic_policies::{Metrics, RunStart, Speed, TrainConfig};
 
-use super::Outcome;
+use super::{Outcome, RunArgs};
 use crate::Context;
 use crate::output::{percent, print_json, progress_bar};
 
@@ -20,17 +20,8 @@ use crate::output::{percent, print_json, progress_bar};
                         telic train configs/beso_block_push.toml --out runs/beso --resume"
 )]
 pub(crate) struct Args {
-    /// Configuration (.toml).
-    config: Utf8PathBuf,
-    /// Override of one key, for example `policy.optimizer.lr=1e-4`.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// Run folder; `runs/<name of the configuration>` by default.
-    #[arg(long)]
-    out: Option<Utf8PathBuf>,
-    /// Where networks run: `cpu` or `cuda`.
-    #[arg(long)]
-    device: Option<String>,
+    #[command(flatten)]
+    run: RunArgs,
     /// Go on with the run in the folder; the result is the same as without the interruption.
     #[arg(long)]
     resume: bool,
@@ -46,18 +37,8 @@ struct Report {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
-    let mut overrides = args.set.clone();
-    overrides.extend(
-        args.device
-            .iter()
-            .map(|device| format!("device={device:?}")),
-    );
-    let config = TrainConfig::load(&args.config, &overrides)?;
-    let name = args.config.file_stem().unwrap_or("run");
-    let folder = args
-        .out
-        .clone()
-        .unwrap_or_else(|| Utf8PathBuf::from("runs").join(name));
+    let config = TrainConfig::load(&args.run.config, &args.run.overrides())?;
+    let folder = args.run.folder();
     let started = std::time::Instant::now();
     let mut progress = Bar::new();
     let outcome = train(config, &folder, args.resume, &context.stop, &mut progress);
@@ -85,7 +66,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         );
         println!(
             "\nto go on: telic train {} --out {} --resume",
-            args.config, report.run
+            args.run.config, report.run
         );
     }
     Ok(ExitCode::SUCCESS)

@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
-use camino::Utf8PathBuf;
 use indicatif::ProgressBar;
-use telic::expert::{ExpertProgress, ExpertReport, train_expert};
+use telic::expert::{ExpertProgress, ExpertReport, TURNS_DEGREES, train_expert};
 use telic_policies::Metrics;
 use telic_policies::online::OnlineConfig;
 
-use super::Outcome;
+use super::{Outcome, RunArgs};
 use crate::Context;
 use crate::output::{print_json, print_table, progress_bar};
 
@@ -19,32 +18,13 @@ use crate::output::{print_json, print_table, progress_bar};
                         telic train-expert configs/ant_expert.toml --set seed=1 --set steps=100000 --out runs/ant-expert-1"
 )]
 pub(crate) struct Args {
-    /// Configuration (.toml).
-    config: Utf8PathBuf,
-    /// Override of one key, for example `sac.optimizer.lr=3e-4`.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// Run folder; `runs/<name of the configuration>` by default.
-    #[arg(long)]
-    out: Option<Utf8PathBuf>,
-    /// Where networks run: `cpu` or `cuda`.
-    #[arg(long)]
-    device: Option<String>,
+    #[command(flatten)]
+    run: RunArgs,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
-    let mut overrides = args.set.clone();
-    overrides.extend(
-        args.device
-            .iter()
-            .map(|device| format!("device={device:?}")),
-    );
-    let config = OnlineConfig::load(&args.config, &overrides)?;
-    let name = args.config.file_stem().unwrap_or("expert");
-    let folder = args
-        .out
-        .clone()
-        .unwrap_or_else(|| Utf8PathBuf::from("runs").join(name));
+    let config = OnlineConfig::load(&args.run.config, &args.run.overrides())?;
+    let folder = args.run.folder();
     let mut progress = Bar(progress_bar(config.steps, "steps"));
     let outcome = train_expert(&config, &folder, &context.stop, &mut progress);
     progress.0.finish_and_clear();
@@ -59,7 +39,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
 }
 
 fn print_report(report: &ExpertReport) {
-    let rows: Vec<Vec<String>> = ExpertReport::turns()
+    let rows: Vec<Vec<String>> = TURNS_DEGREES
         .iter()
         .map(|&turn| {
             let (speed, error) = report.mean(turn);

@@ -1,12 +1,13 @@
 //! The members of the family: their scenes, tasks and specs.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use telic_sim::Model;
 
 use super::demonstrator::{Expert, Kind, PLAY_STEPS};
 use super::{CubeEnv, TOLERANCE};
 use crate::arm::{self, TabletopArm};
+use crate::shared_model::SharedModel;
 use crate::{Demonstrator, DemonstratorSpec, Entry, EnvError, EnvSpec, GoalEnv, GoalSpec, Task};
 
 /// The scene; `<!-- CUBES -->` stands for the cubes.
@@ -53,7 +54,7 @@ pub(super) struct Variant {
     /// Range from which an episode's probability of stacking is drawn.
     pub(super) p_stack: [f64; 2],
     pub(super) layouts: &'static [Layout],
-    pub(super) model: OnceLock<Result<Arc<Model>, String>>,
+    pub(super) model: SharedModel,
     pub(super) make: fn() -> Result<Box<dyn GoalEnv>, EnvError>,
     pub(super) play: fn(noise: f32) -> Result<Box<dyn Demonstrator>, EnvError>,
     pub(super) noisy: fn(noise: f32) -> Result<Box<dyn Demonstrator>, EnvError>,
@@ -97,7 +98,7 @@ pub(super) static SINGLE: Variant = Variant {
             &[[0.5, -0.2, 0.02]],
         ),
     ],
-    model: OnceLock::new(),
+    model: SharedModel::new(),
     make: || Ok(Box::new(CubeEnv::new(&SINGLE)?)),
     play: |noise| Ok(Box::new(Expert::new(&SINGLE, PLAY, noise)?)),
     noisy: |noise| Ok(Box::new(Expert::new(&SINGLE, NOISY, noise)?)),
@@ -141,7 +142,7 @@ pub(super) static DOUBLE: Variant = Variant {
             &[[0.425, 0.0, 0.02], [0.425, 0.0, 0.06]],
         ),
     ],
-    model: OnceLock::new(),
+    model: SharedModel::new(),
     make: || Ok(Box::new(CubeEnv::new(&DOUBLE)?)),
     play: |noise| Ok(Box::new(Expert::new(&DOUBLE, PLAY, noise)?)),
     noisy: |noise| Ok(Box::new(Expert::new(&DOUBLE, NOISY, noise)?)),
@@ -223,18 +224,7 @@ impl Variant {
 
 /// The scene with its cubes, parsed once and shared by all instances.
 pub(super) fn model(variant: &'static Variant) -> Result<Arc<Model>, EnvError> {
-    variant
-        .model
-        .get_or_init(|| {
-            Model::from_mjcf_str("ur5e_cubes", &mjcf(variant.cubes()))
-                .map(Arc::new)
-                .map_err(|error| error.to_string())
-        })
-        .clone()
-        .map_err(|reason| EnvError::Model {
-            id: variant.id,
-            reason,
-        })
+    variant.model.get(variant.id, || mjcf(variant.cubes()))
 }
 
 fn mjcf(cubes: usize) -> String {
