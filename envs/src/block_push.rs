@@ -118,6 +118,7 @@ pub fn spec() -> EnvSpec {
             task("straight", "Block 0 into target 0, block 1 into target 1."),
             task("crossed", "Block 0 into target 1, block 1 into target 0."),
         ],
+        rewards: vec![],
         make: || Ok(Box::new(BlockPush::new()?)),
         demonstrators: vec![
             DemonstratorSpec {

@@ -95,6 +95,16 @@ pub struct Task {
     pub summary: String,
 }
 
+/// A reward beside that of the goal, for learners that take rewards and for zero-shot prompts: 0 to 1, a function of the physics
+/// alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RewardSpec {
+    /// Short name, unique in the environment, for example `walk`.
+    pub name: &'static str,
+    /// One line for people.
+    pub summary: &'static str,
+}
+
 /// Static description of an environment.
 #[derive(Clone, Debug)]
 pub struct EnvSpec {
@@ -118,6 +128,8 @@ pub struct EnvSpec {
     pub max_episode_steps: usize,
     /// Evaluation tasks.
     pub tasks: Vec<Task>,
+    /// Rewards beside that of the goal; mostly none.
+    pub rewards: Vec<RewardSpec>,
     /// Builds one instance.
     pub make: fn() -> Result<Box<dyn GoalEnv>, EnvError>,
     /// Scripted demonstrators; the first one is the default of `telic collect`.
@@ -257,6 +269,25 @@ pub trait GoalEnv: Send {
     /// Generalised coordinates and velocities in MuJoCo's order, appended to the vectors.
     fn state(&self, qpos: &mut Vec<f32>, qvel: &mut Vec<f32>);
 
+    /// Rewards of the current state, in the order of [`EnvSpec::rewards`].
+    fn rewards(&self) -> Vec<f32> {
+        Vec::new()
+    }
+
+    /// Writes coordinates and velocities as [`state`](Self::state) reads them, for example those of a dataset's row; goal, task
+    /// and step count stay.
+    ///
+    /// # Errors
+    /// [`EnvError::BadState`]; also where coordinates and velocities are not the whole state, which then takes a
+    /// [`snapshot`](Self::snapshot).
+    fn set_state(&mut self, qpos: &[f32], qvel: &[f32]) -> Result<(), EnvError> {
+        let _ = (qpos, qvel);
+        Err(EnvError::BadState {
+            id: self.spec().id,
+            reason: "coordinates and velocities are not all of it; restore a snapshot".to_owned(),
+        })
+    }
+
     /// Everything that decides the future of this instance, as bytes.
     fn snapshot(&self) -> Vec<u8>;
 
@@ -349,6 +380,14 @@ pub enum EnvError {
     /// A snapshot of something else, or a damaged one.
     #[error("cannot restore `{id}`: {reason}")]
     BadSnapshot {
+        /// The environment.
+        id: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Coordinates and velocities that cannot be written.
+    #[error("state of `{id}`: {reason}")]
+    BadState {
         /// The environment.
         id: &'static str,
         /// What is wrong.

@@ -32,7 +32,7 @@ pub mod vector;
 pub use demonstrator::{Demonstrator, DemonstratorSpec};
 pub use env::{
     ActionEntry, Entry, EnvError, EnvSpec, GoalEnv, GoalSpec, Marker, Probe, Probes, ResetOptions,
-    Start, Step, Task,
+    RewardSpec, Start, Step, Task,
 };
 pub use registry::{spec, specs};
 pub use vector::{AutoresetMode, RowReset, StepBatch, VecEnv, VecError, VecOptions};

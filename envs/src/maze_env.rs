@@ -127,6 +127,7 @@ fn spec<R: Robot, const M: usize>() -> Option<EnvSpec> {
         control_hz: R::CONTROL_HZ,
         max_episode_steps: R::MAX_EPISODE_STEPS,
         tasks: tasks.collect(),
+        rewards: vec![],
         make: || Ok(Box::new(MazeEnv::<R>::new(M)?)),
         demonstrators: [
             demonstrator::<R>(M, Play::Navigate, |noise| {
@@ -387,6 +388,17 @@ impl<R: Robot> GoalEnv for MazeEnv<R> {
         qvel.resize(v + self.world.nv(), 0.0);
         self.world.qpos(&mut qpos[q..]);
         self.world.qvel(&mut qvel[v..]);
+    }
+
+    fn set_state(&mut self, qpos: &[f32], qvel: &[f32]) -> Result<(), EnvError> {
+        self.world
+            .set_state(qpos, qvel)
+            .map_err(|error| EnvError::BadState {
+                id: self.spec.id,
+                reason: error.to_string(),
+            })?;
+        self.robot.observe(&self.world, &mut self.observation);
+        Ok(())
     }
 
     fn snapshot(&self) -> Vec<u8> {

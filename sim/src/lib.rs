@@ -4,7 +4,7 @@
 //! in SI units and radians, and states have MuJoCo's layout.
 //!
 //! - `mjcf`, `urdf`: reading files; `lowering`: from a file to what the engine simulates; `assembly`: the engine's objects
-//! - `world`, `state`, `actuation`, `contacts`, `geometry`, `snapshot`: what a world can do
+//! - `world`, `state`, `actuation`, `contacts`, `geometry`, `momentum`, `snapshot`: what a world can do
 //! - [`kinematics`]: chains of joints in double precision, with inverse kinematics
 //!
 //! ```
@@ -36,6 +36,7 @@ pub use model::{
     Actuator, ActuatorId, Body, BodyId, Geom, GeomId, GeomShape, Joint, JointId, JointKind,
     Keyframe, Model, Site, SiteId,
 };
+pub use momentum::Momentum;
 pub use world::World;
 
 mod actuation;
@@ -50,6 +51,7 @@ mod mass;
 mod meshes;
 mod mjcf;
 mod model;
+mod momentum;
 mod snapshot;
 mod state;
 mod urdf;

@@ -169,7 +169,7 @@ impl World {
     }
 
     /// Velocity of a link's centre of mass and its angular velocity. The engine's own record lags a sub-step behind.
-    fn link_velocity(&self, link: LinkSlot) -> (Vector, Vector) {
+    pub(crate) fn link_velocity(&self, link: LinkSlot) -> (Vector, Vector) {
         let Some(multibody) = self.physics.multibody_joints.get_multibody(link.multibody) else {
             return (Vector::ZERO, Vector::ZERO);
         };

@@ -589,3 +589,49 @@ fn welded_bodies_fall_as_one() {
         "the smaller one is held up"
     );
 }
+
+/// Two rods of 2 kg and 1 kg, each 1 m long, that hang from a slide along x and turn about y one below the other.
+const PENDULUM: &str = r#"<mujoco><compiler angle="radian"/><option gravity="0 0 0"/><worldbody>
+  <body name="upper">
+    <joint type="slide" axis="1 0 0"/><joint axis="0 1 0"/>
+    <inertial pos="0 0 -.5" mass="2" diaginertia=".2 .2 .01"/>
+    <body name="lower" pos="0 0 -1">
+      <joint axis="0 1 0"/>
+      <inertial pos="0 0 -.5" mass="1" diaginertia=".1 .1 .01"/>
+    </body>
+  </body></worldbody></mujoco>"#;
+
+#[test]
+fn momenta_are_those_of_the_parts() {
+    let mut world = world(PENDULUM, 0.01);
+    // Slide at 3 m/s, upper rod at 0.5 rad/s; the lower one turns by 1 rad/s more. Both hang straight down.
+    world.set_state(&[0.2, 0.0, 0.0], &[3.0, 0.5, 1.0]).unwrap();
+    let near = |found: [f32; 3], expected: [f32; 3]| {
+        for (found, expected) in found.into_iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-5, "{found}, not {expected}");
+        }
+    };
+    let lower = world.subtree_momentum(world.body_id("lower").unwrap());
+    // A turn about +y moves what hangs below to −x: 3 − 0.5 · 1 − 1.5 · 0.5.
+    assert_eq!(lower.mass_kg, 1.0);
+    near(lower.centre_m.to_array(), [0.2, 0.0, -1.5]);
+    near(lower.velocity_m_s.to_array(), [1.75, 0.0, 0.0]);
+    near(lower.angular_kg_m2_s.to_array(), [0.0, 0.15, 0.0]);
+    let both = world.subtree_momentum(world.body_id("upper").unwrap());
+    // The upper centre is at −0.5 m and moves at 3 − 0.25.
+    let velocity = (2.0 * 2.75 + 1.75) / 3.0;
+    let centre = -(2.0 * 0.5 + 1.5) / 3.0;
+    assert_eq!(both.mass_kg, 3.0);
+    near(both.centre_m.to_array(), [0.2, 0.0, centre]);
+    near(both.velocity_m_s.to_array(), [velocity, 0.0, 0.0]);
+    // L_y = Σ I ω + m (z v_x) about the centre.
+    let orbital = 2.0 * (-0.5 - centre) * (2.75 - velocity) + (-1.5 - centre) * (1.75 - velocity);
+    near(
+        both.angular_kg_m2_s.to_array(),
+        [0.0, 0.2 * 0.5 + 0.1 * 1.5 + orbital, 0.0],
+    );
+    assert_eq!(
+        world.subtree_momentum(world.body_id("world").unwrap()),
+        both
+    );
+}

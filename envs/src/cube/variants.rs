@@ -203,6 +203,7 @@ impl Variant {
                     summary: layout.summary.to_owned(),
                 })
                 .collect(),
+            rewards: vec![],
             make: self.make,
             demonstrators: vec![
                 DemonstratorSpec {
