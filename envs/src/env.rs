@@ -132,7 +132,7 @@ pub struct EnvSpec {
     pub rewards: Vec<RewardSpec>,
     /// Builds one instance.
     pub make: fn() -> Result<Box<dyn GoalEnv>, EnvError>,
-    /// Scripted demonstrators; the first one is the default of `telic collect`.
+    /// Scripted demonstrators; the first one is the default of `telic collect`. May be empty.
     pub demonstrators: Vec<crate::DemonstratorSpec>,
 }
 
@@ -150,6 +150,32 @@ impl EnvSpec {
     /// Length of an achieved or desired goal.
     pub fn goal_dim(&self) -> usize {
         self.goal.indices.len()
+    }
+
+    /// The demonstrator of this name, or the first one.
+    ///
+    /// # Errors
+    /// [`EnvError::NoDemonstrator`] where there are none, [`EnvError::UnknownDemonstrator`].
+    pub fn demonstrator(&self, name: Option<&str>) -> Result<&crate::DemonstratorSpec, EnvError> {
+        let Some(first) = self.demonstrators.first() else {
+            return Err(EnvError::NoDemonstrator { id: self.id });
+        };
+        let Some(name) = name else {
+            return Ok(first);
+        };
+        self.demonstrators
+            .iter()
+            .find(|demonstrator| demonstrator.name == name)
+            .ok_or_else(|| EnvError::UnknownDemonstrator {
+                id: self.id,
+                name: name.to_owned(),
+                known: self
+                    .demonstrators
+                    .iter()
+                    .map(|demonstrator| demonstrator.name)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })
     }
 }
 
@@ -322,6 +348,12 @@ pub enum EnvError {
         id: String,
         /// Every id, comma separated.
         known: String,
+    },
+    /// It has no demonstrators at all.
+    #[error("`{id}` has no demonstrator")]
+    NoDemonstrator {
+        /// The environment.
+        id: &'static str,
     },
     /// No such demonstrator.
     #[error("`{id}` has no demonstrator `{name}`; known: {known}")]

@@ -8,7 +8,7 @@
 //! - [`registry`]: every environment by id
 //! - [`vector`]: many instances stepped at once, [`VecEnv`]
 //! - [`maze`]: grid mazes; `maze_env`: crossing one, for any robot
-//! - [`point_maze`], [`block_push`]: the environments
+//! - [`point_maze`], [`block_push`], `walker`: the environments
 //! - [`locomotion`]: tasks that teach a robot to walk; [`gait`]: what it learned
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -28,6 +28,7 @@ pub mod registry;
 mod shared_model;
 mod snapshot;
 pub mod vector;
+mod walker;
 
 pub use demonstrator::{Demonstrator, DemonstratorSpec};
 pub use env::{

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::{EnvError, EnvSpec, ant_maze, block_push, cube, point_maze};
+use crate::{EnvError, EnvSpec, ant_maze, block_push, cube, point_maze, walker};
 
 /// Every registered environment, in the order of the documentation.
 pub fn specs() -> &'static [EnvSpec] {
@@ -14,6 +14,7 @@ pub fn specs() -> &'static [EnvSpec] {
             ant_maze::specs(),
             tables,
             cube::specs(),
+            vec![walker::spec()],
         ]
         .concat()
     })

@@ -75,6 +75,10 @@ def test_metadata_tells_where_it_comes_from(dataset: telic.Dataset) -> None:
 
 
 def test_actions_repeat_their_episode(env_id: str) -> None:
+    if not telic.describe(env_id)["demonstrators"]:
+        with pytest.raises(telic.InputError, match=f"`{env_id}` has no demonstrator"):
+            telic.collect(env_id, episodes=1, seed=2)
+        return
     dataset = telic.collect(env_id, episodes=1, seed=2)
     env = telic.TelicEnv(env_id, flat=True)
     observation, _ = env.reset(seed=dataset.metadata["episode_seeds"][0], options={"start": "collection"})

@@ -177,6 +177,9 @@ fn describe(spec: &telic_envs::EnvSpec) {
         .map(|task| vec![task.name.clone(), task.summary.clone()])
         .collect();
     print_table(&["task", ""], &rows);
+    if spec.demonstrators.is_empty() {
+        return;
+    }
     println!();
     let rows: Vec<_> = spec
         .demonstrators

@@ -14,7 +14,6 @@ fn ids_and_task_names_are_unique_and_dimensions_agree() {
         names.dedup();
         assert_eq!(names.len(), spec.tasks.len(), "{}", spec.id);
         assert!(!names.is_empty(), "{}", spec.id);
-        assert!(!spec.demonstrators.is_empty(), "{}", spec.id);
         assert_eq!(spec.goal_dim() % spec.goal.point_dim, 0, "{}", spec.id);
         assert!(
             spec.goal
@@ -33,6 +32,7 @@ fn ids_and_task_names_are_unique_and_dimensions_agree() {
             spec.id
         );
         assert_eq!(env.desired_goal().len(), spec.goal_dim(), "{}", spec.id);
+        assert_eq!(env.rewards().len(), spec.rewards.len(), "{}", spec.id);
     }
 }
 
@@ -120,6 +120,52 @@ fn a_snapshot_continues_to_the_same_bits() {
                 spec.id
             );
             assert_eq!(other.metrics(), metrics, "{}", spec.id);
+        }
+    }
+}
+
+/// Coordinates and velocities are the whole state of what is seen, or are refused.
+#[test]
+fn a_state_that_is_written_back_changes_nothing() {
+    for spec in specs() {
+        let mut env = make(spec);
+        env.reset(12, &ResetOptions::default()).unwrap();
+        let mut rng = actions_of(4);
+        for round in 0..20 {
+            rollout(env.as_mut(), &mut rng, 5);
+            let (mut qpos, mut qvel) = (Vec::new(), Vec::new());
+            env.state(&mut qpos, &mut qvel);
+            let before = bits(env.as_ref());
+            let (observation, rewards) = (env.observation().to_vec(), env.rewards());
+            let running = (env.elapsed_steps(), env.task(), env.desired_goal().to_vec());
+            match env.set_state(&qpos, &qvel) {
+                Ok(()) => {
+                    let after = [env.observation(), &env.rewards()].concat();
+                    for (index, (after, before)) in after
+                        .iter()
+                        .zip([observation, rewards].concat())
+                        .enumerate()
+                    {
+                        assert!(
+                            (after - before).abs() <= 1e-4,
+                            "{} round {round}, {index}: {before} became {after}",
+                            spec.id
+                        );
+                    }
+                    for qpos in [&qpos[1..], &[f32::NAN].repeat(qpos.len())] {
+                        let before = bits(env.as_ref());
+                        let error = env.set_state(qpos, &qvel).unwrap_err();
+                        assert!(matches!(error, EnvError::BadState { .. }), "{error}");
+                        assert_eq!(bits(env.as_ref()), before, "{}", spec.id);
+                    }
+                }
+                Err(error) => {
+                    assert!(matches!(error, EnvError::BadState { .. }), "{error}");
+                    assert_eq!(bits(env.as_ref()), before, "{}", spec.id);
+                }
+            }
+            let after = (env.elapsed_steps(), env.task(), env.desired_goal().to_vec());
+            assert_eq!(after, running, "{}", spec.id);
         }
     }
 }
