@@ -129,6 +129,21 @@ def main() -> None:
             action[joint] = torque
             act(model, data, action)
             print(joint, torque, row(data.qpos[2:]), row(data.qvel))
+    print("\nslide on the belly from 3 m/s: speed every 5 control steps")
+    write(model, data, [-1.23, 0, 1.5708, 0, 0, 0, 0, 0, 0], [0, 3, 0, 0, 0, 0, 0, 0, 0])
+    for step in range(1, 21):
+        act(model, data, np.zeros(6))
+        if step % 5 == 0:
+            print(step, row(facts(data)))
+    print("\nten flights of half a second with random actions: worst |speed|, |angular momentum|")
+    rng = np.random.default_rng(1)
+    drift = np.zeros(2)
+    for _ in range(10):
+        write(model, data, [100, 0, 0, 0.7, -1.3, 0, 0.7, -1.3, 0], np.zeros(9))
+        for _ in range(20):
+            act(model, data, rng.uniform(-1, 1, 6))
+        drift = np.maximum(drift, np.abs(facts(data)))
+    print(row(drift))
     print("\nrandom actions")
     rng = np.random.default_rng(0)
     ranges = model.jnt_range[3:]

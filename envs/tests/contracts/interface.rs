@@ -225,6 +225,25 @@ fn a_demonstrator_repeats_itself_and_owns_its_noise() {
 }
 
 #[test]
+fn a_missing_demonstrator_is_named() {
+    for spec in specs() {
+        let error = spec.demonstrator(Some("nobody")).unwrap_err().to_string();
+        if let Some(first) = spec.demonstrators.first() {
+            assert_eq!(spec.demonstrator(None).unwrap().name, first.name);
+            assert_eq!(
+                spec.demonstrator(Some(first.name)).unwrap().name,
+                first.name
+            );
+            let start = format!("`{}` has no demonstrator `nobody`; known: ", spec.id);
+            assert!(error.starts_with(&start), "{error}");
+        } else {
+            assert_eq!(error, format!("`{}` has no demonstrator", spec.id));
+            assert_eq!(spec.demonstrator(None).unwrap_err().to_string(), error);
+        }
+    }
+}
+
+#[test]
 fn a_step_limit_truncates_and_never_terminates() {
     for spec in specs() {
         let mut env = make(spec);
