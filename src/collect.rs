@@ -8,7 +8,7 @@ use camino::Utf8PathBuf;
 use ndarray::Array2;
 use serde::Serialize;
 use telic_datasets::{DatasetWriter, Episode, Metadata};
-use telic_envs::{DemonstratorSpec, EnvError, EnvSpec};
+use telic_envs::{DemonstratorSpec, EnvError, EnvSpec, GoalEnv};
 use telic_seed::Seed;
 
 use crate::FlowError;
@@ -81,7 +81,14 @@ pub fn collect(
         });
     }
     let seed = Seed::new(config.seed).child("collect");
-    let mut writer = DatasetWriter::resume(&config.out, metadata(spec, demonstrator, config))?;
+    let collected_metadata = metadata(
+        spec,
+        "collect",
+        demonstrator.name,
+        config.seed,
+        [("noise".to_owned(), config.noise.to_string())].into(),
+    );
+    let mut writer = DatasetWriter::resume(&config.out, collected_metadata)?;
     let first = writer.num_episodes();
     let mut successes = writer.num_successes();
     let next = AtomicUsize::new(first);
@@ -184,14 +191,21 @@ fn positive(name: &'static str, value: usize) -> Result<(), FlowError> {
     Ok(())
 }
 
-fn metadata(spec: &EnvSpec, demonstrator: &DemonstratorSpec, config: &CollectConfig) -> Metadata {
+/// What a file says about data of an environment that `telic COMMAND` made.
+pub(crate) fn metadata(
+    spec: &EnvSpec,
+    command: &str,
+    demonstrator: &str,
+    seed: u64,
+    options: BTreeMap<String, String>,
+) -> Metadata {
     Metadata {
         env: spec.id.to_owned(),
         env_version: spec.version,
-        seed: Some(config.seed),
-        generator: format!("telic {} collect", env!("CARGO_PKG_VERSION")),
-        demonstrator: demonstrator.name.to_owned(),
-        options: [("noise".to_owned(), config.noise.to_string())].into(),
+        seed: Some(seed),
+        generator: format!("telic {} {command}", env!("CARGO_PKG_VERSION")),
+        demonstrator: demonstrator.to_owned(),
+        options,
         control_hz: spec.control_hz,
         observation_names: spec
             .observation
@@ -215,36 +229,55 @@ fn run_episode(
     seed: u64,
 ) -> Result<Episode, EnvError> {
     expert.reset(seed, None)?;
-    let (mut observations, mut actions) = (Vec::new(), Vec::new());
-    let (mut qpos, mut qvel) = (Vec::new(), Vec::new());
+    let mut rows = EpisodeRows::default();
     let mut action = vec![0.0; spec.action_dim()];
     let mut success = false;
-    let mut rows = 1;
     let mut finished = false;
     while !finished {
-        observations.extend_from_slice(expert.env().observation());
-        expert.env().state(&mut qpos, &mut qvel);
         expert.act(&mut action);
-        actions.extend_from_slice(&action);
+        rows.push(expert.env(), &action);
         let step = expert.step(&action)?;
         success |= step.success;
-        rows += 1;
-        finished = expert.finished() || step.terminated || rows > demonstrator.episode_steps;
+        finished = expert.finished() || step.terminated || rows.count >= demonstrator.episode_steps;
     }
-    observations.extend_from_slice(expert.env().observation());
-    expert.env().state(&mut qpos, &mut qvel);
-    actions.extend_from_slice(&action);
-    let table = |values: Vec<f32>| {
-        let columns = values.len() / rows;
-        Array2::from_shape_vec((rows, columns), values).expect("every row has the same columns")
-    };
-    Ok(Episode {
-        observations: table(observations),
-        actions: table(actions),
-        qpos: Some(table(qpos)),
-        qvel: Some(table(qvel)),
-        button_states: None,
-        seed,
-        success,
-    })
+    rows.push(expert.env(), &action);
+    Ok(rows.into_episode(seed, success))
+}
+
+/// An episode that is being recorded.
+#[derive(Default)]
+pub(crate) struct EpisodeRows {
+    count: usize,
+    observations: Vec<f32>,
+    actions: Vec<f32>,
+    qpos: Vec<f32>,
+    qvel: Vec<f32>,
+}
+
+impl EpisodeRows {
+    /// The state, and the action that will be taken in it.
+    pub(crate) fn push(&mut self, env: &dyn GoalEnv, action: &[f32]) {
+        self.count += 1;
+        self.observations.extend_from_slice(env.observation());
+        env.state(&mut self.qpos, &mut self.qvel);
+        self.actions.extend_from_slice(action);
+    }
+
+    /// The episode, with at least one row.
+    pub(crate) fn into_episode(self, seed: u64, success: bool) -> Episode {
+        let table = |values: Vec<f32>| {
+            let columns = values.len() / self.count;
+            Array2::from_shape_vec((self.count, columns), values)
+                .expect("every row has the same columns")
+        };
+        Episode {
+            observations: table(self.observations),
+            actions: table(self.actions),
+            qpos: Some(table(self.qpos)),
+            qvel: Some(table(self.qvel)),
+            button_states: None,
+            seed,
+            success,
+        }
+    }
 }

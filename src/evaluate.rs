@@ -501,8 +501,8 @@ pub fn task_index(spec: &EnvSpec, name: &str) -> Result<usize, FlowError> {
         })
 }
 
-/// Writes an evaluation as JSON, to a temporary name first.
-pub fn write(evaluation: &Evaluation, path: &Utf8Path) -> Result<(), FlowError> {
+/// Writes an evaluation (an [`Evaluation`], or [returns](crate::returns)) as JSON, to a temporary name first.
+pub fn write<T: Serialize>(evaluation: &T, path: &Utf8Path) -> Result<(), FlowError> {
     let text =
         serde_json::to_string_pretty(evaluation).expect("results are maps of text and numbers");
     let temporary = path.with_extension("json.tmp");

@@ -1,4 +1,8 @@
-//! Experts: robots learn online to follow directions, and what they learned drives demonstrators.
+//! Experts: robots learn online to follow directions, whose gaits drive demonstrators, or to earn the named rewards of an
+//! environment; what they did on the way is exploration data.
+
+mod directions;
+mod rewards;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -6,14 +10,18 @@ use std::sync::atomic::AtomicBool;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
+use telic_envs::EnvSpec;
 use telic_envs::gait::Gait;
-use telic_envs::locomotion::{DirectionTask, DirectionTaskSpec, direction_tasks};
+use telic_envs::locomotion::{DirectionTaskSpec, direction_tasks};
 use telic_policies::metrics_file::MetricsFile;
-use telic_policies::online::{OnlineConfig, OnlineObserver, OnlineStep, OnlineTask, train_online};
+use telic_policies::online::{OnlineConfig, OnlineObserver, OnlineTask, train_online};
 use telic_policies::run_folder::{RunFolder, write_atomically};
 use telic_policies::{Metrics, TensorMap, TrainError, tensor_file};
 use telic_seed::Seed;
 
+pub use self::directions::{DirectionReport, Leg, TURNS_DEGREES};
+use self::rewards::Recorder;
+pub use self::rewards::RewardReport;
 use crate::FlowError;
 
 /// File with the weights of the expert in the folder of its run.
@@ -21,135 +29,112 @@ pub const WEIGHTS_FILE: &str = "expert.safetensors";
 /// File with the last evaluation.
 pub const EVALUATION_FILE: &str = "evaluation.json";
 
-/// Directions that are walked in an evaluation, evenly around the circle.
-const DIRECTIONS: usize = 8;
-/// What is walked before a turn and after it, in seconds.
-const LEG_SECS: f64 = 10.0;
-/// How much the direction changes between the two.
-pub const TURNS_DEGREES: [f64; 3] = [0.0, 90.0, 180.0];
-
-/// How well an expert follows directions.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ExpertReport {
-    /// One per turn and direction.
-    pub legs: Vec<Leg>,
-    /// Walks in which the robot left the heights of walking, or that ended on its back.
-    pub falls: usize,
+/// What an expert can learn.
+#[derive(Clone, Debug)]
+pub enum Skill {
+    /// To follow directions.
+    Directions(&'static DirectionTaskSpec),
+    /// To earn a named reward of an environment, or, without one, nothing but what is paid for novelty.
+    Rewards(&'static EnvSpec, Option<usize>),
 }
 
-/// Ten seconds along one direction, after ten seconds along another.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Leg {
-    /// The direction in the world, counter-clockwise from x, in degrees.
-    pub direction_degrees: f64,
-    /// How much it differs from the one before, in degrees; 0 for none.
-    pub turn_degrees: f64,
-    /// Metres per second along the direction.
-    pub speed_m_per_s: f64,
-    /// Angle between the direction and the way that was made, 0 to 180 degrees.
-    pub heading_error_degrees: f64,
-}
-
-impl ExpertReport {
-    /// Means over all directions of one of [`TURNS_DEGREES`]: speed along the direction in m/s, heading error in degrees.
-    pub fn mean(&self, turn_degrees: f64) -> (f64, f64) {
-        let legs = self
-            .legs
+impl Skill {
+    /// Everything that can be learned.
+    pub fn all() -> Vec<Self> {
+        let directions = direction_tasks().iter().map(Self::Directions);
+        let rewards = telic_envs::specs()
             .iter()
-            .filter(|leg| leg.turn_degrees == turn_degrees);
-        let (mut count, mut speed, mut error) = (0.0, 0.0, 0.0);
-        for leg in legs {
-            count += 1.0;
-            speed += leg.speed_m_per_s;
-            error += leg.heading_error_degrees;
-        }
-        (speed / count, error / count)
+            .filter(|spec| !spec.rewards.is_empty())
+            .flat_map(|spec| {
+                let named = (0..spec.rewards.len()).map(Some);
+                named
+                    .chain([None])
+                    .map(|reward| Self::Rewards(spec, reward))
+            });
+        directions.chain(rewards).collect()
     }
 
-    fn metrics(&self) -> Metrics {
-        let mut metrics = Metrics::new();
-        for turn in TURNS_DEGREES {
-            let (speed, error) = self.mean(turn);
-            metrics.insert(format!("evaluation/speed_turn_{turn}"), speed);
-            metrics.insert(format!("evaluation/heading_error_turn_{turn}"), error);
+    /// Name of its task: that of the direction task, `walker/run` for a reward, `walker` for an environment without one.
+    pub fn task(&self) -> String {
+        match self {
+            Self::Directions(spec) => spec.name.to_owned(),
+            Self::Rewards(spec, None) => spec.id.to_owned(),
+            Self::Rewards(spec, Some(reward)) => {
+                format!("{}/{}", spec.id, spec.rewards[*reward].name)
+            }
         }
-        metrics.insert("evaluation/falls", self.falls as f64);
-        metrics
+    }
+
+    fn make(&self, recorder: Option<&Arc<Recorder>>) -> Result<Box<dyn OnlineTask>, FlowError> {
+        Ok(match self {
+            Self::Directions(spec) => directions::task(spec)?,
+            Self::Rewards(spec, reward) => rewards::task(spec, *reward, recorder)?,
+        })
+    }
+
+    /// How well a gait does it.
+    ///
+    /// # Errors
+    /// [`FlowError::Env`]; [`FlowError::Mismatch`] if the gait is not one for this task.
+    pub fn evaluate(&self, gait: &Gait, seed: Seed) -> Result<ExpertReport, FlowError> {
+        Ok(match self {
+            Self::Directions(spec) => {
+                ExpertReport::Directions(directions::evaluate(spec, gait, seed)?)
+            }
+            Self::Rewards(spec, _) => ExpertReport::Rewards(rewards::evaluate(spec, gait, seed)?),
+        })
     }
 }
 
-/// Walks with a gait along directions around the circle, straight on and after turns.
-///
-/// # Errors
-/// [`FlowError::Env`]; [`FlowError::Mismatch`] if the gait is not one for this task.
-pub fn evaluate_expert(
-    spec: &DirectionTaskSpec,
+fn check_gait(
     gait: &Gait,
-    seed: Seed,
-) -> Result<ExpertReport, FlowError> {
-    let mut task = (spec.make)()?;
+    task: &str,
+    observation_dim: usize,
+    action_dim: usize,
+) -> Result<(), FlowError> {
     for (what, of_gait, of_task) in [
         (
             "entries of an observation",
             gait.input_dim(),
-            task.observation_dim(),
+            observation_dim,
         ),
-        ("entries of an action", gait.action_dim(), task.action_dim()),
+        ("entries of an action", gait.action_dim(), action_dim),
     ] {
         if of_gait != of_task {
             return Err(FlowError::Mismatch {
                 what,
                 left: format!("the gait has {of_gait}"),
-                right: format!("`{}` has {of_task}", spec.name),
+                right: format!("`{task}` has {of_task}"),
             });
         }
     }
-    let mut report = ExpertReport {
-        legs: vec![],
-        falls: 0,
-    };
-    for turn in TURNS_DEGREES {
-        for index in 0..DIRECTIONS {
-            let direction = 360.0 * index as f64 / DIRECTIONS as f64;
-            task.reset(seed.child("evaluation").index(index as u64));
-            let before = walk(task.as_mut(), gait, direction - turn, spec.control_hz);
-            let after = walk(task.as_mut(), gait, direction, spec.control_hz);
-            report.falls += usize::from(before.fell || after.fell || !task.is_upright());
-            let [x, y] = after.moved;
-            let angle = direction.to_radians();
-            let along = x * libm::cos(angle) + y * libm::sin(angle);
-            let across = y * libm::cos(angle) - x * libm::sin(angle);
-            report.legs.push(Leg {
-                direction_degrees: direction,
-                turn_degrees: turn,
-                speed_m_per_s: along / LEG_SECS,
-                heading_error_degrees: libm::atan2(across, along).abs().to_degrees(),
-            });
+    Ok(())
+}
+
+/// How well an expert does what it learned.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum ExpertReport {
+    /// Follows directions.
+    Directions(DirectionReport),
+    /// Earns rewards.
+    Rewards(RewardReport),
+}
+
+impl ExpertReport {
+    fn metrics(&self) -> Metrics {
+        match self {
+            Self::Directions(report) => report.metrics(),
+            Self::Rewards(report) => report.metrics(),
         }
     }
-    Ok(report)
-}
 
-struct Walk {
-    /// x and y in metres.
-    moved: [f64; 2],
-    fell: bool,
-}
-
-fn walk(task: &mut dyn DirectionTask, gait: &Gait, degrees: f64, control_hz: f64) -> Walk {
-    let angle = degrees.to_radians();
-    task.command([libm::cos(angle) as f32, libm::sin(angle) as f32]);
-    let from = task.position();
-    let mut action = vec![0.0; task.action_dim()];
-    let mut fell = false;
-    for _ in 0..(LEG_SECS * control_hz).round() as usize {
-        gait.act(task.observation(), &mut action);
-        fell |= task.step(&action).terminated;
-    }
-    let to = task.position();
-    Walk {
-        moved: [0, 1].map(|axis| f64::from(to[axis] - from[axis])),
-        fell,
+    /// It in a line.
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Directions(report) => report.summary(),
+            Self::Rewards(report) => report.summary(),
+        }
     }
 }
 
@@ -173,47 +158,65 @@ pub struct ExpertOutcome {
     pub evaluation: ExpertReport,
 }
 
-/// Trains an expert in a new `folder` to the end of the run, or until `stop` is set.
+/// Trains an expert in a new `folder` to the end of the run, or until `stop` is set. With `data`, every complete episode on the way
+/// goes to that file, a dataset that replays as any other.
 ///
 /// # Errors
-/// [`FlowError::Argument`] for an unknown task, before the folder is made; [`FlowError::Train`], [`FlowError::Policy`],
+/// [`FlowError::Argument`] for an unknown task, or `data` of a task that is no environment, before the folder is made; [`FlowError::Train`], [`FlowError::Policy`],
 /// [`FlowError::File`].
 pub fn train_expert(
     config: &OnlineConfig,
     folder: &Utf8Path,
+    data: Option<&Utf8Path>,
     stop: &Arc<AtomicBool>,
     progress: &mut dyn ExpertProgress,
 ) -> Result<ExpertOutcome, FlowError> {
-    let known = direction_tasks();
-    let Some(spec) = known.iter().find(|task| task.name == config.task) else {
-        let names: Vec<&str> = known.iter().map(|task| task.name).collect();
+    let known = Skill::all();
+    let Some(skill) = known.iter().find(|skill| skill.task() == config.task) else {
+        let names: Vec<String> = known.iter().map(Skill::task).collect();
         return Err(FlowError::Argument {
             name: "task",
             value: config.task.clone(),
             expected: format!("one of: {}", names.join(", ")),
         });
     };
+    let recorder = match (data, skill) {
+        (None, _) => None,
+        (Some(path), Skill::Rewards(spec, _)) => {
+            Some(Arc::new(Recorder::create(path, spec, config)?))
+        }
+        (Some(path), Skill::Directions(_)) => {
+            return Err(FlowError::Argument {
+                name: "data",
+                value: path.to_string(),
+                expected: format!("none, since `{}` is no environment", config.task),
+            });
+        }
+    };
     let mut tasks = Vec::with_capacity(config.worlds);
     for _ in 0..config.worlds {
-        let task: Box<dyn OnlineTask> = Box::new(Online((spec.make)()?));
-        tasks.push(task);
+        tasks.push(skill.make(recorder.as_ref())?);
     }
     let run = RunFolder::create(folder, &config.to_toml())
         .map_err(|error| FlowError::Train(TrainError::from(error)))?;
     let metrics_path = run.metrics();
     let metrics = MetricsFile::create(&metrics_path).map_err(file_error(&metrics_path))?;
     let mut observer = Observer {
-        spec,
+        skill,
         folder,
         seed: Seed::new(config.seed),
         metrics,
         metrics_path,
         progress,
+        recorder: recorder.clone(),
         failure: None,
     };
     let (actor, steps) = train_online(config, &mut tasks, stop, &mut observer)?;
     if let Some(failure) = observer.failure.take() {
         return Err(failure);
+    }
+    if let Some(recorder) = recorder {
+        recorder.finish()?;
     }
     let evaluation = observer.evaluate(steps, &actor)?;
     Ok(ExpertOutcome {
@@ -233,12 +236,13 @@ fn file_error(path: &Utf8Path) -> impl Fn(std::io::Error) -> FlowError {
 
 /// Writes what an online run tells.
 struct Observer<'a> {
-    spec: &'static DirectionTaskSpec,
+    skill: &'a Skill,
     folder: &'a Utf8Path,
     seed: Seed,
     metrics: MetricsFile,
     metrics_path: Utf8PathBuf,
     progress: &'a mut dyn ExpertProgress,
+    recorder: Option<Arc<Recorder>>,
     /// What ended the run early.
     failure: Option<FlowError>,
 }
@@ -250,7 +254,7 @@ impl Observer<'_> {
         let path = self.folder.join(WEIGHTS_FILE);
         write_atomically(&path, &bytes).map_err(file_error(&path))?;
         let gait = Gait::from_safetensors(&bytes)?;
-        let report = evaluate_expert(self.spec, &gait, self.seed)?;
+        let report = self.skill.evaluate(&gait, self.seed)?;
         self.append(step, &report.metrics())?;
         let path = self.folder.join(EVALUATION_FILE);
         let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();
@@ -281,62 +285,13 @@ impl Observer<'_> {
 impl OnlineObserver for Observer<'_> {
     fn on_log(&mut self, step: u64, metrics: &Metrics) -> ControlFlow<()> {
         self.progress.log(step, metrics);
-        let outcome = self.append(step, metrics);
+        let recorded = self.recorder.as_ref().map_or(Ok(()), |all| all.check());
+        let outcome = recorded.and_then(|()| self.append(step, metrics));
         self.go_on(outcome)
     }
 
     fn on_evaluate(&mut self, step: u64, actor: &TensorMap) -> ControlFlow<()> {
         let outcome = self.evaluate(step, actor);
         self.go_on(outcome)
-    }
-}
-
-/// A direction task as the learner sees it.
-struct Online(Box<dyn DirectionTask>);
-
-impl OnlineTask for Online {
-    fn observation_dim(&self) -> usize {
-        self.0.observation_dim()
-    }
-
-    fn action_dim(&self) -> usize {
-        self.0.action_dim()
-    }
-
-    fn reset(&mut self, seed: Seed) {
-        self.0.reset(seed);
-    }
-
-    fn observation(&self) -> &[f32] {
-        self.0.observation()
-    }
-
-    fn step(&mut self, action: &[f32]) -> OnlineStep {
-        let step = self.0.step(action);
-        OnlineStep {
-            reward: step.reward,
-            terminated: step.terminated,
-            truncated: step.truncated,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The last row of the table in `docs/experts.md`.
-    #[test]
-    fn the_expert_in_the_repository_walks_as_its_page_says() {
-        let bytes = include_bytes!("../envs/assets/ant_gait.safetensors");
-        let gait = Gait::from_safetensors(bytes).unwrap();
-        let report = evaluate_expert(&direction_tasks()[0], &gait, Seed::new(0)).unwrap();
-        for (turn, speed) in TURNS_DEGREES.into_iter().zip([1.83, 1.70, 1.67]) {
-            let (found, heading_error) = report.mean(turn);
-            eprintln!("after {turn}°: {found:.3} m/s, {heading_error:.1}°");
-            assert!((found - speed).abs() < 0.006, "after {turn}°: {found} m/s");
-            assert!(heading_error < 10.0, "after {turn}°: {heading_error}°");
-        }
-        assert_eq!(report.falls, 0);
     }
 }

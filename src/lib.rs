@@ -47,6 +47,7 @@ pub mod interval;
 pub mod record;
 pub mod replay;
 pub mod report;
+pub mod returns;
 pub mod sweep;
 pub mod train;
 

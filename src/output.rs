@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use telic::returns::RewardReturn;
 
 /// A progress bar with an ETA, drawn only on a terminal.
 pub(crate) fn progress_bar(total: u64, what: &'static str) -> ProgressBar {
@@ -94,4 +95,22 @@ pub(crate) fn failure(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// A row per named reward.
+pub(crate) fn print_returns(returns: &[RewardReturn], episodes: usize) {
+    let rows: Vec<Vec<String>> = returns
+        .iter()
+        .map(|found| {
+            vec![
+                found.reward.clone(),
+                format!(
+                    "{:.1} [{:.1}, {:.1}]",
+                    found.mean, found.ci95.0, found.ci95.1
+                ),
+                episodes.to_string(),
+            ]
+        })
+        .collect();
+    print_table(&["reward", "return [95 %]", "episodes"], &rows);
 }

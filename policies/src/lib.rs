@@ -16,7 +16,8 @@
 //!
 //! The algorithms: [`beso`], [`gcbc`], [`gcivl`], [`gciql`], [`qrl`], [`crl`], [`hiql`], [`hilp`] and [`hilp::zero_shot`], [`smore`].
 //!
-//! Experts learn from a reward in place of data: [`online`] steps their tasks, [`replay`] keeps what was seen, [`sac`] learns.
+//! Experts learn from a reward in place of data: [`online`] steps their tasks, [`replay`] keeps what was seen, [`sac`] learns,
+//! [`novelty`] pays for what has not been seen.
 //!
 //! What runs an algorithm:
 //! - [`config`]: the training configuration; [`config_table`] reads and overrides tables
@@ -74,6 +75,7 @@ pub mod metrics;
 pub mod metrics_file;
 pub mod module_state;
 pub mod nn;
+pub mod novelty;
 pub mod numbers;
 pub mod online;
 pub mod prefetch;

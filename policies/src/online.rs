@@ -16,6 +16,7 @@ use crate::config::{ConfigError, read_table};
 use crate::config_table::{apply_overrides, from_table, to_table};
 use crate::device::Threads;
 use crate::metrics::MeanMetrics;
+use crate::novelty::{Novelty, NoveltyConfig};
 use crate::problems::Validate;
 use crate::replay::{Replay, Transition};
 use crate::sac::{Sac, SacConfig};
@@ -80,6 +81,8 @@ pub struct OnlineConfig {
     pub evaluate_every: u64,
     /// The learner.
     pub sac: SacConfig,
+    /// What is paid for what is new.
+    pub novelty: NoveltyConfig,
 }
 
 impl Default for OnlineConfig {
@@ -99,6 +102,7 @@ impl Default for OnlineConfig {
             log_every: 2_000,
             evaluate_every: 50_000,
             sac: SacConfig::default(),
+            novelty: NoveltyConfig::default(),
         }
     }
 }
@@ -148,7 +152,7 @@ impl Validate for OnlineConfig {
         problems.check(self.seed <= exact, "seed", self.seed, expected);
         let holds = self.threads <= 1024;
         problems.check(holds, "threads", self.threads, "at most 1024");
-        problems.parts(&[("sac", &self.sac)]);
+        problems.parts(&[("sac", &self.sac), ("novelty", &self.novelty)]);
     }
 }
 
@@ -205,6 +209,10 @@ fn run<B: AutodiffBackend>(
     let (observation_dim, action_dim) = (tasks[0].observation_dim(), tasks[0].action_dim());
     let device = B::Device::default();
     let mut sac = Sac::<B>::new(&config.sac, observation_dim, action_dim, seed, &device);
+    let mut novelty = (config.novelty.weight > 0.0).then(|| {
+        let seed = seed.child("novelty");
+        Novelty::<B>::new(&config.novelty, observation_dim, seed, &device)
+    });
     let mut replay = Replay::new(observation_dim, action_dim, config.replay);
     let mut episodes = 0;
     let mut next_episode = || {
@@ -271,10 +279,13 @@ fn run<B: AutodiffBackend>(
         step += round;
         let due = step.saturating_sub(config.random_steps) / config.steps_per_update;
         while updates < due {
-            let batch = replay.sample(
+            let mut batch = replay.sample(
                 config.batch_size,
                 &mut seed.child("batches").index(updates).rng(),
             );
+            if let Some(novelty) = &mut novelty {
+                unread.push(novelty.reward(&mut batch));
+            }
             unread.push(sac.update(&batch, &mut seed.child("update").index(updates).rng()));
             updates += 1;
         }

@@ -7,14 +7,16 @@ use camino::{Utf8Path, Utf8PathBuf};
 use ndarray::{Array2, Axis};
 use telic::FlowError;
 use telic::evaluate::{EvaluateConfig, Evaluation, evaluate, evaluate_rewards, threads};
+use telic::returns::{LabelledStates, prompted_returns};
 use telic_datasets::{Dataset, HindsightConfig, HindsightSampler};
+use telic_envs::EnvSpec;
 use telic_policies::config_table::apply_overrides;
-use telic_policies::{Checkpoint, Device, PolicyError, Problems};
+use telic_policies::{Checkpoint, Device, Policy, PolicyError, Problems};
 use telic_seed::Seed;
 
 use super::Outcome;
 use crate::Context;
-use crate::output::{percent, print_json, print_table, progress_bar};
+use crate::output::{percent, print_json, print_returns, print_table, progress_bar};
 
 /// Measure a trained policy on the tasks of its environment. Writes `evaluation.json` into the run folder.
 #[derive(clap::Args)]
@@ -22,7 +24,8 @@ use crate::output::{percent, print_json, print_table, progress_bar};
     after_help = "Examples:\n  telic evaluate runs/beso --episodes 100\n  \
                         telic evaluate runs/beso --set sampler.steps=5 --set sampler.guidance=2.0\n  \
                         telic evaluate runs/beso --goals block-push.npz\n  \
-                        telic evaluate runs/hilp --prompt plan"
+                        telic evaluate runs/hilp --prompt plan\n  \
+                        telic evaluate runs/hilp-walker --rewards --episodes 20"
 )]
 pub(crate) struct Args {
     /// Run folder or checkpoint folder.
@@ -50,13 +53,16 @@ pub(crate) struct Args {
     threads: Option<u32>,
     /// What the policy is told: the `goal` of each task, which is what every policy takes; for HILP also to follow a `plan` to
     /// it, or a `reward` of 1 for observations at the goal and 0 for others.
-    #[arg(long, value_enum, conflicts_with = "goals")]
+    #[arg(long, value_enum, conflicts_with = "goals", group = "prompted")]
     prompt: Option<Prompt>,
-    /// Dataset whose observations are labelled for `--prompt reward`; that of the training by default.
-    #[arg(long, value_name = "DATASET", requires = "prompt")]
+    /// Tell the policy each named reward of the environment in turn, and report what it earns of it; for HILP.
+    #[arg(long, conflicts_with_all = ["goals", "tasks"], group = "prompted")]
+    rewards: bool,
+    /// Dataset whose observations are labelled for `--prompt reward` and `--rewards`; that of the training by default.
+    #[arg(long, value_name = "DATASET", requires = "prompted")]
     labelled: Option<Utf8PathBuf>,
     /// How many of its observations are labelled.
-    #[arg(long, default_value_t = 10_000, requires = "prompt", value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, default_value_t = 10_000, requires = "prompted", value_parser = clap::value_parser!(u32).range(2..))]
     labels: u32,
     /// Inference setting of the policy, for example `sampler.steps=5`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -92,6 +98,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         .iter()
         .map(|name| telic::evaluate::task_index(spec, name))
         .collect::<Result<Vec<_>, FlowError>>()?;
+    if args.rewards {
+        return earn(
+            args,
+            context,
+            policy.as_mut(),
+            spec,
+            &checkpoint.manifest.dataset.path,
+        );
+    }
     let final_observations = match &args.goals {
         Some(path) => {
             let dataset = Dataset::load(path)?;
@@ -138,6 +153,51 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         print_json(&evaluation);
     } else {
         print_evaluation(&evaluation);
+        println!("\nwritten to {out}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The named rewards, one after the other.
+fn earn(
+    args: &Args,
+    context: &Context,
+    policy: &mut dyn Policy,
+    spec: &'static EnvSpec,
+    trained_on: &str,
+) -> Outcome {
+    let path = args
+        .labelled
+        .as_deref()
+        .unwrap_or(Utf8Path::new(trained_on));
+    let dataset = Arc::new(Dataset::load(path)?);
+    let (seed, labels) = (Seed::new(args.seed), args.labels as usize);
+    let labelled = LabelledStates::draw(&dataset, spec, labels, seed)?;
+    let bar = progress_bar(spec.rewards.len() as u64, "rewards");
+    let episodes = args.episodes as usize;
+    let seed = seed.child("evaluate");
+    let returns = prompted_returns(
+        policy,
+        spec,
+        &labelled,
+        episodes,
+        seed,
+        &context.stop,
+        |_| {
+            bar.inc(1);
+        },
+    );
+    bar.finish_and_clear();
+    let returns = returns?;
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| args.path.join("rewards.json"));
+    telic::evaluate::write(&returns, &out)?;
+    if context.json {
+        print_json(&returns);
+    } else {
+        print_returns(&returns, episodes);
         println!("\nwritten to {out}");
     }
     Ok(ExitCode::SUCCESS)

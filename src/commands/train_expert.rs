@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use camino::Utf8PathBuf;
 use indicatif::ProgressBar;
 use telic::expert::{ExpertProgress, ExpertReport, TURNS_DEGREES, train_expert};
 use telic_policies::Metrics;
@@ -9,24 +10,35 @@ use telic_policies::online::OnlineConfig;
 
 use super::{Outcome, RunArgs};
 use crate::Context;
-use crate::output::{print_json, print_table, progress_bar};
+use crate::output::{print_json, print_returns, print_table, progress_bar};
 
-/// Teach a robot to follow directions, online with soft actor-critic. The folder gets its weights, its curve and an evaluation.
+/// Teach a robot to follow directions or to earn a reward of its environment, or let it explore, online with soft actor-critic. The
+/// folder gets its weights, its curve and an evaluation.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  telic train-expert configs/ant_expert.toml --out runs/ant-expert\n  \
-                        telic train-expert configs/ant_expert.toml --set seed=1 --set steps=100000 --out runs/ant-expert-1"
+                        telic train-expert configs/ant_expert.toml --set seed=1 --set steps=100000 --out runs/ant-expert-1\n  \
+                        telic train-expert configs/walker_explore.toml --data walker-explore.npz"
 )]
 pub(crate) struct Args {
     #[command(flatten)]
     run: RunArgs,
+    /// Dataset (.npz) for every complete episode on the way; for tasks that are environments.
+    #[arg(long, value_name = "FILE")]
+    data: Option<Utf8PathBuf>,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let config = OnlineConfig::load(&args.run.config, &args.run.overrides())?;
     let folder = args.run.folder();
     let mut progress = Bar(progress_bar(config.steps, "steps"));
-    let outcome = train_expert(&config, &folder, &context.stop, &mut progress);
+    let outcome = train_expert(
+        &config,
+        &folder,
+        args.data.as_deref(),
+        &context.stop,
+        &mut progress,
+    );
     progress.0.finish_and_clear();
     let outcome = outcome?;
     if context.json {
@@ -39,6 +51,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
 }
 
 fn print_report(report: &ExpertReport) {
+    let report = match report {
+        ExpertReport::Directions(report) => report,
+        ExpertReport::Rewards(report) => return print_returns(&report.returns, report.episodes),
+    };
     let rows: Vec<Vec<String>> = TURNS_DEGREES
         .iter()
         .map(|&turn| {
@@ -69,11 +85,7 @@ impl ExpertProgress for Bar {
     }
 
     fn evaluated(&mut self, step: u64, report: &ExpertReport) {
-        let (speed, error) = report.mean(0.0);
-        let line = format!(
-            "step {step}: {speed:.2} m/s along the direction, heading error {error:.1}°, {} falls",
-            report.falls
-        );
+        let line = format!("step {step}: {}", report.summary());
         self.0.suspend(|| eprintln!("{line}"));
     }
 }
