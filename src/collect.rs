@@ -70,7 +70,7 @@ pub fn collect(
 ) -> Result<Collected, FlowError> {
     let started = std::time::Instant::now();
     let spec = telic_envs::spec(&config.env)?;
-    let demonstrator = demonstrator_spec(spec, config.demonstrator.as_deref())?;
+    let demonstrator = spec.demonstrator(config.demonstrator.as_deref())?;
     positive("episodes", config.episodes)?;
     positive("threads", config.threads)?;
     if !(config.noise.is_finite() && config.noise >= 0.0) {
@@ -170,30 +170,6 @@ pub fn collect(
         successes,
         resumed_episodes: first,
         seconds: started.elapsed().as_secs_f64(),
-    })
-}
-
-/// The demonstrator of this name, or the environment's first.
-pub fn demonstrator_spec<'a>(
-    spec: &'a EnvSpec,
-    name: Option<&str>,
-) -> Result<&'a DemonstratorSpec, EnvError> {
-    let found = match name {
-        None => spec.demonstrators.first(),
-        Some(name) => spec
-            .demonstrators
-            .iter()
-            .find(|demonstrator| demonstrator.name == name),
-    };
-    found.ok_or_else(|| EnvError::UnknownDemonstrator {
-        id: spec.id,
-        name: name.unwrap_or_default().to_owned(),
-        known: spec
-            .demonstrators
-            .iter()
-            .map(|demonstrator| demonstrator.name)
-            .collect::<Vec<_>>()
-            .join(", "),
     })
 }
 

@@ -77,6 +77,7 @@ impl FlowError {
                 | Self::Policy(telic_policies::PolicyError::Settings(_))
                 | Self::Env(
                     EnvError::UnknownId { .. }
+                        | EnvError::NoDemonstrator { .. }
                         | EnvError::UnknownDemonstrator { .. }
                         | EnvError::UnknownTask { .. }
                 )

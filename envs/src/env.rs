@@ -132,11 +132,37 @@ pub struct EnvSpec {
     pub rewards: Vec<RewardSpec>,
     /// Builds one instance.
     pub make: fn() -> Result<Box<dyn GoalEnv>, EnvError>,
-    /// Scripted demonstrators; the first one is the default of `telic collect`.
+    /// Scripted demonstrators; the first one is the default of `telic collect`. None where a robot has no expert yet.
     pub demonstrators: Vec<crate::DemonstratorSpec>,
 }
 
 impl EnvSpec {
+    /// The demonstrator of this name, or the first one.
+    ///
+    /// # Errors
+    /// [`EnvError::NoDemonstrator`] or [`EnvError::UnknownDemonstrator`].
+    pub fn demonstrator(&self, name: Option<&str>) -> Result<&crate::DemonstratorSpec, EnvError> {
+        let first = self
+            .demonstrators
+            .first()
+            .ok_or(EnvError::NoDemonstrator { id: self.id })?;
+        let Some(name) = name else {
+            return Ok(first);
+        };
+        let mut all = self.demonstrators.iter();
+        all.find(|demonstrator| demonstrator.name == name)
+            .ok_or_else(|| EnvError::UnknownDemonstrator {
+                id: self.id,
+                name: name.to_owned(),
+                known: self
+                    .demonstrators
+                    .iter()
+                    .map(|demonstrator| demonstrator.name)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })
+    }
+
     /// Length of an observation.
     pub fn observation_dim(&self) -> usize {
         self.observation.len()
@@ -332,6 +358,12 @@ pub enum EnvError {
         name: String,
         /// Every name, comma separated.
         known: String,
+    },
+    /// Nothing collects data there.
+    #[error("`{id}` has no demonstrator")]
+    NoDemonstrator {
+        /// The environment.
+        id: &'static str,
     },
     /// No such task.
     #[error("`{id}` has {tasks} tasks, numbered from 0; there is no task {task}")]

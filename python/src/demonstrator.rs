@@ -65,24 +65,9 @@ impl Demonstrator {
     #[pyo3(signature = (env, *, name=None, noise=1.0))]
     fn new(env: &str, name: Option<&str>, noise: f32) -> PyResult<Self> {
         let spec = telic_envs::spec(env).map_err(|error| of_env(&error))?;
-        let found = match name {
-            None => spec.demonstrators.first(),
-            Some(name) => spec.demonstrators.iter().find(|expert| expert.name == name),
-        };
-        let found = found.ok_or_else(|| {
-            let known = spec
-                .demonstrators
-                .iter()
-                .map(|expert| expert.name)
-                .collect::<Vec<_>>()
-                .join(", ");
-            let name = name.unwrap_or_default().to_owned();
-            of_env(&EnvError::UnknownDemonstrator {
-                id: spec.id,
-                name,
-                known,
-            })
-        })?;
+        let found = spec
+            .demonstrator(name)
+            .map_err(|error| of_env(&error))?;
         if !(noise.is_finite() && noise >= 0.0) {
             return Err(input(format!(
                 "`noise` is {noise}, expected a finite number of at least 0"

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use camino::Utf8PathBuf;
-use telic::collect::{CollectConfig, collect, demonstrator_spec};
+use telic::collect::{CollectConfig, collect};
 use telic::evaluate::threads;
 
 use super::Outcome;
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         noise: args.noise,
     };
     let spec = telic_envs::spec(&config.env)?;
-    demonstrator_spec(spec, config.demonstrator.as_deref())?;
+    spec.demonstrator(config.demonstrator.as_deref())?;
     let bar = progress_bar(u64::from(args.episodes), "episodes");
     let collected = collect(&config, &context.stop, |episodes, transitions| {
         bar.set_position(episodes as u64);

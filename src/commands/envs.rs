@@ -178,6 +178,10 @@ fn describe(spec: &telic_envs::EnvSpec) {
         .collect();
     print_table(&["task", ""], &rows);
     println!();
+    if spec.demonstrators.is_empty() {
+        println!("no demonstrator");
+        return;
+    }
     let rows: Vec<_> = spec
         .demonstrators
         .iter()

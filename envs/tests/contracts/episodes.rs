@@ -14,7 +14,6 @@ fn ids_and_task_names_are_unique_and_dimensions_agree() {
         names.dedup();
         assert_eq!(names.len(), spec.tasks.len(), "{}", spec.id);
         assert!(!names.is_empty(), "{}", spec.id);
-        assert!(!spec.demonstrators.is_empty(), "{}", spec.id);
         assert_eq!(spec.goal_dim() % spec.goal.point_dim, 0, "{}", spec.id);
         assert!(
             spec.goal

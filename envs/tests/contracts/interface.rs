@@ -99,21 +99,37 @@ fn a_goal_can_be_replaced() {
 #[test]
 fn rewards_of_a_batch_equal_the_rewards_of_the_steps() {
     for spec in specs() {
-        let mut demonstrator = (spec.demonstrators[0].make)(0.0).unwrap();
         let (mut achieved, mut desired, mut expected) = (Vec::new(), Vec::new(), Vec::new());
+        let mut record = |env: &dyn GoalEnv, step: Step| {
+            assert_eq!(step.success, step.reward == 0.0, "{}", spec.id);
+            let mut goal = vec![0.0; spec.goal_dim()];
+            spec.goal.extract(env.observation(), &mut goal);
+            achieved.extend(goal);
+            desired.extend_from_slice(env.desired_goal());
+            expected.push(step.reward);
+        };
         let mut action = vec![0.0; spec.action_dim()];
         for seed in 0..2 {
-            demonstrator.reset(seed, Some(0)).unwrap();
-            while !demonstrator.finished() {
-                demonstrator.act(&mut action);
-                let step = demonstrator.step(&action).unwrap();
-                assert_eq!(step.success, step.reward == 0.0, "{}", spec.id);
-                let env = demonstrator.env();
-                let mut goal = vec![0.0; spec.goal_dim()];
-                spec.goal.extract(env.observation(), &mut goal);
-                achieved.extend(goal);
-                desired.extend_from_slice(env.desired_goal());
-                expected.push(step.reward);
+            if let Some(demonstrator) = spec.demonstrators.first() {
+                let mut expert = (demonstrator.make)(0.0).unwrap();
+                expert.reset(seed, Some(0)).unwrap();
+                while !expert.finished() {
+                    expert.act(&mut action);
+                    let step = expert.step(&action).unwrap();
+                    record(expert.env(), step);
+                }
+            } else {
+                // Nobody solves it, so the goal comes to the robot.
+                let mut env = make(spec);
+                env.reset(seed, &options(Start::Task(0))).unwrap();
+                for index in 0..20 {
+                    if index == 10 {
+                        let here = env.observation().to_vec();
+                        env.set_goal(&here).unwrap();
+                    }
+                    let step = env.step(&action).unwrap();
+                    record(env.as_ref(), step);
+                }
             }
         }
         let mut rewards = vec![f32::NAN; expected.len()];
@@ -124,6 +140,34 @@ fn rewards_of_a_batch_equal_the_rewards_of_the_steps() {
             "{}",
             spec.id
         );
+    }
+}
+
+#[test]
+fn demonstrators_are_found_by_name_and_missing_ones_are_errors() {
+    for spec in specs() {
+        let found = |name| {
+            spec.demonstrator(name)
+                .map(|demonstrator| demonstrator.name)
+        };
+        let Some(first) = spec.demonstrators.first() else {
+            let error = EnvError::NoDemonstrator { id: spec.id };
+            assert_eq!(
+                error.to_string(),
+                format!("`{}` has no demonstrator", spec.id)
+            );
+            assert_eq!(found(None), Err(error.clone()));
+            assert_eq!(found(Some("navigate")), Err(error));
+            continue;
+        };
+        assert_eq!(found(None), Ok(first.name));
+        for demonstrator in &spec.demonstrators {
+            assert_eq!(found(Some(demonstrator.name)), Ok(demonstrator.name));
+        }
+        assert!(matches!(
+            found(Some("nobody")),
+            Err(EnvError::UnknownDemonstrator { .. })
+        ));
     }
 }
 
