@@ -148,3 +148,115 @@ impl Robot for WalkingHumanoid {
         gait.act(&input, action);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use safetensors::Dtype;
+    use safetensors::tensor::TensorView;
+    use telic_seed::Seed;
+
+    use super::*;
+    use crate::{ResetOptions, spec};
+
+    #[test]
+    fn specs_have_the_published_limits_and_demonstrators_only_with_a_gait() {
+        for (id, steps) in [
+            ("humanoid-maze-medium", 2000),
+            ("humanoid-maze-large", 2000),
+            ("humanoid-maze-giant", 4000),
+        ] {
+            let spec = spec(id).unwrap();
+            assert_eq!(spec.max_episode_steps, steps);
+            assert_eq!(spec.demonstrators.is_empty(), GAIT.is_none(), "{id}");
+            for demonstrator in &spec.demonstrators {
+                let expected = if demonstrator.name == "stitch" {
+                    400
+                } else {
+                    steps
+                };
+                assert_eq!(demonstrator.episode_steps, expected, "{id}");
+            }
+        }
+    }
+
+    fn world(maze: &Maze) -> (World, WalkingHumanoid) {
+        let model = telic_sim::Model::from_mjcf_str("maze", &WalkingHumanoid::mjcf(maze)).unwrap();
+        let world = World::new(&std::sync::Arc::new(model), &Humanoid::physics()).unwrap();
+        let robot = WalkingHumanoid::new(&world).unwrap();
+        (world, robot)
+    }
+
+    /// The corner of a cell is a metre from two walls, and a leg is longer.
+    #[test]
+    fn a_start_in_a_corner_touches_no_wall() {
+        let (mut world, robot) = world(&MAZES[1]);
+        let mut rng = Seed::new(4).rng();
+        for xy in [[-1.0, -1.0], [-0.9, 0.8]] {
+            for _ in 0..40 {
+                robot.start(&mut world, xy, &mut rng);
+                assert!(world.contacts().all(|contact| contact.distance_m > 0.0));
+            }
+        }
+    }
+
+    #[test]
+    fn a_gait_sees_the_posture_and_the_direction() {
+        let (world, mut robot) = world(&MAZES[1]);
+        // One layer from 67 + 2 entries to 21 means and 21 deviations: the last mean is the last entry, the y of the direction.
+        let (inputs, outputs) = (69, 42);
+        let mut weight = vec![0.0_f32; inputs * outputs];
+        weight[(inputs - 1) * outputs + 20] = 1.0;
+        weight[21 * outputs] = 1.0;
+        let bytes = |values: &[f32]| {
+            values
+                .iter()
+                .flat_map(|v| v.to_le_bytes())
+                .collect::<Vec<_>>()
+        };
+        let (weight, bias) = (bytes(&weight), bytes(&[0.0; 42]));
+        let view = |shape: &[usize], bytes| TensorView::new(Dtype::F32, shape.to_vec(), bytes);
+        let file = safetensors::serialize(
+            [
+                (
+                    "actor.output.weight",
+                    view(&[inputs, outputs], &weight).unwrap(),
+                ),
+                ("actor.output.bias", view(&[outputs], &bias).unwrap()),
+            ],
+            None,
+        )
+        .unwrap();
+        robot.gait = Some(Box::leak(Box::new(Gait::from_safetensors(&file).unwrap())));
+        let mut observation = [0.0; humanoid::OBSERVATION_DIM];
+        robot.observe(&world, &mut observation);
+        let mut action = [1.0; humanoid::ACTION_DIM];
+        robot.head(&observation, [0.6, -0.8], &mut action);
+        assert!((action[20] - libm::tanhf(-0.8)).abs() < 1e-6);
+        // Entry 21 without x and y is the height of the head.
+        assert!((action[0] - libm::tanhf(1.69)).abs() < 1e-6);
+        assert_eq!(action[1..20], [0.0; 19]);
+    }
+
+    /// Prints the speeds of `docs/envs/humanoid-maze.md`.
+    #[test]
+    #[ignore = "measures time"]
+    fn steps_and_resets_per_second() {
+        let mut env = (spec("humanoid-maze-medium").unwrap().make)().unwrap();
+        let mut rng = Seed::new(0).rng();
+        let (mut steps_per_sec, mut resets_per_sec) = (0.0_f64, 0.0_f64);
+        for seed in 0..10 {
+            let start = Instant::now();
+            env.reset(seed, &ResetOptions::default()).unwrap();
+            resets_per_sec = resets_per_sec.max(start.elapsed().as_secs_f64().recip());
+            let start = Instant::now();
+            for _ in 0..1000 {
+                let action = [0.0; humanoid::ACTION_DIM].map(|_: f32| rng.random_range(-1.0..=1.0));
+                env.step(&action).unwrap();
+            }
+            steps_per_sec = steps_per_sec.max(1000.0 / start.elapsed().as_secs_f64());
+        }
+        eprintln!("{steps_per_sec:.0} steps/s, {resets_per_sec:.0} resets/s at best");
+    }
+}

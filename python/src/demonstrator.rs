@@ -65,9 +65,7 @@ impl Demonstrator {
     #[pyo3(signature = (env, *, name=None, noise=1.0))]
     fn new(env: &str, name: Option<&str>, noise: f32) -> PyResult<Self> {
         let spec = telic_envs::spec(env).map_err(|error| of_env(&error))?;
-        let found = spec
-            .demonstrator(name)
-            .map_err(|error| of_env(&error))?;
+        let found = spec.demonstrator(name).map_err(|error| of_env(&error))?;
         if !(noise.is_finite() && noise >= 0.0) {
             return Err(input(format!(
                 "`noise` is {noise}, expected a finite number of at least 0"

@@ -247,6 +247,7 @@ struct Thrashing {
     outside_rad: f32,
     lowest_head_m: f32,
     fastest_m_s: f32,
+    /// In the fastest episode, so that other work on the machine counts less.
     control_steps_per_sec: f64,
 }
 
@@ -256,7 +257,7 @@ fn thrash(world: &mut World, humanoid: &Humanoid, steps: usize) -> Thrashing {
         lowest_head_m: f32::MAX,
         ..Thrashing::default()
     };
-    let (mut busy, mut counted, mut outside) = (0.0, 0.0, 0.0);
+    let (mut busy_secs, mut counted, mut outside) = (0.0, 0.0, 0.0);
     for step in 0..steps {
         if step % 1000 == 0 {
             Humanoid::start(world, [0.0; 2], &mut rng);
@@ -264,7 +265,11 @@ fn thrash(world: &mut World, humanoid: &Humanoid, steps: usize) -> Thrashing {
         let action = random_action(&mut rng);
         let start = Instant::now();
         Humanoid::act(world, &action);
-        busy += start.elapsed().as_secs_f64();
+        busy_secs += start.elapsed().as_secs_f64();
+        if step % 1000 == 999 {
+            sums.control_steps_per_sec = sums.control_steps_per_sec.max(1000.0 / busy_secs);
+            busy_secs = 0.0;
+        }
         assert!(world.is_finite(), "step {step}");
         let observation = observed(world, humanoid);
         let [x, y, z] = [0, 1, 2].map(|axis| observation[VELOCITIES + axis]);
@@ -298,7 +303,6 @@ fn thrash(world: &mut World, humanoid: &Humanoid, steps: usize) -> Thrashing {
         hinge_rad_s: sums.hinge_rad_s / counted,
         outside: outside / counted / ACTION_DIM as f32,
         outside_rad: sums.outside_rad / outside,
-        control_steps_per_sec: steps as f64 / busy,
         ..sums
     }
 }
@@ -379,7 +383,9 @@ fn accuracy_and_speed_of_physics_settings() {
 
 #[test]
 #[ignore = "slow: minutes"]
-fn a_million_random_steps() {
+fn two_hundred_thousand_random_steps() {
     let (mut world, humanoid) = world();
-    eprintln!("{:?}", thrash(&mut world, &humanoid, 1_000_000));
+    let found = thrash(&mut world, &humanoid, 200_000);
+    eprintln!("{found:?}");
+    assert!(found.lowest_head_m > 0.0 && found.fastest_m_s < 10.0);
 }
