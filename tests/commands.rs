@@ -238,6 +238,21 @@ fn an_expert_is_the_same_for_the_same_seed_and_leaves_its_curve() {
 }
 
 #[test]
+fn an_environment_without_demonstrator_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("none.npz");
+    let path = out.to_str().unwrap();
+    let report = telic(&["collect", "--env", "humanoid-maze-medium", "--out", path]);
+    assert_eq!(report.code, 2, "{}", report.stderr);
+    assert!(
+        flat(&report.stderr).contains("`humanoid-maze-medium` has no demonstrator"),
+        "{}",
+        report.stderr
+    );
+    assert!(!out.exists());
+}
+
+#[test]
 fn a_collected_file_is_the_same_for_any_number_of_threads_and_replays_to_the_bit() {
     let folder = tempfile::tempdir().unwrap();
     for env in [

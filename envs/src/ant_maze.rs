@@ -58,8 +58,11 @@ impl Robot for WalkingAnt {
     ];
     const TOLERANCE_M: f32 = TOLERANCE_M;
     const CONTROL_HZ: f64 = 10.0;
-    const MAX_EPISODE_STEPS: usize = 1000;
     const ACTION_NOISE: f32 = 0.2;
+
+    fn max_episode_steps(_: &Maze) -> usize {
+        1000
+    }
 
     fn episode_steps(play: Play, maze: &Maze) -> Option<usize> {
         let giant = maze.name == "giant";

@@ -137,6 +137,32 @@ pub struct EnvSpec {
 }
 
 impl EnvSpec {
+    /// The demonstrator of this name, or the first one.
+    ///
+    /// # Errors
+    /// [`EnvError::NoDemonstrator`] or [`EnvError::UnknownDemonstrator`].
+    pub fn demonstrator(&self, name: Option<&str>) -> Result<&crate::DemonstratorSpec, EnvError> {
+        let first = self
+            .demonstrators
+            .first()
+            .ok_or(EnvError::NoDemonstrator { id: self.id })?;
+        let Some(name) = name else {
+            return Ok(first);
+        };
+        let mut all = self.demonstrators.iter();
+        all.find(|demonstrator| demonstrator.name == name)
+            .ok_or_else(|| EnvError::UnknownDemonstrator {
+                id: self.id,
+                name: name.to_owned(),
+                known: self
+                    .demonstrators
+                    .iter()
+                    .map(|demonstrator| demonstrator.name)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })
+    }
+
     /// Length of an observation.
     pub fn observation_dim(&self) -> usize {
         self.observation.len()
@@ -150,32 +176,6 @@ impl EnvSpec {
     /// Length of an achieved or desired goal.
     pub fn goal_dim(&self) -> usize {
         self.goal.indices.len()
-    }
-
-    /// The demonstrator of this name, or the first one.
-    ///
-    /// # Errors
-    /// [`EnvError::NoDemonstrator`] where there are none, [`EnvError::UnknownDemonstrator`].
-    pub fn demonstrator(&self, name: Option<&str>) -> Result<&crate::DemonstratorSpec, EnvError> {
-        let Some(first) = self.demonstrators.first() else {
-            return Err(EnvError::NoDemonstrator { id: self.id });
-        };
-        let Some(name) = name else {
-            return Ok(first);
-        };
-        self.demonstrators
-            .iter()
-            .find(|demonstrator| demonstrator.name == name)
-            .ok_or_else(|| EnvError::UnknownDemonstrator {
-                id: self.id,
-                name: name.to_owned(),
-                known: self
-                    .demonstrators
-                    .iter()
-                    .map(|demonstrator| demonstrator.name)
-                    .collect::<Vec<_>>()
-                    .join(", "),
-            })
     }
 }
 

@@ -20,6 +20,8 @@ mod cube;
 pub mod demonstrator;
 pub mod env;
 pub mod gait;
+mod humanoid;
+mod humanoid_maze;
 pub mod locomotion;
 pub mod maze;
 mod maze_env;

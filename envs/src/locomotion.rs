@@ -1,22 +1,24 @@
 //! Following directions: the tasks that teach a robot to walk.
 //!
-//! Rewards and ends of episodes are those with which OGBench's experts were trained (Park et al. 2025); directions change four times
-//! as often. A task is no goal environment: it has a reward of its own, and what it teaches drives the demonstrators of the mazes.
+//! Rewards and ends of episodes are those with which OGBench's experts were trained (Park et al. 2025); the ant's directions change
+//! four times as often. A task is no goal environment: it has a reward of its own, and what it teaches drives the demonstrators of the mazes.
 
 use rand::RngExt;
-use telic_seed::Seed;
-use telic_sim::World;
+use telic_seed::{Rng, Seed};
+use telic_sim::{PhysicsConfig, World};
 
 use crate::EnvError;
 use crate::ant::{self, Ant};
+use crate::humanoid::{self, Humanoid};
 use crate::shared_model::SharedModel;
 
 /// Outcome of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DirectionStep {
-    /// Metres along the direction in this step.
+    /// What the step earned: of an ant its metres along the direction, of a humanoid how well it stands times 1 plus a hundred of
+    /// these.
     pub reward: f32,
-    /// The episode is over for good: the torso left the heights of walking.
+    /// The episode is over for good: the robot can no longer walk, where falls end episodes.
     pub terminated: bool,
     /// The step limit was reached.
     pub truncated: bool,
@@ -67,67 +69,216 @@ pub struct DirectionTaskSpec {
 
 /// Every task.
 pub fn direction_tasks() -> &'static [DirectionTaskSpec] {
-    &[DirectionTaskSpec {
-        name: ANT_DIRECTION,
-        summary: "An ant walks along a direction that changes every 2.5 s.",
-        control_hz: 10.0,
-        make: || Ok(Box::new(AntDirection::new()?)),
-    }]
+    &[
+        DirectionTaskSpec {
+            name: Ant::NAME,
+            summary: "An ant walks along a direction that changes every 2.5 s.",
+            control_hz: 10.0,
+            make: || Ok(Box::new(Walk::<Ant>::new()?)),
+        },
+        DirectionTaskSpec {
+            name: Humanoid::NAME,
+            summary: "A humanoid walks upright along a direction that changes every 5 s.",
+            control_hz: 40.0,
+            make: || Ok(Box::new(Walk::<Humanoid>::new()?)),
+        },
+    ]
 }
 
-const ANT_DIRECTION: &str = "ant-direction";
 const EPISODE_STEPS: usize = 1000;
-/// A path through a maze turns at every cell; the original draws every 100 steps.
-const STEPS_PER_DIRECTION: usize = 25;
-/// Heights of the torso between which an episode goes on, in metres; on its back the ant is at 0.25.
-const WALKING_M: std::ops::RangeInclusive<f32> = 0.2..=1.0;
 
-struct AntDirection {
+/// What learns to walk. Its observation starts with x and y in metres, and the rest of it is what the task shows.
+trait Walker: Sized + Send {
+    /// Name of its task.
+    const NAME: &'static str;
+    /// Length of its own observation.
+    const OBSERVATION_DIM: usize;
+    /// Length of an action.
+    const ACTION_DIM: usize;
+    /// Steps along one direction.
+    const STEPS_PER_DIRECTION: usize;
+
+    /// Its world, on a floor without walls.
+    fn world() -> Result<World, EnvError>;
+
+    /// The walker in its world.
+    fn of(world: &World) -> Result<Self, String>;
+
+    /// Puts it into a start posture at the origin.
+    fn start(&self, world: &mut World, rng: &mut Rng);
+
+    /// Applies an action for one control period.
+    fn act(&self, world: &mut World, action: &[f32]);
+
+    /// Writes its own observation.
+    fn observe(&self, world: &World, observation: &mut [f32]);
+
+    /// Whether it is the right way up.
+    fn is_upright(observation: &[f32]) -> bool;
+
+    /// Whether an episode goes on.
+    fn goes_on(observation: &[f32]) -> bool;
+
+    /// What a step earns that ended in an observation, `along_m` metres further along the direction.
+    fn reward(observation: &[f32], along_m: f32) -> f32;
+}
+
+/// A world with a floor.
+fn empty_world(
+    id: &'static str,
+    model: &SharedModel,
+    mjcf: impl FnOnce() -> String,
+    physics: &PhysicsConfig,
+) -> Result<World, EnvError> {
+    World::new(&model.get(id, mjcf)?, physics).map_err(|error| EnvError::Model {
+        id,
+        reason: error.to_string(),
+    })
+}
+
+/// Heights of the torso between which an ant's episode goes on, in metres; on its back the ant is at 0.25.
+const ANT_WALKING_M: std::ops::RangeInclusive<f32> = 0.2..=1.0;
+
+impl Walker for Ant {
+    const NAME: &'static str = "ant-direction";
+    const OBSERVATION_DIM: usize = ant::OBSERVATION_DIM;
+    const ACTION_DIM: usize = ant::ACTION_DIM;
+    /// A path through a maze turns at every cell; the original draws every 100 steps.
+    const STEPS_PER_DIRECTION: usize = 25;
+
+    fn world() -> Result<World, EnvError> {
+        static MODEL: SharedModel = SharedModel::new();
+        empty_world(Self::NAME, &MODEL, || Self::mjcf(""), &Self::physics())
+    }
+
+    fn of(world: &World) -> Result<Self, String> {
+        Self::new(world)
+    }
+
+    fn start(&self, world: &mut World, rng: &mut Rng) {
+        Self::start(world, [0.0; 2], rng);
+    }
+
+    fn act(&self, world: &mut World, action: &[f32]) {
+        Self::act(world, action);
+    }
+
+    fn observe(&self, world: &World, observation: &mut [f32]) {
+        Self::observe(world, observation);
+    }
+
+    fn is_upright(observation: &[f32]) -> bool {
+        ant::is_upright(observation)
+    }
+
+    fn goes_on(observation: &[f32]) -> bool {
+        ANT_WALKING_M.contains(&observation[2])
+    }
+
+    fn reward(_: &[f32], along_m: f32) -> f32 {
+        along_m
+    }
+}
+
+/// Height of the head of a humanoid that stands, in metres; a quarter less counts as a tenth of it.
+const STANDING_M: f32 = 1.4;
+/// `UPRIGHT` of a torso that counts as vertical.
+const VERTICAL: f32 = 0.9;
+
+/// How well a humanoid stands, 0 to 1, as in the DeepMind Control Suite: a Gaussian of how low the head is times a line from the
+/// torso on its head to the torso upright.
+fn standing(head_m: f32, upright: f32) -> f32 {
+    // √(−2 ln 0.1): where the Gaussian is a tenth.
+    const TENTH: f32 = 2.145_966;
+    let low = (STANDING_M - head_m).max(0.0) / (STANDING_M / 4.0);
+    let leaning = (VERTICAL - upright).max(0.0) / (1.0 + VERTICAL);
+    libm::expf(-0.5 * (low * TENTH).powi(2)) * (1.0 - leaning).max(0.0)
+}
+
+impl Walker for Humanoid {
+    const NAME: &'static str = "humanoid-direction";
+    const OBSERVATION_DIM: usize = humanoid::OBSERVATION_DIM;
+    const ACTION_DIM: usize = humanoid::ACTION_DIM;
+    const STEPS_PER_DIRECTION: usize = 200;
+
+    fn world() -> Result<World, EnvError> {
+        static MODEL: SharedModel = SharedModel::new();
+        empty_world(Self::NAME, &MODEL, || Self::mjcf(""), &Self::physics())
+    }
+
+    fn of(world: &World) -> Result<Self, String> {
+        Self::new(world)
+    }
+
+    fn start(&self, world: &mut World, rng: &mut Rng) {
+        Self::start(world, [0.0; 2], rng);
+    }
+
+    fn act(&self, world: &mut World, action: &[f32]) {
+        Self::act(world, action);
+    }
+
+    fn observe(&self, world: &World, observation: &mut [f32]) {
+        Self::observe(self, world, observation);
+    }
+
+    fn is_upright(observation: &[f32]) -> bool {
+        humanoid::is_standing(observation)
+    }
+
+    /// A fall ends nothing: getting up is part of what it learns.
+    fn goes_on(_: &[f32]) -> bool {
+        true
+    }
+
+    fn reward(observation: &[f32], along_m: f32) -> f32 {
+        let [head_m, upright] = [humanoid::HEAD, humanoid::UPRIGHT].map(|index| observation[index]);
+        standing(head_m, upright) * (1.0 + 100.0 * along_m)
+    }
+}
+
+/// A walker and its episode.
+struct Walk<W> {
     world: World,
+    walker: W,
     seed: Seed,
     elapsed: usize,
     /// Whether the direction stays.
     commanded: bool,
-    position: [f32; 2],
-    upright: bool,
+    /// The walker's own observation, then the direction.
     observation: Vec<f32>,
 }
 
-impl AntDirection {
+impl<W: Walker> Walk<W> {
     fn new() -> Result<Self, EnvError> {
-        static MODEL: SharedModel = SharedModel::new();
-        let model = MODEL.get(ANT_DIRECTION, || Ant::mjcf(""))?;
-        let world = World::new(&model, &Ant::physics()).map_err(|error| EnvError::Model {
-            id: ANT_DIRECTION,
-            reason: error.to_string(),
+        let world = W::world()?;
+        let walker = W::of(&world).map_err(|reason| EnvError::Model {
+            id: W::NAME,
+            reason,
         })?;
         let mut task = Self {
             world,
+            walker,
             seed: Seed::new(0),
             elapsed: 0,
             commanded: false,
-            position: [0.0; 2],
-            upright: true,
-            observation: vec![0.0; ant::POSTURE.len() + 2],
+            observation: vec![0.0; W::OBSERVATION_DIM + 2],
         };
         task.reset(Seed::new(0));
         Ok(task)
     }
 
     fn observe(&mut self) {
-        let mut all = [0.0; ant::OBSERVATION_DIM];
-        Ant::observe(&self.world, &mut all);
-        self.position = [all[0], all[1]];
-        self.upright = ant::is_upright(&all);
-        self.observation[..ant::POSTURE.len()].copy_from_slice(&all[ant::POSTURE]);
+        let own = &mut self.observation[..W::OBSERVATION_DIM];
+        self.walker.observe(&self.world, own);
     }
 
     fn set_direction(&mut self, direction: [f32; 2]) {
-        self.observation[ant::POSTURE.len()..].copy_from_slice(&direction);
+        self.observation[W::OBSERVATION_DIM..].copy_from_slice(&direction);
     }
 
     fn direction(&self) -> [f32; 2] {
-        let tail = &self.observation[ant::POSTURE.len()..];
+        let tail = &self.observation[W::OBSERVATION_DIM..];
         [tail[0], tail[1]]
     }
 
@@ -142,19 +293,19 @@ impl AntDirection {
     }
 }
 
-impl DirectionTask for AntDirection {
+impl<W: Walker> DirectionTask for Walk<W> {
     fn observation_dim(&self) -> usize {
-        self.observation.len()
+        self.observation().len()
     }
 
     fn action_dim(&self) -> usize {
-        ant::ACTION_DIM
+        W::ACTION_DIM
     }
 
     fn reset(&mut self, seed: Seed) {
         (self.seed, self.elapsed, self.commanded) = (seed, 0, false);
         let mut rng = seed.child("posture").rng();
-        Ant::start(&mut self.world, [0.0; 2], &mut rng);
+        self.walker.start(&mut self.world, &mut rng);
         self.observe();
         self.draw_direction();
     }
@@ -165,34 +316,36 @@ impl DirectionTask for AntDirection {
     }
 
     fn observation(&self) -> &[f32] {
-        &self.observation
+        &self.observation[2..]
     }
 
     fn position(&self) -> [f32; 2] {
-        self.position
+        [self.observation[0], self.observation[1]]
     }
 
     fn is_upright(&self) -> bool {
-        self.upright
+        W::is_upright(&self.observation)
     }
 
     fn step(&mut self, action: &[f32]) -> DirectionStep {
-        let (before, direction) = (self.position, self.direction());
-        Ant::act(&mut self.world, action);
+        let (before, direction) = (self.position(), self.direction());
+        self.walker.act(&mut self.world, action);
         self.elapsed += 1;
         let sound = self.world.is_finite();
         if sound {
             self.observe();
         }
-        let moved = [0, 1].map(|axis| self.position[axis] - before[axis]);
-        if !self.commanded && self.elapsed.is_multiple_of(STEPS_PER_DIRECTION) {
+        let after = self.position();
+        let along_m = (after[0] - before[0]) * direction[0] + (after[1] - before[1]) * direction[1];
+        let step = DirectionStep {
+            reward: W::reward(&self.observation, along_m),
+            terminated: !sound || !W::goes_on(&self.observation),
+            truncated: self.elapsed >= EPISODE_STEPS,
+        };
+        if !self.commanded && self.elapsed.is_multiple_of(W::STEPS_PER_DIRECTION) {
             self.draw_direction();
         }
-        DirectionStep {
-            reward: moved[0] * direction[0] + moved[1] * direction[1],
-            terminated: !sound || !WALKING_M.contains(&self.observation[0]),
-            truncated: self.elapsed >= EPISODE_STEPS,
-        }
+        step
     }
 }
 
@@ -201,48 +354,84 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rewards_are_metres_along_the_direction() {
-        let mut task = (direction_tasks()[0].make)().unwrap();
-        task.reset(Seed::new(3));
-        let mut rng = Seed::new(1).rng();
-        let mut directions = vec![];
-        for step in 1..=EPISODE_STEPS {
-            let tail = task.observation_dim() - 2;
-            let direction = [task.observation()[tail], task.observation()[tail + 1]];
-            assert!((direction[0].hypot(direction[1]) - 1.0).abs() < 1e-5);
-            if directions.last() != Some(&direction) {
-                directions.push(direction);
+    fn rewards_are_those_of_the_walkers_and_directions_change_on_time() {
+        for (spec, steps_per_direction) in direction_tasks().iter().zip([25, 200]) {
+            let mut task = (spec.make)().unwrap();
+            task.reset(Seed::new(3));
+            let mut rng = Seed::new(1).rng();
+            let mut directions = vec![];
+            for step in 1..=EPISODE_STEPS {
+                let tail = task.observation_dim() - 2;
+                let direction = [task.observation()[tail], task.observation()[tail + 1]];
+                assert!((direction[0].hypot(direction[1]) - 1.0).abs() < 1e-5);
+                if directions.last() != Some(&direction) {
+                    directions.push(direction);
+                }
+                let before = task.position();
+                let action: Vec<f32> = (0..task.action_dim())
+                    .map(|_| rng.random_range(-1.0..1.0))
+                    .collect();
+                let outcome = task.step(&action);
+                let after = task.position();
+                let along =
+                    (after[0] - before[0]) * direction[0] + (after[1] - before[1]) * direction[1];
+                let expected = if spec.name == "ant-direction" {
+                    along
+                } else {
+                    // Without x and y the head is entry 21, the torso's uprightness 36.
+                    let seen = task.observation();
+                    standing(seen[21], seen[36]) * (1.0 + 100.0 * along)
+                };
+                assert!(
+                    (outcome.reward - expected).abs() < 1e-5,
+                    "{} {step}",
+                    spec.name
+                );
+                assert_eq!(outcome.truncated, step == EPISODE_STEPS);
+                assert!(!outcome.terminated || spec.name == "ant-direction");
             }
-            let before = task.position();
-            let action: Vec<f32> = (0..task.action_dim())
-                .map(|_| rng.random_range(-1.0..1.0))
-                .collect();
-            let outcome = task.step(&action);
-            let after = task.position();
-            let along =
-                (after[0] - before[0]) * direction[0] + (after[1] - before[1]) * direction[1];
-            assert!((outcome.reward - along).abs() < 1e-5, "step {step}");
-            assert_eq!(outcome.truncated, step == EPISODE_STEPS);
+            assert_eq!(directions.len(), EPISODE_STEPS / steps_per_direction);
         }
-        assert_eq!(directions.len(), EPISODE_STEPS / STEPS_PER_DIRECTION);
     }
 
     #[test]
     fn a_command_stays_and_an_episode_is_a_function_of_its_seed() {
-        let mut task = (direction_tasks()[0].make)().unwrap();
-        let mut run = || {
-            task.reset(Seed::new(5));
-            task.command([0.0, 1.0]);
-            let mut seen = vec![];
-            for _ in 0..2 * STEPS_PER_DIRECTION + 5 {
-                task.step(&[0.5; 8]);
-                seen.extend(task.observation().iter().map(|value| value.to_bits()));
-                let tail = task.observation_dim() - 2;
-                assert_eq!(task.observation()[tail..], [0.0, 1.0]);
-            }
-            seen
-        };
-        let first = run();
-        assert!(run() == first);
+        for spec in direction_tasks() {
+            let mut task = (spec.make)().unwrap();
+            let action = vec![0.5; task.action_dim()];
+            let mut run = || {
+                task.reset(Seed::new(5));
+                task.command([0.0, 1.0]);
+                let mut seen = vec![];
+                for _ in 0..205 {
+                    task.step(&action);
+                    seen.extend(task.observation().iter().map(|value| value.to_bits()));
+                    let tail = task.observation_dim() - 2;
+                    assert_eq!(task.observation()[tail..], [0.0, 1.0]);
+                }
+                seen
+            };
+            let first = run();
+            assert!(run() == first, "{}", spec.name);
+        }
+    }
+
+    /// `tolerance` of the DeepMind Control Suite at heads of 1.3, 1.225 and 1.05 m, and its line over how upright the torso is.
+    #[test]
+    fn standing_is_graded_as_in_the_original() {
+        for (head, expected) in [
+            (1.69, 1.0),
+            (1.4, 1.0),
+            (1.3, 0.8286),
+            (1.225, 0.5623),
+            (1.05, 0.1),
+        ] {
+            let found = standing(head, 1.0);
+            assert!((found - expected).abs() < 1e-4, "{head} m: {found}");
+        }
+        for (upright, expected) in [(1.0, 1.0), (0.9, 1.0), (-0.05, 0.5), (-1.0, 0.0)] {
+            let found = standing(1.5, upright);
+            assert!((found - expected).abs() < 1e-6, "{upright}: {found}");
+        }
     }
 }

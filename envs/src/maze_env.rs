@@ -35,12 +35,13 @@ pub(crate) trait Robot: Send + Sized + 'static {
     const TOLERANCE_M: f32;
     /// Control steps per second.
     const CONTROL_HZ: f64;
-    /// Control steps of an episode.
-    const MAX_EPISODE_STEPS: usize;
     /// Standard deviation of the noise on every action entry in play data.
     const ACTION_NOISE: f32;
 
-    /// Control steps of an episode of such play data in a maze; `None` where there are none.
+    /// Control steps of an episode in a maze.
+    fn max_episode_steps(maze: &Maze) -> usize;
+
+    /// Control steps of an episode of such play data in a maze; `None` where there are none, as for a robot that has no expert.
     fn episode_steps(play: Play, maze: &Maze) -> Option<usize>;
 
     /// Entries of an observation; `bounds` are those that the walls leave free.
@@ -125,7 +126,7 @@ fn spec<R: Robot, const M: usize>() -> Option<EnvSpec> {
             metres_per_unit: 1.0,
         },
         control_hz: R::CONTROL_HZ,
-        max_episode_steps: R::MAX_EPISODE_STEPS,
+        max_episode_steps: R::max_episode_steps(maze),
         tasks: tasks.collect(),
         rewards: vec![],
         make: || Ok(Box::new(MazeEnv::<R>::new(M)?)),
@@ -351,7 +352,7 @@ impl<R: Robot> GoalEnv for MazeEnv<R> {
         Ok(Step {
             reward: if success { 0.0 } else { -1.0 },
             terminated: success && self.episode.task.is_some(),
-            truncated: self.episode.elapsed >= R::MAX_EPISODE_STEPS,
+            truncated: self.episode.elapsed >= self.spec.max_episode_steps,
             success,
         })
     }

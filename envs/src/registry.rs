@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::{EnvError, EnvSpec, ant_maze, block_push, cube, point_maze, walker};
+use crate::{EnvError, EnvSpec, ant_maze, block_push, cube, humanoid_maze, point_maze, walker};
 
 /// Every registered environment, in the order of the documentation.
 pub fn specs() -> &'static [EnvSpec] {
@@ -12,6 +12,7 @@ pub fn specs() -> &'static [EnvSpec] {
         [
             point_maze::specs(),
             ant_maze::specs(),
+            humanoid_maze::specs(),
             tables,
             cube::specs(),
             vec![walker::spec()],

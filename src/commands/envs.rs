@@ -181,6 +181,10 @@ fn describe(spec: &telic_envs::EnvSpec) {
         return;
     }
     println!();
+    if spec.demonstrators.is_empty() {
+        println!("no demonstrator");
+        return;
+    }
     let rows: Vec<_> = spec
         .demonstrators
         .iter()
