@@ -173,6 +173,25 @@ impl Env {
         Ok(metrics)
     }
 
+    /// Named rewards of the current state.
+    fn rewards<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let rewards = PyDict::new(py);
+        let specs = &self.env().spec().rewards;
+        for (spec, value) in specs.iter().zip(self.env().rewards()) {
+            rewards.set_item(spec.name, value)?;
+        }
+        Ok(rewards)
+    }
+
+    /// Writes coordinates and velocities.
+    fn set_physics(&mut self, qpos: AnyArray<'_>, qvel: AnyArray<'_>) -> PyResult<()> {
+        let qpos = checked("qpos", qpos.as_array(), &[None])?;
+        let qvel = checked("qvel", qvel.as_array(), &[None])?;
+        self.env()
+            .set_state(&qpos, &qvel)
+            .map_err(|error| of_env(&error))
+    }
+
     /// Generalised coordinates in MuJoCo's order.
     #[getter]
     fn qpos<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyArray1<f32>> {

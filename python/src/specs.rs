@@ -49,6 +49,13 @@ fn describe<'py>(py: Python<'py>, spec: &EnvSpec) -> PyResult<Bound<'py, PyDict>
             .map(|expert| expert.name)
             .collect::<Vec<_>>(),
     )?;
+    row.set_item(
+        "rewards",
+        spec.rewards
+            .iter()
+            .map(|reward| reward.name)
+            .collect::<Vec<_>>(),
+    )?;
     let observation = PyList::empty(py);
     for entry in &spec.observation {
         let item = PyDict::new(py);

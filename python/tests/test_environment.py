@@ -267,3 +267,27 @@ def test_bad_goals_are_refused_in_rewards() -> None:
     with pytest.raises(telic.InputError, match="`desired_goal`"):
         env.compute_reward(np.zeros((2, dim)), np.zeros((3, dim)))
     assert env.compute_reward(np.zeros((0, dim)), np.zeros((0, dim))).shape == (0,)
+
+
+def test_named_rewards_and_physics_can_be_read_and_written() -> None:
+    env = telic.TelicEnv("walker", flat=True, task="collection")
+    assert env.description["rewards"] == ["stand", "walk", "run", "flip"]
+    _, info = env.reset(seed=3)
+    seen = [(env.qpos, env.qvel, info["rewards"])]
+    for _ in range(20):
+        observation, _, _, _, info = env.step(np.full(6, 0.5))
+        seen.append((env.qpos, env.qvel, info["rewards"]))
+    assert all(0 <= value <= 1 for _, _, rewards in seen for value in rewards.values())
+    assert seen[0][2] != seen[-1][2]
+    for qpos, qvel, rewards in seen:
+        _, info = env.set_physics(qpos, qvel)
+        np.testing.assert_allclose(list(info["rewards"].values()), list(rewards.values()), atol=1e-4)
+    np.testing.assert_allclose(env.set_physics(*seen[-1][:2])[0], observation, atol=1e-4)
+    with pytest.raises(telic.InputError, match="qpos"):
+        env.set_physics(seen[0][0][:-1], seen[0][1])
+    assert telic.describe("block-push")["rewards"] == []
+    blocks = telic.TelicEnv("block-push")
+    _, info = blocks.reset(seed=0)
+    assert "rewards" not in info
+    with pytest.raises(telic.InputError, match="snapshot"):
+        blocks.set_physics(blocks.qpos, blocks.qvel)

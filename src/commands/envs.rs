@@ -35,6 +35,7 @@ struct Row<'a> {
     max_episode_steps: usize,
     tasks: Vec<&'a str>,
     demonstrators: Vec<&'a str>,
+    rewards: Vec<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     observation: Vec<Entry<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -58,6 +59,7 @@ fn row(spec: &telic_envs::EnvSpec, entries: bool) -> Row<'_> {
             .iter()
             .map(|demonstrator| demonstrator.name)
             .collect(),
+        rewards: spec.rewards.iter().map(|reward| reward.name).collect(),
         observation: if entries {
             spec.observation
                 .iter()
@@ -177,8 +179,13 @@ fn describe(spec: &telic_envs::EnvSpec) {
         .map(|task| vec![task.name.clone(), task.summary.clone()])
         .collect();
     print_table(&["task", ""], &rows);
-    if spec.demonstrators.is_empty() {
-        return;
+    if !spec.rewards.is_empty() {
+        println!();
+        let rows = spec.rewards.iter();
+        let rows: Vec<_> = rows
+            .map(|reward| vec![reward.name.to_owned(), reward.summary.to_owned()])
+            .collect();
+        print_table(&["reward", ""], &rows);
     }
     println!();
     if spec.demonstrators.is_empty() {

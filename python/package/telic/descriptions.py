@@ -48,6 +48,7 @@ class EnvDescription(TypedDict):
     max_episode_steps: int
     tasks: list[str]
     demonstrators: list[str]
+    rewards: list[str]
     observation: list[EntryDescription]
     action: list[ActionDescription]
     goal: GoalDescription

@@ -26,6 +26,7 @@ class TelicEnv(GoalRewards, gymnasium.Env[Any, Any]):
     - ``success`` and ``is_success``: whether the goal is reached in this state;
     - ``task``: number of the evaluation task from 0, or -1;
     - ``metrics``: further scores of the episode so far, where the environment has any;
+    - ``rewards``: named rewards of this state beside that of the goal, where the environment has any (``walker``);
     - ``qpos`` and ``qvel``: the physical state in MuJoCo's order, with ``with_state=True``.
 
     An episode is a pure function of its seed, options and actions. ``reset(seed=7)`` gives the episode with seed 7;
@@ -126,6 +127,9 @@ class TelicEnv(GoalRewards, gymnasium.Env[Any, Any]):
         metrics = native.metrics()
         if metrics:
             info["metrics"] = metrics
+        rewards = native.rewards()
+        if rewards:
+            info["rewards"] = rewards
         if self.with_state:
             info["qpos"], info["qvel"] = native.qpos, native.qvel
         if self.flat:
@@ -175,6 +179,20 @@ class TelicEnv(GoalRewards, gymnasium.Env[Any, Any]):
         """
         self._native.restore(state)
         self._is_reset = True
+        _, achieved_goal, desired_goal, _ = self._native.view()
+        return self._view(bool(self.compute_terminated(achieved_goal, desired_goal)))
+
+    def set_physics(self, qpos: ArrayLike, qvel: ArrayLike) -> tuple[Observation, dict[str, Any]]:
+        """Writes coordinates and velocities in MuJoCo's order, for example a row of a dataset. Goal, task and step count stay.
+
+        Returns:
+            Observation and info of that state, with ``success`` worked out from the goal.
+
+        Raises:
+            InputError: lengths or values that do not fit, or an environment that has more state than these (blocks, arms);
+                nothing has changed then.
+        """
+        self._native.set_physics(qpos, qvel)
         _, achieved_goal, desired_goal, _ = self._native.view()
         return self._view(bool(self.compute_terminated(achieved_goal, desired_goal)))
 
