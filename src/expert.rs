@@ -1,4 +1,4 @@
-//! Experts: robots learn online to follow directions, and what they learned drives demonstrators.
+//! Experts: robots learn online to follow directions or to dribble, and what they learned drives demonstrators.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
+use telic_envs::dribbling::{self, Dribble};
 use telic_envs::gait::Gait;
 use telic_envs::locomotion::{DirectionTask, DirectionTaskSpec, direction_tasks};
 use telic_policies::metrics_file::MetricsFile;
@@ -28,9 +29,170 @@ const LEG_SECS: f64 = 10.0;
 /// How much the direction changes between the two.
 pub const TURNS_DEGREES: [f64; 3] = [0.0, 90.0, 180.0];
 
+/// Episodes of dribbling in an evaluation.
+const DRIBBLES: u64 = 64;
+/// Distance from the ball to the goal within which it has arrived, in metres.
+const ARRIVED_M: f32 = 0.5;
+
+/// What an expert can learn.
+#[derive(Clone, Debug)]
+pub enum Skill {
+    /// To follow directions.
+    Directions(&'static DirectionTaskSpec),
+    /// To bring a ball to a place ([`Dribble`]).
+    Dribbling,
+}
+
+impl Skill {
+    /// Everything that can be learned.
+    pub fn all() -> Vec<Self> {
+        let directions = direction_tasks().iter().map(Self::Directions);
+        directions.chain([Self::Dribbling]).collect()
+    }
+
+    /// Name of its task.
+    pub fn task(&self) -> &'static str {
+        match self {
+            Self::Directions(spec) => spec.name,
+            Self::Dribbling => dribbling::NAME,
+        }
+    }
+
+    fn make(&self) -> Result<Box<dyn OnlineTask>, FlowError> {
+        Ok(match self {
+            Self::Directions(spec) => Box::new(Directions((spec.make)()?)),
+            Self::Dribbling => Box::new(Dribbling(Dribble::new()?)),
+        })
+    }
+
+    /// How well a gait does it.
+    ///
+    /// # Errors
+    /// [`FlowError::Env`]; [`FlowError::Mismatch`] if the gait is not one for this task.
+    pub fn evaluate(&self, gait: &Gait, seed: Seed) -> Result<ExpertReport, FlowError> {
+        Ok(match self {
+            Self::Directions(spec) => ExpertReport::Directions(walk_around(spec, gait, seed)?),
+            Self::Dribbling => ExpertReport::Dribbling(dribble(gait, seed)?),
+        })
+    }
+}
+
+/// How well an expert does what it learned.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum ExpertReport {
+    /// Follows directions.
+    Directions(DirectionReport),
+    /// Dribbles.
+    Dribbling(DribbleReport),
+}
+
+impl ExpertReport {
+    fn metrics(&self) -> Metrics {
+        match self {
+            Self::Directions(report) => report.metrics(),
+            Self::Dribbling(report) => Metrics::new()
+                .with(
+                    "evaluation/arrived",
+                    report.arrived as f64 / report.episodes as f64,
+                )
+                .with("evaluation/final_distance_m", report.final_distance_m),
+        }
+    }
+
+    /// It in a line.
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Directions(report) => {
+                let (speed, error) = report.mean(0.0);
+                format!(
+                    "{speed:.2} m/s along the direction, heading error {error:.1}°, {} falls",
+                    report.falls
+                )
+            }
+            Self::Dribbling(report) => format!(
+                "the ball arrived in {} of {} episodes; from {:.1} m to {:.1} m from the goal in the mean",
+                report.arrived, report.episodes, report.start_distance_m, report.final_distance_m
+            ),
+        }
+    }
+}
+
+/// How well an expert brings a ball to a place.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DribbleReport {
+    /// Episodes of 20 s.
+    pub episodes: u64,
+    /// Those in which the ball came within half a metre of the goal.
+    pub arrived: u64,
+    /// Distance from the ball to the goal at the start, mean.
+    pub start_distance_m: f64,
+    /// The same at the end.
+    pub final_distance_m: f64,
+}
+
+/// Dribbles with a gait.
+fn dribble(gait: &Gait, seed: Seed) -> Result<DribbleReport, FlowError> {
+    let mut task = Dribble::new()?;
+    check_gait(
+        gait,
+        dribbling::NAME,
+        task.observation_dim(),
+        task.action_dim(),
+    )?;
+    let mut report = DribbleReport {
+        episodes: DRIBBLES,
+        arrived: 0,
+        start_distance_m: 0.0,
+        final_distance_m: 0.0,
+    };
+    let mut action = vec![0.0; task.action_dim()];
+    for episode in 0..DRIBBLES {
+        task.reset(seed.child("evaluation").index(episode));
+        report.start_distance_m += f64::from(task.distance_m()) / DRIBBLES as f64;
+        let mut arrived = false;
+        loop {
+            gait.act(task.observation(), &mut action);
+            let over = task.step(&action).terminated;
+            arrived |= task.distance_m() <= ARRIVED_M;
+            if over {
+                break;
+            }
+        }
+        report.arrived += u64::from(arrived);
+        report.final_distance_m += f64::from(task.distance_m()) / DRIBBLES as f64;
+    }
+    Ok(report)
+}
+
+fn check_gait(
+    gait: &Gait,
+    task: &str,
+    observation_dim: usize,
+    action_dim: usize,
+) -> Result<(), FlowError> {
+    for (what, of_gait, of_task) in [
+        (
+            "entries of an observation",
+            gait.input_dim(),
+            observation_dim,
+        ),
+        ("entries of an action", gait.action_dim(), action_dim),
+    ] {
+        if of_gait != of_task {
+            return Err(FlowError::Mismatch {
+                what,
+                left: format!("the gait has {of_gait}"),
+                right: format!("`{task}` has {of_task}"),
+            });
+        }
+    }
+    Ok(())
+}
+
 /// How well an expert follows directions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ExpertReport {
+pub struct DirectionReport {
     /// One per turn and direction.
     pub legs: Vec<Leg>,
     /// Walks in which the robot left the heights of walking, or that ended on its back.
@@ -50,7 +212,7 @@ pub struct Leg {
     pub heading_error_degrees: f64,
 }
 
-impl ExpertReport {
+impl DirectionReport {
     /// Means over all directions of one of [`TURNS_DEGREES`]: speed along the direction in m/s, heading error in degrees.
     pub fn mean(&self, turn_degrees: f64) -> (f64, f64) {
         let legs = self
@@ -79,32 +241,14 @@ impl ExpertReport {
 }
 
 /// Walks with a gait along directions around the circle, straight on and after turns.
-///
-/// # Errors
-/// [`FlowError::Env`]; [`FlowError::Mismatch`] if the gait is not one for this task.
-pub fn evaluate_expert(
+fn walk_around(
     spec: &DirectionTaskSpec,
     gait: &Gait,
     seed: Seed,
-) -> Result<ExpertReport, FlowError> {
+) -> Result<DirectionReport, FlowError> {
     let mut task = (spec.make)()?;
-    for (what, of_gait, of_task) in [
-        (
-            "entries of an observation",
-            gait.input_dim(),
-            task.observation_dim(),
-        ),
-        ("entries of an action", gait.action_dim(), task.action_dim()),
-    ] {
-        if of_gait != of_task {
-            return Err(FlowError::Mismatch {
-                what,
-                left: format!("the gait has {of_gait}"),
-                right: format!("`{}` has {of_task}", spec.name),
-            });
-        }
-    }
-    let mut report = ExpertReport {
+    check_gait(gait, spec.name, task.observation_dim(), task.action_dim())?;
+    let mut report = DirectionReport {
         legs: vec![],
         falls: 0,
     };
@@ -184,9 +328,9 @@ pub fn train_expert(
     stop: &Arc<AtomicBool>,
     progress: &mut dyn ExpertProgress,
 ) -> Result<ExpertOutcome, FlowError> {
-    let known = direction_tasks();
-    let Some(spec) = known.iter().find(|task| task.name == config.task) else {
-        let names: Vec<&str> = known.iter().map(|task| task.name).collect();
+    let known = Skill::all();
+    let Some(skill) = known.iter().find(|skill| skill.task() == config.task) else {
+        let names: Vec<&str> = known.iter().map(Skill::task).collect();
         return Err(FlowError::Argument {
             name: "task",
             value: config.task.clone(),
@@ -195,15 +339,14 @@ pub fn train_expert(
     };
     let mut tasks = Vec::with_capacity(config.worlds);
     for _ in 0..config.worlds {
-        let task: Box<dyn OnlineTask> = Box::new(Online((spec.make)()?));
-        tasks.push(task);
+        tasks.push(skill.make()?);
     }
     let run = RunFolder::create(folder, &config.to_toml())
         .map_err(|error| FlowError::Train(TrainError::from(error)))?;
     let metrics_path = run.metrics();
     let metrics = MetricsFile::create(&metrics_path).map_err(file_error(&metrics_path))?;
     let mut observer = Observer {
-        spec,
+        skill,
         folder,
         seed: Seed::new(config.seed),
         metrics,
@@ -233,7 +376,7 @@ fn file_error(path: &Utf8Path) -> impl Fn(std::io::Error) -> FlowError {
 
 /// Writes what an online run tells.
 struct Observer<'a> {
-    spec: &'static DirectionTaskSpec,
+    skill: &'a Skill,
     folder: &'a Utf8Path,
     seed: Seed,
     metrics: MetricsFile,
@@ -250,7 +393,7 @@ impl Observer<'_> {
         let path = self.folder.join(WEIGHTS_FILE);
         write_atomically(&path, &bytes).map_err(file_error(&path))?;
         let gait = Gait::from_safetensors(&bytes)?;
-        let report = evaluate_expert(self.spec, &gait, self.seed)?;
+        let report = self.skill.evaluate(&gait, self.seed)?;
         self.append(step, &report.metrics())?;
         let path = self.folder.join(EVALUATION_FILE);
         let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();
@@ -292,9 +435,9 @@ impl OnlineObserver for Observer<'_> {
 }
 
 /// A direction task as the learner sees it.
-struct Online(Box<dyn DirectionTask>);
+struct Directions(Box<dyn DirectionTask>);
 
-impl OnlineTask for Online {
+impl OnlineTask for Directions {
     fn observation_dim(&self) -> usize {
         self.0.observation_dim()
     }
@@ -321,6 +464,36 @@ impl OnlineTask for Online {
     }
 }
 
+/// Dribbling as the learner sees it.
+struct Dribbling(Dribble);
+
+impl OnlineTask for Dribbling {
+    fn observation_dim(&self) -> usize {
+        self.0.observation_dim()
+    }
+
+    fn action_dim(&self) -> usize {
+        self.0.action_dim()
+    }
+
+    fn reset(&mut self, seed: Seed) {
+        self.0.reset(seed);
+    }
+
+    fn observation(&self) -> &[f32] {
+        self.0.observation()
+    }
+
+    fn step(&mut self, action: &[f32]) -> OnlineStep {
+        let step = self.0.step(action);
+        OnlineStep {
+            reward: step.reward,
+            terminated: step.terminated,
+            truncated: false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -330,7 +503,7 @@ mod tests {
     fn the_expert_in_the_repository_walks_as_its_page_says() {
         let bytes = include_bytes!("../envs/assets/ant_gait.safetensors");
         let gait = Gait::from_safetensors(bytes).unwrap();
-        let report = evaluate_expert(&direction_tasks()[0], &gait, Seed::new(0)).unwrap();
+        let report = walk_around(&direction_tasks()[0], &gait, Seed::new(0)).unwrap();
         for (turn, speed) in TURNS_DEGREES.into_iter().zip([1.83, 1.70, 1.67]) {
             let (found, heading_error) = report.mean(turn);
             eprintln!("after {turn}°: {found:.3} m/s, {heading_error:.1}°");

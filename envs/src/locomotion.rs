@@ -96,7 +96,7 @@ struct AntDirection {
 impl AntDirection {
     fn new() -> Result<Self, EnvError> {
         static MODEL: SharedModel = SharedModel::new();
-        let model = MODEL.get(ANT_DIRECTION, || Ant::mjcf(""))?;
+        let model = MODEL.get(ANT_DIRECTION, || Ant::mjcf("", ""))?;
         let world = World::new(&model, &Ant::physics()).map_err(|error| EnvError::Model {
             id: ANT_DIRECTION,
             reason: error.to_string(),

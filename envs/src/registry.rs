@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::{EnvError, EnvSpec, ant_maze, block_push, cube, point_maze};
+use crate::{EnvError, EnvSpec, ant_maze, ant_soccer, block_push, cube, point_maze};
 
 /// Every registered environment, in the order of the documentation.
 pub fn specs() -> &'static [EnvSpec] {
@@ -12,6 +12,7 @@ pub fn specs() -> &'static [EnvSpec] {
         [
             point_maze::specs(),
             ant_maze::specs(),
+            ant_soccer::specs(),
             tables,
             cube::specs(),
         ]

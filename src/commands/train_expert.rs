@@ -11,7 +11,7 @@ use super::{Outcome, RunArgs};
 use crate::Context;
 use crate::output::{print_json, print_table, progress_bar};
 
-/// Teach a robot to follow directions, online with soft actor-critic. The folder gets its weights, its curve and an evaluation.
+/// Teach a robot to follow directions or to dribble, online with soft actor-critic. The folder gets its weights, its curve and an evaluation.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  telic train-expert configs/ant_expert.toml --out runs/ant-expert\n  \
@@ -39,6 +39,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
 }
 
 fn print_report(report: &ExpertReport) {
+    let report = match report {
+        ExpertReport::Directions(report) => report,
+        ExpertReport::Dribbling(_) => return println!("{}", report.summary()),
+    };
     let rows: Vec<Vec<String>> = TURNS_DEGREES
         .iter()
         .map(|&turn| {
@@ -69,11 +73,7 @@ impl ExpertProgress for Bar {
     }
 
     fn evaluated(&mut self, step: u64, report: &ExpertReport) {
-        let (speed, error) = report.mean(0.0);
-        let line = format!(
-            "step {step}: {speed:.2} m/s along the direction, heading error {error:.1}°, {} falls",
-            report.falls
-        );
+        let line = format!("step {step}: {}", report.summary());
         self.0.suspend(|| eprintln!("{line}"));
     }
 }

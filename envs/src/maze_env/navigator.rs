@@ -7,7 +7,7 @@ use rand_distr::{Distribution, StandardNormal};
 use telic_seed::{Rng, Seed};
 
 use super::{MazeEnv, Robot, any_of, near};
-use crate::maze::{Cell, Distances};
+use crate::maze::{Cell, Distances, Maze};
 use crate::{Demonstrator, EnvError, GoalEnv, ResetOptions, Start, Step};
 
 /// Length of the path of a `stitch` episode, in cells.
@@ -62,6 +62,30 @@ pub(super) fn make<R: Robot>(
     }))
 }
 
+/// An accepted place near a cell at [`STITCH_CELLS`] from the start, or near the start cell where there is none. One is accepted in
+/// every cell: a corner always is far from where it must not be.
+pub(crate) fn stitch_goal(
+    maze: &Maze,
+    start_xy: [f32; 2],
+    rng: &mut Rng,
+    accept: impl Fn([f32; 2]) -> bool,
+) -> [f32; 2] {
+    let start = maze.cell_at(start_xy).unwrap_or(Cell { row: 1, column: 1 });
+    let distances = maze.distances(start, &[]);
+    let mut cells = maze.free_cells();
+    cells.retain(|&cell| distances.from(cell) == Some(STITCH_CELLS));
+    if cells.is_empty() {
+        cells.push(start);
+    }
+    let cell = any_of(&cells, rng);
+    loop {
+        let goal = near(cell, rng);
+        if accept(goal) {
+            return goal;
+        }
+    }
+}
+
 impl<R: Robot> Navigator<R> {
     /// Plans towards the goal of the environment. Play data takes no notice of portals; solving a task goes around
     /// them where it can.
@@ -79,27 +103,6 @@ impl<R: Robot> Navigator<R> {
                 .is_some_and(|cell| around.from(cell).is_some())
             {
                 self.distances = around;
-            }
-        }
-    }
-
-    /// A goal at [`STITCH_CELLS`] from the start, or in the start cell where there is none.
-    fn draw_stitch_goal(&mut self) -> [f32; 2] {
-        let maze = self.env.maze;
-        let start_xy = self.env.xy();
-        let start = maze.cell_at(start_xy).unwrap_or(Cell { row: 1, column: 1 });
-        let distances = maze.distances(start, &[]);
-        let mut cells = maze.free_cells();
-        cells.retain(|&cell| distances.from(cell) == Some(STITCH_CELLS));
-        if cells.is_empty() {
-            cells.push(start);
-        }
-        let cell = any_of(&cells, &mut self.rng);
-        // A goal in the start cell must not be reached from the start; a corner of the cell always is far enough.
-        loop {
-            let goal = near(cell, &mut self.rng);
-            if !self.env.spec.goal.reached(&start_xy, &goal) {
-                return goal;
             }
         }
     }
@@ -137,7 +140,11 @@ impl<R: Robot> Demonstrator for Navigator<R> {
         self.solving = task.is_some();
         self.finished = false;
         if !self.solving && self.play == Play::Stitch {
-            let goal = self.draw_stitch_goal();
+            let start = self.env.xy();
+            // A goal in the start cell must not be reached from the start.
+            let goal = stitch_goal(self.env.maze, start, &mut self.rng, |goal| {
+                !self.env.spec.goal.reached(&start, &goal)
+            });
             self.env.move_goal(goal);
         }
         self.plan();
