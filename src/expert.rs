@@ -1,7 +1,8 @@
-//! Experts: robots learn online to follow directions, whose gaits drive demonstrators, or to earn the named rewards of an
+//! Experts: robots learn online to follow directions, whose gaits drive demonstrators, to dribble, or to earn the named rewards of an
 //! environment; what they did on the way is exploration data.
 
 mod directions;
+mod dribbling;
 mod rewards;
 
 use std::ops::ControlFlow;
@@ -20,6 +21,7 @@ use telic_policies::{Metrics, TensorMap, TrainError, tensor_file};
 use telic_seed::Seed;
 
 pub use self::directions::{DirectionReport, Leg, TURNS_DEGREES};
+pub use self::dribbling::DribbleReport;
 use self::rewards::Recorder;
 pub use self::rewards::RewardReport;
 use crate::FlowError;
@@ -34,6 +36,8 @@ pub const EVALUATION_FILE: &str = "evaluation.json";
 pub enum Skill {
     /// To follow directions.
     Directions(&'static DirectionTaskSpec),
+    /// To bring a ball to a place ([`Dribble`](telic_envs::dribbling::Dribble)).
+    Dribbling,
     /// To earn a named reward of an environment, or, without one, nothing but what is paid for novelty.
     Rewards(&'static EnvSpec, Option<usize>),
 }
@@ -51,13 +55,14 @@ impl Skill {
                     .chain([None])
                     .map(|reward| Self::Rewards(spec, reward))
             });
-        directions.chain(rewards).collect()
+        directions.chain([Self::Dribbling]).chain(rewards).collect()
     }
 
     /// Name of its task: that of the direction task, `walker/run` for a reward, `walker` for an environment without one.
     pub fn task(&self) -> String {
         match self {
             Self::Directions(spec) => spec.name.to_owned(),
+            Self::Dribbling => telic_envs::dribbling::NAME.to_owned(),
             Self::Rewards(spec, None) => spec.id.to_owned(),
             Self::Rewards(spec, Some(reward)) => {
                 format!("{}/{}", spec.id, spec.rewards[*reward].name)
@@ -68,6 +73,7 @@ impl Skill {
     fn make(&self, recorder: Option<&Arc<Recorder>>) -> Result<Box<dyn OnlineTask>, FlowError> {
         Ok(match self {
             Self::Directions(spec) => directions::task(spec)?,
+            Self::Dribbling => dribbling::task()?,
             Self::Rewards(spec, reward) => rewards::task(spec, *reward, recorder)?,
         })
     }
@@ -81,6 +87,7 @@ impl Skill {
             Self::Directions(spec) => {
                 ExpertReport::Directions(directions::evaluate(spec, gait, seed)?)
             }
+            Self::Dribbling => ExpertReport::Dribbling(dribbling::evaluate(gait, seed)?),
             Self::Rewards(spec, _) => ExpertReport::Rewards(rewards::evaluate(spec, gait, seed)?),
         })
     }
@@ -117,6 +124,8 @@ fn check_gait(
 pub enum ExpertReport {
     /// Follows directions.
     Directions(DirectionReport),
+    /// Dribbles.
+    Dribbling(DribbleReport),
     /// Earns rewards.
     Rewards(RewardReport),
 }
@@ -125,6 +134,7 @@ impl ExpertReport {
     fn metrics(&self) -> Metrics {
         match self {
             Self::Directions(report) => report.metrics(),
+            Self::Dribbling(report) => report.metrics(),
             Self::Rewards(report) => report.metrics(),
         }
     }
@@ -133,6 +143,7 @@ impl ExpertReport {
     pub fn summary(&self) -> String {
         match self {
             Self::Directions(report) => report.summary(),
+            Self::Dribbling(report) => report.summary(),
             Self::Rewards(report) => report.summary(),
         }
     }
@@ -185,7 +196,7 @@ pub fn train_expert(
         (Some(path), Skill::Rewards(spec, _)) => {
             Some(Arc::new(Recorder::create(path, spec, config)?))
         }
-        (Some(path), Skill::Directions(_)) => {
+        (Some(path), Skill::Directions(_) | Skill::Dribbling) => {
             return Err(FlowError::Argument {
                 name: "data",
                 value: path.to_string(),

@@ -12,8 +12,12 @@ use rand_distr::{Distribution, StandardNormal};
 
 use crate::{ActionEntry, Entry};
 
+/// Positions, the first entries of an observation.
+pub(crate) const COORDINATES: usize = 15;
+/// Velocities, the last ones.
+pub(crate) const VELOCITIES: usize = 14;
 /// Length of an observation.
-pub(crate) const OBSERVATION_DIM: usize = 29;
+pub(crate) const OBSERVATION_DIM: usize = COORDINATES + VELOCITIES;
 /// Length of an action.
 pub(crate) const ACTION_DIM: usize = 8;
 /// Observation entries that say nothing about where it is.
@@ -41,10 +45,11 @@ pub(crate) struct Ant {
 }
 
 impl Ant {
-    /// The ant on a floor, as MJCF, with more geoms of the world body.
-    pub(crate) fn mjcf(geoms: &str) -> String {
+    /// The ant on a floor, as MJCF, with more geoms of the world body and more bodies after its own.
+    pub(crate) fn mjcf(geoms: &str, bodies: &str) -> String {
         let xml = include_str!("../assets/ant.xml");
         xml.replacen("<worldbody>", &format!("<worldbody>\n{geoms}"), 1)
+            .replacen("</worldbody>", &format!("{bodies}\n</worldbody>"), 1)
     }
 
     pub(crate) fn physics() -> PhysicsConfig {
@@ -119,18 +124,27 @@ impl Ant {
             .collect()
     }
 
-    /// Drops it at `xy`, in metres, in a random posture.
-    pub(crate) fn start(world: &mut World, xy: [f32; 2], rng: &mut Rng) {
-        let mut qpos = [0.0; 15];
+    /// Coordinates and velocities of a drop at `xy`, in metres, in a random posture.
+    pub(crate) fn start_state(
+        xy: [f32; 2],
+        rng: &mut Rng,
+    ) -> ([f32; COORDINATES], [f32; VELOCITIES]) {
+        let mut qpos = [0.0; COORDINATES];
         qpos[2] = START_HEIGHT_M;
         qpos[3] = 1.0;
         for coordinate in &mut qpos {
             *coordinate += rng.random_range(-START_NOISE..START_NOISE);
         }
         qpos[..2].copy_from_slice(&xy);
-        let qvel: [f32; 14] = std::array::from_fn(|_| {
+        let qvel = std::array::from_fn(|_| {
             START_NOISE * Distribution::<f32>::sample(&StandardNormal, rng)
         });
+        (qpos, qvel)
+    }
+
+    /// Drops it at `xy`, in metres, in a random posture.
+    pub(crate) fn start(world: &mut World, xy: [f32; 2], rng: &mut Rng) {
+        let (qpos, qvel) = Self::start_state(xy, rng);
         world
             .set_state(&qpos, &qvel)
             .expect("finite coordinates around a unit quaternion");
@@ -145,10 +159,16 @@ impl Ant {
 
     /// Torques for one control period.
     pub(crate) fn act(world: &mut World, action: &[f32]) {
+        Self::act_with(world, action, |_| {});
+    }
+
+    /// As [`act`](Self::act), with something done before each physics step.
+    pub(crate) fn act_with(world: &mut World, action: &[f32], before_step: impl Fn(&mut World)) {
         world
             .set_ctrls(action)
             .expect("eight finite numbers for eight motors");
         for _ in 0..PHYSICS_STEPS {
+            before_step(world);
             world.step();
         }
     }
@@ -175,7 +195,7 @@ mod tests {
     use super::*;
 
     fn world() -> World {
-        let model = Model::from_mjcf_str("ant", &Ant::mjcf("")).unwrap();
+        let model = Model::from_mjcf_str("ant", &Ant::mjcf("", "")).unwrap();
         World::new(&Arc::new(model), &Ant::physics()).unwrap()
     }
 

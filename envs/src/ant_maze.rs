@@ -10,7 +10,7 @@ use telic_seed::Rng;
 use telic_sim::{PhysicsConfig, World};
 
 use crate::ant::{self, Ant};
-use crate::gait::Gait;
+use crate::gait::{self, Gait};
 use crate::maze::{MAZES, Maze};
 use crate::maze_env::{self, Play, Robot};
 use crate::shared_model::SharedModel;
@@ -33,14 +33,21 @@ struct WalkingAnt {
 }
 
 /// The gait in the repository.
-fn gait() -> Result<&'static Gait, String> {
+pub(crate) fn gait() -> Result<&'static Gait, String> {
     static GAIT: OnceLock<Result<Gait, String>> = OnceLock::new();
-    GAIT.get_or_init(|| {
-        let bytes = include_bytes!("../assets/ant_gait.safetensors");
-        Gait::from_safetensors(bytes).map_err(|error| error.to_string())
-    })
-    .as_ref()
-    .map_err(Clone::clone)
+    gait::shared(&GAIT, include_bytes!("../assets/ant_gait.safetensors"))
+}
+
+/// Walks with [`gait`] along the unit vector `direction`, given posture and velocities without x and y, in the order of an ant's
+/// observation.
+pub(crate) fn walk(gait: &Gait, posture: [&[f32]; 2], direction: [f32; 2], action: &mut [f32]) {
+    let mut input = [0.0; ant::POSTURE.end - ant::POSTURE.start + 2];
+    let (positions, rest) = input.split_at_mut(posture[0].len());
+    let (velocities, tail) = rest.split_at_mut(posture[1].len());
+    positions.copy_from_slice(posture[0]);
+    velocities.copy_from_slice(posture[1]);
+    tail.copy_from_slice(&direction);
+    gait.act(&input, action);
 }
 
 impl Robot for WalkingAnt {
@@ -87,7 +94,7 @@ impl Robot for WalkingAnt {
     }
 
     fn mjcf(maze: &Maze) -> String {
-        Ant::mjcf(&maze.mjcf_walls("conaffinity=\"1\""))
+        Ant::mjcf(&maze.mjcf_walls("conaffinity=\"1\""), "")
     }
 
     fn physics() -> PhysicsConfig {
@@ -101,7 +108,7 @@ impl Robot for WalkingAnt {
         })
     }
 
-    fn start(&self, world: &mut World, xy: [f32; 2], rng: &mut Rng) {
+    fn start(&self, world: &mut World, xy: [f32; 2], _: [f32; 2], rng: &mut Rng) {
         Ant::start(world, xy, rng);
     }
 
@@ -132,11 +139,8 @@ impl Robot for WalkingAnt {
     }
 
     fn head(&self, observation: &[f32], direction: [f32; 2], action: &mut [f32]) {
-        let mut input = [0.0; ant::POSTURE.end - ant::POSTURE.start + 2];
-        let (posture, tail) = input.split_at_mut(ant::POSTURE.len());
-        posture.copy_from_slice(&observation[ant::POSTURE]);
-        tail.copy_from_slice(&direction);
-        self.gait.act(&input, action);
+        let (positions, velocities) = observation.split_at(ant::COORDINATES);
+        walk(self.gait, [&positions[2..], velocities], direction, action);
     }
 }
 
@@ -151,7 +155,7 @@ mod tests {
     use super::*;
 
     fn empty_world(physics: &PhysicsConfig) -> World {
-        let model = Model::from_mjcf_str("ant", &Ant::mjcf("")).unwrap();
+        let model = Model::from_mjcf_str("ant", &Ant::mjcf("", "")).unwrap();
         World::new(&Arc::new(model), physics).unwrap()
     }
 
@@ -178,7 +182,7 @@ mod tests {
         let (mut moved, mut falls) = (0.0, 0);
         for walk in 0..WALKS {
             let mut rng = Seed::new(walk as u64).rng();
-            walker.start(&mut world, [0.0; 2], &mut rng);
+            Ant::start(&mut world, [0.0; 2], &mut rng);
             let angle = walk as f32 / WALKS as f32 * std::f32::consts::TAU;
             let direction = [libm::cosf(angle), libm::sinf(angle)];
             for _ in 0..STEPS {

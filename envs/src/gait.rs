@@ -2,6 +2,8 @@
 //!
 //! Learned online by `telic train-expert`; its weights are plain files, so that data can be collected without training.
 
+use std::sync::OnceLock;
+
 use safetensors::{Dtype, SafeTensors};
 
 use crate::EnvError;
@@ -117,6 +119,16 @@ impl Gait {
             *action = libm::tanhf(x);
         }
     }
+}
+
+/// Weights that come with the crate, read once.
+pub(crate) fn shared(
+    slot: &'static OnceLock<Result<Gait, String>>,
+    bytes: &[u8],
+) -> Result<&'static Gait, String> {
+    slot.get_or_init(|| Gait::from_safetensors(bytes).map_err(|error| error.to_string()))
+        .as_ref()
+        .map_err(Clone::clone)
 }
 
 impl Layer {

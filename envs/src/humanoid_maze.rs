@@ -9,7 +9,7 @@ use rand::RngExt;
 use telic_seed::Rng;
 use telic_sim::{PhysicsConfig, World};
 
-use crate::gait::Gait;
+use crate::gait::{self, Gait};
 use crate::humanoid::{self, Humanoid};
 use crate::maze::{MAZES, Maze};
 use crate::maze_env::{self, Play, Robot};
@@ -38,14 +38,8 @@ struct WalkingHumanoid {
 
 /// The gait in the repository.
 fn gait() -> Result<Option<&'static Gait>, String> {
-    static PARSED: OnceLock<Option<Result<Gait, String>>> = OnceLock::new();
-    PARSED
-        .get_or_init(|| {
-            GAIT.map(|bytes| Gait::from_safetensors(bytes).map_err(|error| error.to_string()))
-        })
-        .as_ref()
-        .map(|parsed| parsed.as_ref().map_err(Clone::clone))
-        .transpose()
+    static SLOT: OnceLock<Result<Gait, String>> = OnceLock::new();
+    GAIT.map(|bytes| gait::shared(&SLOT, bytes)).transpose()
 }
 
 impl Robot for WalkingHumanoid {
@@ -105,7 +99,7 @@ impl Robot for WalkingHumanoid {
         })
     }
 
-    fn start(&self, world: &mut World, xy: [f32; 2], rng: &mut Rng) {
+    fn start(&self, world: &mut World, xy: [f32; 2], _: [f32; 2], rng: &mut Rng) {
         Humanoid::start(world, xy, rng);
     }
 
@@ -195,7 +189,7 @@ mod tests {
         let mut rng = Seed::new(4).rng();
         for xy in [[-1.0, -1.0], [-0.9, 0.8]] {
             for _ in 0..40 {
-                robot.start(&mut world, xy, &mut rng);
+                robot.start(&mut world, xy, xy, &mut rng);
                 assert!(world.contacts().all(|contact| contact.distance_m > 0.0));
             }
         }

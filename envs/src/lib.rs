@@ -14,10 +14,13 @@
 
 mod ant;
 mod ant_maze;
+mod ant_soccer;
 mod arm;
+mod ball;
 pub mod block_push;
 mod cube;
 pub mod demonstrator;
+pub mod dribbling;
 pub mod env;
 pub mod gait;
 mod humanoid;

@@ -148,7 +148,7 @@ impl Walker for Ant {
 
     fn world() -> Result<World, EnvError> {
         static MODEL: SharedModel = SharedModel::new();
-        empty_world(Self::NAME, &MODEL, || Self::mjcf(""), &Self::physics())
+        empty_world(Self::NAME, &MODEL, || Self::mjcf("", ""), &Self::physics())
     }
 
     fn of(world: &World) -> Result<Self, String> {

@@ -23,6 +23,16 @@ pub(crate) use self::navigator::Play;
 /// Draws of start and goal before a reset gives up on keeping them apart; each succeeds with at least 1 − π/4.
 const RESET_TRIES: usize = 1000;
 
+/// Cells of an evaluation task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// Of the robot at the start.
+    pub(crate) start: Cell,
+    /// At the start, of what the robot has to bring to the goal; `None` where that is the robot itself.
+    pub(crate) object: Option<Cell>,
+    pub(crate) goal: Cell,
+}
+
 /// What crosses a maze. The first two entries of an observation are its x and y in the world, in metres.
 pub(crate) trait Robot: Send + Sized + 'static {
     /// Group of its environments.
@@ -31,6 +41,10 @@ pub(crate) trait Robot: Send + Sized + 'static {
     const VERSION: u32;
     /// Id and summary of the environment in each of [`MAZES`]; `None` where it does not go.
     const ENVS: [Option<(&'static str, &'static str)>; MAZES.len()];
+    /// First of the two observation entries, x and y, that have to come to the goal: those of the robot or of an object.
+    const TARGET: usize = 0;
+    /// Least distance between robot and object at the start, in metres.
+    const OBJECT_CLEARANCE_M: f32 = 0.0;
     /// Distance from a goal within which it counts as reached, in metres.
     const TOLERANCE_M: f32;
     /// Control steps per second.
@@ -40,6 +54,16 @@ pub(crate) trait Robot: Send + Sized + 'static {
 
     /// Control steps of an episode in a maze.
     fn max_episode_steps(maze: &Maze) -> usize;
+
+    /// The evaluation tasks in a maze.
+    fn routes(maze: &Maze) -> Vec<Route> {
+        let route = |&(start, goal): &(Cell, Cell)| Route {
+            start,
+            object: None,
+            goal,
+        };
+        maze.tasks.iter().map(route).collect()
+    }
 
     /// Control steps of an episode of such play data in a maze; `None` where there are none, as for a robot that has no expert.
     fn episode_steps(play: Play, maze: &Maze) -> Option<usize>;
@@ -62,8 +86,9 @@ pub(crate) trait Robot: Send + Sized + 'static {
     /// The robot in a world of its model.
     fn new(world: &World) -> Result<Self, String>;
 
-    /// Puts it into a start posture at `xy`, in metres; everything the engine remembers is dropped.
-    fn start(&self, world: &mut World, xy: [f32; 2], rng: &mut Rng);
+    /// Puts it into a start posture at `xy` and its object, if there is one, at `object_xy`, in metres; everything the engine
+    /// remembers is dropped.
+    fn start(&self, world: &mut World, xy: [f32; 2], object_xy: [f32; 2], rng: &mut Rng);
 
     /// Writes what is observed at a goal at `xy`, in a posture that the robot can have there.
     fn goal(&self, world: &mut World, xy: [f32; 2], rng: &mut Rng, observation: &mut [f32]);
@@ -101,16 +126,21 @@ pub(crate) fn specs<R: Robot>() -> Vec<EnvSpec> {
 fn spec<R: Robot, const M: usize>() -> Option<EnvSpec> {
     let (id, summary) = R::ENVS[M]?;
     let maze = &MAZES[M];
-    let tasks = maze
-        .tasks
-        .iter()
+    let named = |cell: Cell| format!("cell ({}, {})", cell.row, cell.column);
+    let tasks = R::routes(maze)
+        .into_iter()
         .enumerate()
-        .map(|(index, (start, goal))| Task {
-            name: format!("task{}", index + 1),
-            summary: format!(
-                "From cell ({}, {}) to cell ({}, {}).",
-                start.row, start.column, goal.row, goal.column
-            ),
+        .map(|(index, route)| {
+            let (start, goal) = (named(route.start), named(route.goal));
+            Task {
+                name: format!("task{}", index + 1),
+                summary: match route.object {
+                    None => format!("From {start} to {goal}."),
+                    Some(object) => {
+                        format!("From {start}; the object from {} to {goal}.", named(object))
+                    }
+                },
+            }
         });
     Some(EnvSpec {
         id,
@@ -120,7 +150,7 @@ fn spec<R: Robot, const M: usize>() -> Option<EnvSpec> {
         observation: R::observation(maze.bounds()),
         action: R::action(),
         goal: GoalSpec {
-            indices: vec![0, 1],
+            indices: vec![R::TARGET, R::TARGET + 1],
             tolerance: R::TOLERANCE_M,
             point_dim: 2,
             metres_per_unit: 1.0,
@@ -225,21 +255,28 @@ impl<R: Robot> MazeEnv<R> {
         })
     }
 
+    /// Where the robot is.
     fn xy(&self) -> [f32; 2] {
         [self.observation[0], self.observation[1]]
     }
 
+    /// Where that is which has to come to the goal.
+    fn target_xy(&self) -> [f32; 2] {
+        xy_at::<R>(&self.observation)
+    }
+
     fn goal_xy(&self) -> [f32; 2] {
-        [self.goal[0], self.goal[1]]
+        xy_at::<R>(&self.goal)
     }
 
     /// Moves the goal; its posture stays.
     fn move_goal(&mut self, xy: [f32; 2]) {
         self.goal[..2].copy_from_slice(&xy);
+        self.goal[R::TARGET..R::TARGET + 2].copy_from_slice(&xy);
     }
 
     fn reached(&self) -> bool {
-        self.spec.goal.reached(&self.xy(), &self.goal_xy())
+        self.spec.goal.reached(&self.target_xy(), &self.goal_xy())
     }
 
     fn check_started(&self) -> Result<Seed, EnvError> {
@@ -247,6 +284,10 @@ impl<R: Robot> MazeEnv<R> {
             .seed
             .ok_or(EnvError::NotReset { id: self.spec.id })
     }
+}
+
+fn xy_at<R: Robot>(observation: &[f32]) -> [f32; 2] {
+    [observation[R::TARGET], observation[R::TARGET + 1]]
 }
 
 /// A point near the centre of a cell.
@@ -270,25 +311,42 @@ impl<R: Robot> GoalEnv for MazeEnv<R> {
         if let Some(goal) = &options.goal {
             checked_goal(self.spec, goal)?;
         }
-        let given_goal = options.goal.as_ref().map(|goal| [goal[0], goal[1]]);
+        let given_goal = options.goal.as_ref().map(|goal| xy_at::<R>(goal));
         let (mut start_rng, mut goal_rng) = (seed.child("start").rng(), seed.child("goal").rng());
-        let (start_cell, goal_cells) = match task {
+        let mut object_rng = seed.child("object").rng();
+        let (start_cell, object_cell, goal_cells) = match task {
             Some(task) => {
-                let (start, goal) = self.maze.tasks[task];
-                (start, vec![goal])
+                let route = R::routes(self.maze)[task];
+                (route.start, route.object, vec![route.goal])
             }
-            None => (
-                any_of(&self.maze.free_cells(), &mut start_rng),
-                self.maze.vertex_cells(),
-            ),
+            None => {
+                let start = any_of(&self.maze.free_cells(), &mut start_rng);
+                if R::TARGET == 0 {
+                    (start, None, self.maze.vertex_cells())
+                } else {
+                    // The object is in the same cell or in another one, each for half of the seeds.
+                    let mut cells = self.maze.free_cells();
+                    cells.retain(|&cell| cell != start);
+                    let object = if object_rng.random_bool(0.5) {
+                        start
+                    } else {
+                        any_of(&cells, &mut object_rng)
+                    };
+                    cells.retain(|&cell| cell != object);
+                    (start, Some(object), cells)
+                }
+            }
         };
         let apart = (0..RESET_TRIES).find_map(|_| {
             let start = near(start_cell, &mut start_rng);
+            let object = object_cell.map_or(start, |cell| near(cell, &mut object_rng));
             let goal = given_goal
                 .unwrap_or_else(|| near(any_of(&goal_cells, &mut goal_rng), &mut goal_rng));
-            (!self.spec.goal.reached(&start, &goal)).then_some((start, goal))
+            let clear = object_cell.is_none()
+                || (start[0] - object[0]).hypot(start[1] - object[1]) >= R::OBJECT_CLEARANCE_M;
+            (clear && !self.spec.goal.reached(&object, &goal)).then_some((start, object, goal))
         });
-        let Some((start, goal)) = apart else {
+        let Some((start, object, goal)) = apart else {
             let reason = format!(
                 "every start of the episode is within {} m of it",
                 R::TOLERANCE_M
@@ -307,7 +365,7 @@ impl<R: Robot> GoalEnv for MazeEnv<R> {
                 .goal(&mut self.world, goal, &mut rng, &mut self.goal);
         }
         let mut rng = seed.child("posture").rng();
-        self.robot.start(&mut self.world, start, &mut rng);
+        self.robot.start(&mut self.world, start, object, &mut rng);
         self.robot.observe(&self.world, &mut self.observation);
         self.episode = Episode {
             seed: Some(seed),
@@ -343,8 +401,8 @@ impl<R: Robot> GoalEnv for MazeEnv<R> {
                 .child("restart")
                 .index(self.episode.elapsed as u64)
                 .rng();
-            let xy = self.xy();
-            self.robot.start(&mut self.world, xy, &mut rng);
+            let (xy, object_xy) = (self.xy(), self.target_xy());
+            self.robot.start(&mut self.world, xy, object_xy, &mut rng);
             self.robot.observe(&self.world, &mut self.observation);
         }
         self.episode.elapsed += 1;
@@ -366,7 +424,7 @@ impl<R: Robot> GoalEnv for MazeEnv<R> {
     }
 
     fn desired_goal(&self) -> &[f32] {
-        &self.goal[..2]
+        &self.goal[R::TARGET..R::TARGET + 2]
     }
 
     fn set_goal(&mut self, goal_observation: &[f32]) -> Result<(), EnvError> {
@@ -475,7 +533,7 @@ impl<R: Robot> GoalEnv for MazeEnv<R> {
             (0..per_cell * per_cell).map(move |n| {
                 let place = [x + offset(n % per_cell), y + offset(n / per_cell)];
                 let mut observation = self.observation.clone();
-                observation[..2].copy_from_slice(&place);
+                observation[R::TARGET..R::TARGET + 2].copy_from_slice(&place);
                 Probe {
                     position: [place[0], place[1], 0.0],
                     observation,

@@ -152,7 +152,7 @@ impl Robot for Point {
         })
     }
 
-    fn start(&self, world: &mut World, xy: [f32; 2], _: &mut Rng) {
+    fn start(&self, world: &mut World, xy: [f32; 2], _: [f32; 2], _: &mut Rng) {
         world
             .set_state(&xy, &[0.0; 2])
             .expect("two finite numbers for two slides");

@@ -2,7 +2,9 @@
 
 use std::sync::OnceLock;
 
-use crate::{EnvError, EnvSpec, ant_maze, block_push, cube, humanoid_maze, point_maze, walker};
+use crate::{
+    EnvError, EnvSpec, ant_maze, ant_soccer, block_push, cube, humanoid_maze, point_maze, walker,
+};
 
 /// Every registered environment, in the order of the documentation.
 pub fn specs() -> &'static [EnvSpec] {
@@ -12,6 +14,7 @@ pub fn specs() -> &'static [EnvSpec] {
         [
             point_maze::specs(),
             ant_maze::specs(),
+            ant_soccer::specs(),
             humanoid_maze::specs(),
             tables,
             cube::specs(),

@@ -12,7 +12,7 @@ use super::{Outcome, RunArgs};
 use crate::Context;
 use crate::output::{print_json, print_returns, print_table, progress_bar};
 
-/// Teach a robot to follow directions or to earn a reward of its environment, or let it explore, online with soft actor-critic. The
+/// Teach a robot to follow directions, to dribble or to earn a reward of its environment, or let it explore, online with soft actor-critic. The
 /// folder gets its weights, its curve and an evaluation.
 #[derive(clap::Args)]
 #[command(
@@ -53,6 +53,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
 fn print_report(report: &ExpertReport) {
     let report = match report {
         ExpertReport::Directions(report) => report,
+        ExpertReport::Dribbling(_) => return println!("{}", report.summary()),
         ExpertReport::Rewards(report) => return print_returns(&report.returns, report.episodes),
     };
     let rows: Vec<Vec<String>> = TURNS_DEGREES
