@@ -35,6 +35,7 @@ python: python-build
 	$(PYTHON) -m pytest -q python/tests
 
 python-build: $(VENV)/.packages
+	rm -f python/dist/*.whl
 	cd python && PATH="$(VENV)/bin:$$PATH" maturin build --release --locked --out dist --interpreter $(PYTHON)
 	$(PYTHON) -m pip install --quiet --force-reinstall --no-deps python/dist/*.whl
 

@@ -272,22 +272,23 @@ def test_bad_goals_are_refused_in_rewards() -> None:
 def test_named_rewards_and_physics_can_be_read_and_written() -> None:
     env = telic.TelicEnv("walker", flat=True, task="collection")
     assert env.description["rewards"] == ["stand", "walk", "run", "flip"]
-    _, info = env.reset(seed=3)
-    seen = [(env.qpos, env.qvel, info["rewards"])]
+    env.reset(seed=3)
+    seen = [(env.qpos, env.qvel, env.rewards)]
     for _ in range(20):
-        observation, _, _, _, info = env.step(np.full(6, 0.5))
-        seen.append((env.qpos, env.qvel, info["rewards"]))
+        observation = env.step(np.full(6, 0.5))[0]
+        seen.append((env.qpos, env.qvel, env.rewards))
+    assert all(list(rewards) == env.description["rewards"] for _, _, rewards in seen)
     assert all(0 <= value <= 1 for _, _, rewards in seen for value in rewards.values())
     assert seen[0][2] != seen[-1][2]
     for qpos, qvel, rewards in seen:
-        _, info = env.set_physics(qpos, qvel)
-        np.testing.assert_allclose(list(info["rewards"].values()), list(rewards.values()), atol=1e-4)
+        env.set_physics(qpos, qvel)
+        np.testing.assert_allclose(list(env.rewards.values()), list(rewards.values()), atol=1e-4)
     np.testing.assert_allclose(env.set_physics(*seen[-1][:2])[0], observation, atol=1e-4)
     with pytest.raises(telic.InputError, match="qpos"):
         env.set_physics(seen[0][0][:-1], seen[0][1])
     assert telic.describe("block-push")["rewards"] == []
     blocks = telic.TelicEnv("block-push")
-    _, info = blocks.reset(seed=0)
-    assert "rewards" not in info
+    blocks.reset(seed=0)
+    assert blocks.rewards == {}
     with pytest.raises(telic.InputError, match="snapshot"):
         blocks.set_physics(blocks.qpos, blocks.qvel)

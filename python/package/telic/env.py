@@ -26,7 +26,6 @@ class TelicEnv(GoalRewards, gymnasium.Env[Any, Any]):
     - ``success`` and ``is_success``: whether the goal is reached in this state;
     - ``task``: number of the evaluation task from 0, or -1;
     - ``metrics``: further scores of the episode so far, where the environment has any;
-    - ``rewards``: named rewards of this state beside that of the goal, where the environment has any (``walker``);
     - ``qpos`` and ``qvel``: the physical state in MuJoCo's order, with ``with_state=True``.
 
     An episode is a pure function of its seed, options and actions. ``reset(seed=7)`` gives the episode with seed 7;
@@ -127,9 +126,6 @@ class TelicEnv(GoalRewards, gymnasium.Env[Any, Any]):
         metrics = native.metrics()
         if metrics:
             info["metrics"] = metrics
-        rewards = native.rewards()
-        if rewards:
-            info["rewards"] = rewards
         if self.with_state:
             info["qpos"], info["qvel"] = native.qpos, native.qvel
         if self.flat:
@@ -158,6 +154,11 @@ class TelicEnv(GoalRewards, gymnasium.Env[Any, Any]):
     def qvel(self) -> NDArray[np.float32]:
         """Generalised velocities in MuJoCo's order."""
         return self._native.qvel
+
+    @property
+    def rewards(self) -> dict[str, float]:
+        """Named rewards of the state, 0 to 1, beside that of the goal; empty where the environment has none."""
+        return self._native.rewards()
 
     @property
     def elapsed_steps(self) -> int:
