@@ -5,18 +5,18 @@
 mod navigator;
 
 use rand::RngExt;
-use serde::{Deserialize, Serialize};
 use telic_seed::{Rng, Seed};
 use telic_sim::{GeomShape, PhysicsConfig, Pose, Rotation, Vector, World};
 
 use crate::env::{checked_action, checked_goal, resolve_task};
 use crate::maze::{CELL_M, Cell, MAZES, Maze, POSITION_NOISE_M};
+use crate::registry;
 use crate::shared_model::SharedModel;
+use crate::snapshot::Episode;
 use crate::{
     ActionEntry, Demonstrator, DemonstratorSpec, Entry, EnvError, EnvSpec, GoalEnv, GoalSpec,
     Marker, Probe, Probes, ResetOptions, Step, Task,
 };
-use crate::{registry, snapshot};
 
 pub(crate) use self::navigator::Play;
 
@@ -216,22 +216,6 @@ pub(crate) struct MazeEnv<R> {
     observation: Vec<f32>,
 }
 
-/// What besides the physics and the goal decides the future.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Episode {
-    /// The seed of the reset; `None` before the first.
-    seed: Option<Seed>,
-    task: Option<usize>,
-    elapsed: usize,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Snapshot {
-    episode: Episode,
-    goal: Vec<f32>,
-    world: Vec<u8>,
-}
-
 impl<R: Robot> MazeEnv<R> {
     fn new(index: usize) -> Result<Self, EnvError> {
         let maze = &MAZES[index];
@@ -277,12 +261,6 @@ impl<R: Robot> MazeEnv<R> {
 
     fn reached(&self) -> bool {
         self.spec.goal.reached(&self.target_xy(), &self.goal_xy())
-    }
-
-    fn check_started(&self) -> Result<Seed, EnvError> {
-        self.episode
-            .seed
-            .ok_or(EnvError::NotReset { id: self.spec.id })
     }
 }
 
@@ -367,16 +345,12 @@ impl<R: Robot> GoalEnv for MazeEnv<R> {
         let mut rng = seed.child("posture").rng();
         self.robot.start(&mut self.world, start, object, &mut rng);
         self.robot.observe(&self.world, &mut self.observation);
-        self.episode = Episode {
-            seed: Some(seed),
-            task,
-            elapsed: 0,
-        };
+        self.episode = Episode::start(seed, task);
         Ok(())
     }
 
     fn step(&mut self, action: &[f32]) -> Result<Step, EnvError> {
-        let seed = self.check_started()?;
+        let seed = self.episode.seed(self.spec)?;
         let mut clipped = vec![0.0; self.spec.action_dim()];
         checked_action(self.spec.id, action, &mut clipped)?;
 
@@ -461,32 +435,12 @@ impl<R: Robot> GoalEnv for MazeEnv<R> {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        let state = Snapshot {
-            episode: self.episode.clone(),
-            goal: self.goal.clone(),
-            world: self.world.snapshot(),
-        };
-        snapshot::encode(self.spec, &state)
+        self.episode.pack(self.spec, &self.goal, &self.world)
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), EnvError> {
-        let bad = |reason: String| EnvError::BadSnapshot {
-            id: self.spec.id,
-            reason,
-        };
-        let state: Snapshot = snapshot::decode(self.spec, snapshot)?;
-        let tasks = self.spec.tasks.len();
-        if state.episode.task.is_some_and(|task| task >= tasks) {
-            return Err(bad(format!("task {:?} of {tasks}", state.episode.task)));
-        }
-        if checked_goal(self.spec, &state.goal).is_err() {
-            return Err(bad(format!("its goal is {:?}", state.goal)));
-        }
-        self.world
-            .restore(&state.world)
-            .map_err(|error| bad(error.to_string()))?;
-        self.episode = state.episode;
-        self.goal = state.goal;
+        let (episode, goal) = Episode::unpack(self.spec, snapshot, &mut self.world)?;
+        (self.episode, self.goal) = (episode, goal);
         self.robot.observe(&self.world, &mut self.observation);
         Ok(())
     }

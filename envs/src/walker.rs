@@ -10,16 +10,14 @@ mod rewards;
 mod tests;
 
 use rand::RngExt;
-use serde::{Deserialize, Serialize};
 use telic_seed::{Rng, Seed};
 use telic_sim::{GeomShape, Pose, Rotation, Vector, World};
 
 use self::body::{ACTION_DIM, CONTROL_HZ, HEIGHT, OBSERVATION_DIM, SPEED, Walker};
 use crate::env::{checked_action, checked_goal, resolve_task};
 use crate::shared_model::SharedModel;
-use crate::{
-    EnvError, EnvSpec, GoalEnv, GoalSpec, Marker, ResetOptions, Step, Task, registry, snapshot,
-};
+use crate::snapshot::Episode;
+use crate::{EnvError, EnvSpec, GoalEnv, GoalSpec, Marker, ResetOptions, Step, Task, registry};
 
 const ID: &str = "walker";
 const MAX_EPISODE_STEPS: usize = 1000;
@@ -74,22 +72,6 @@ struct WalkerEnv {
     goal: [f32; OBSERVATION_DIM],
     desired_goal: [f32; 2],
     observation: [f32; OBSERVATION_DIM],
-}
-
-/// What besides the physics and the goal decides the future.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Episode {
-    /// The seed of the reset; `None` before the first.
-    seed: Option<Seed>,
-    task: Option<usize>,
-    elapsed: usize,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Snapshot {
-    episode: Episode,
-    goal: [f32; OBSERVATION_DIM],
-    world: Vec<u8>,
 }
 
 impl WalkerEnv {
@@ -201,16 +183,12 @@ impl GoalEnv for WalkerEnv {
             );
             return Err(EnvError::BadGoal { id: ID, reason });
         }
-        self.episode = Episode {
-            seed: Some(seed),
-            task,
-            elapsed: 0,
-        };
+        self.episode = Episode::start(seed, task);
         Ok(())
     }
 
     fn step(&mut self, action: &[f32]) -> Result<Step, EnvError> {
-        let seed = self.episode.seed.ok_or(EnvError::NotReset { id: ID })?;
+        let seed = self.episode.seed(self.spec)?;
         let mut clipped = [0.0; ACTION_DIM];
         checked_action(ID, action, &mut clipped)?;
         Walker::act(&mut self.world, &clipped);
@@ -277,29 +255,13 @@ impl GoalEnv for WalkerEnv {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        let state = Snapshot {
-            episode: self.episode.clone(),
-            goal: self.goal,
-            world: self.world.snapshot(),
-        };
-        snapshot::encode(self.spec, &state)
+        self.episode.pack(self.spec, &self.goal, &self.world)
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), EnvError> {
-        let bad = |reason: String| EnvError::BadSnapshot { id: ID, reason };
-        let state: Snapshot = snapshot::decode(self.spec, snapshot)?;
-        let tasks = self.spec.tasks.len();
-        if state.episode.task.is_some_and(|task| task >= tasks) {
-            return Err(bad(format!("task {:?} of {tasks}", state.episode.task)));
-        }
-        if checked_goal(self.spec, &state.goal).is_err() {
-            return Err(bad(format!("its goal is {:?}", state.goal)));
-        }
-        self.world
-            .restore(&state.world)
-            .map_err(|error| bad(error.to_string()))?;
-        self.episode = state.episode;
-        self.take_goal(&state.goal);
+        let (episode, goal) = Episode::unpack(self.spec, snapshot, &mut self.world)?;
+        self.episode = episode;
+        self.take_goal(&goal);
         self.observe();
         Ok(())
     }
