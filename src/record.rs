@@ -51,6 +51,9 @@ pub struct RolloutConfig {
     pub trace_every: usize,
     /// Tasks by index, in turn; all if empty.
     pub tasks: Vec<usize>,
+    /// In place of tasks, whole episodes from the starts of play data, as for a policy that was prompted with a reward; what they
+    /// are called.
+    pub play: Option<String>,
 }
 
 impl Default for RolloutConfig {
@@ -61,6 +64,7 @@ impl Default for RolloutConfig {
             candidates: 32,
             trace_every: 5,
             tasks: Vec::new(),
+            play: None,
         }
     }
 }
@@ -82,24 +86,22 @@ pub fn record_rollouts(
     let mut successes = 0;
     for episode in 0..config.episodes {
         let seed = seed.index(episode as u64);
-        let task = match &config.tasks[..] {
-            [] => episode % spec.tasks.len(),
-            tasks => tasks[episode % tasks.len()],
+        let (start, name) = match (&config.play, &config.tasks[..]) {
+            (Some(name), _) => (Start::Collection, name),
+            (None, tasks) => {
+                let task = match tasks {
+                    [] => episode % spec.tasks.len(),
+                    tasks => tasks[episode % tasks.len()],
+                };
+                (Start::Task(task), &spec.tasks[task].name)
+            }
         };
-        env.reset(
-            seed.child("env").value(),
-            &ResetOptions {
-                start: Start::Task(task),
-                goal: None,
-            },
-        )?;
+        let options = ResetOptions { start, goal: None };
+        env.reset(seed.child("env").value(), &options)?;
         policy.reset(1);
         let mut rngs = [seed.child("policy").rng()];
         let mut trace_rng = seed.child("trace").rng();
-        recorder.begin_episode(
-            env.as_ref(),
-            &format!("{}_{episode}", spec.tasks[task].name),
-        )?;
+        recorder.begin_episode(env.as_ref(), &format!("{name}_{episode}"))?;
         let insight = Insight::begin(policy, env.as_ref(), &mut recorder)?;
         loop {
             if stop.load(Ordering::Relaxed) {
@@ -131,7 +133,8 @@ pub fn record_rollouts(
             let action = actions.row(0).to_vec();
             let step = env.step(&action)?;
             recorder.log_step(env.as_ref(), &action, &step)?;
-            if step.terminated || step.truncated || step.success {
+            let ends = config.play.is_none() && (step.terminated || step.success);
+            if ends || step.truncated {
                 successes += usize::from(step.success);
                 break;
             }

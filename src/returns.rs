@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use camino::Utf8Path;
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 use serde::Serialize;
 use telic_datasets::{Dataset, HindsightConfig, HindsightSampler};
@@ -132,6 +133,36 @@ impl LabelledStates {
             rewards,
         })
     }
+}
+
+/// States that are labelled by default.
+pub const LABELS: usize = 10_000;
+
+/// Prompts a policy with one named reward, from [`LABELS`] states of a dataset.
+///
+/// # Errors
+/// [`FlowError::Argument`] for an unknown reward; those of [`LabelledStates::draw`] and of [`Policy::prompt_reward`].
+pub fn prompt(
+    policy: &mut dyn Policy,
+    spec: &'static EnvSpec,
+    reward: &str,
+    data: &Utf8Path,
+) -> Result<(), FlowError> {
+    let names: Vec<&str> = spec.rewards.iter().map(|reward| reward.name).collect();
+    let Some(index) = names.iter().position(|name| *name == reward) else {
+        return Err(FlowError::Argument {
+            name: "reward",
+            value: reward.to_owned(),
+            expected: match &names[..] {
+                [] => format!("none, since `{}` has no named rewards", spec.id),
+                names => format!("one of: {}", names.join(", ")),
+            },
+        });
+    };
+    let dataset = Arc::new(Dataset::load(data)?);
+    let labelled = LabelledStates::draw(&dataset, spec, LABELS, Seed::new(0))?;
+    policy.prompt_reward(labelled.observations.view(), labelled.rewards.row(index))?;
+    Ok(())
 }
 
 /// Prompts a policy with each named reward in turn ([`Policy::prompt_reward`]) and lets it earn: one entry per reward.

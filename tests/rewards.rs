@@ -112,6 +112,31 @@ fn what_an_explorer_does_is_data_for_zero_shot_prompts() {
     let written = std::fs::read_to_string(format!("{trained}/rewards.json")).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), returns);
 
+    // A rollout for a reward is a whole episode, with all named rewards in its plots.
+    let recording = path("run.rrd");
+    let view = |reward: &str| {
+        telic(&[
+            "view",
+            &trained,
+            "--reward",
+            reward,
+            "--episodes",
+            "1",
+            "--out",
+            &recording,
+        ])
+    };
+    let (code, _, stderr) = view("run");
+    assert_eq!(code, 0, "{stderr}");
+    let seen = telic_viz::inspect_recording(recording.as_str().into()).unwrap();
+    for name in ["stand", "walk", "run", "flip"] {
+        let entity = format!("/plots/named_rewards/{name}");
+        assert_eq!(seen.entities[&entity].temporal_rows, 1001, "{entity}");
+    }
+    let (code, _, stderr) = view("jump");
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("stand, walk, run, flip"), "{stderr}");
+
     // Goals and rewards exclude each other; a run on an environment without named rewards says so.
     assert_eq!(
         telic(&["evaluate", &trained, "--rewards", "--goals", &data]).0,

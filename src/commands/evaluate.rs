@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use ndarray::{Array2, Axis};
 use telic::FlowError;
 use telic::evaluate::{EvaluateConfig, Evaluation, evaluate, evaluate_rewards, threads};
-use telic::returns::{LabelledStates, prompted_returns};
+use telic::returns::{LABELS, LabelledStates, prompted_returns};
 use telic_datasets::{Dataset, HindsightConfig, HindsightSampler};
 use telic_envs::EnvSpec;
 use telic_policies::config_table::apply_overrides;
@@ -62,7 +62,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DATASET", requires = "prompted")]
     labelled: Option<Utf8PathBuf>,
     /// How many of its observations are labelled.
-    #[arg(long, default_value_t = 10_000, requires = "prompted", value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, default_value_t = LABELS as u32, requires = "prompted", value_parser = clap::value_parser!(u32).range(2..))]
     labels: u32,
     /// Inference setting of the policy, for example `sampler.steps=5`.
     #[arg(long = "set", value_name = "KEY=VALUE")]

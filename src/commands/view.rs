@@ -21,6 +21,7 @@ use crate::output::print_json;
 #[command(
     after_help = "Examples:\n  telic view runs/beso --web\n  telic view block-push.npz --episode 3\n  \
                         telic view runs/hilp --task task5 --set prompt.kind=plan\n  \
+                        telic view runs/hilp-walker --reward run\n  \
                         telic view runs/quickstart/run.rrd"
 )]
 pub(crate) struct Args {
@@ -44,6 +45,10 @@ pub(crate) struct Args {
     /// Only this task of a run, by name; may be given several times.
     #[arg(long = "task")]
     tasks: Vec<String>,
+    /// In place of tasks, prompt a run's policy with this named reward of its environment, from 10,000 labelled states of its data;
+    /// for HILP.
+    #[arg(long, value_name = "NAME", conflicts_with = "tasks")]
+    reward: Option<String>,
     /// Inference setting of a run's policy, for example `prompt.kind=plan`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -118,10 +123,15 @@ fn make(args: &Args, context: &Context) -> Result<Vec<Utf8PathBuf>, FlowError> {
             .out
             .clone()
             .unwrap_or_else(|| args.path.join("run.rrd"));
+        if let Some(name) = &args.reward {
+            let data = Utf8Path::new(&checkpoint.manifest.dataset.path);
+            telic::returns::prompt(policy.as_mut(), spec, name, data)?;
+        }
         let config = RolloutConfig {
             episodes: args.episodes as usize,
             seed: args.seed,
             tasks,
+            play: args.reward.clone(),
             ..RolloutConfig::default()
         };
         record_rollouts(

@@ -49,8 +49,11 @@ const MAIN_PLOTS: [(&str, &str); 2] = [
 ];
 
 /// Plots that share a place, in this order before all others.
-const SIDE_PLOTS: [(&str, &str); 2] =
-    [("reward", "Reward"), ("contact_force", "Contact force [N]")];
+const SIDE_PLOTS: [(&str, &str); 3] = [
+    ("named_rewards", "Named rewards"),
+    ("reward", "Reward"),
+    ("contact_force", "Contact force [N]"),
+];
 
 /// Episodes: the scene at the left, candidates and plots at the right.
 pub(crate) fn episode(contents: &Contents, camera: Camera, space: &ActionSpace) -> Node {

@@ -202,6 +202,10 @@ impl EpisodeBuffer {
             self.series
                 .push(&format!("plots/metrics/{name}"), now, value);
         }
+        for (reward, value) in spec.rewards.iter().zip(env.rewards()) {
+            let entity = format!("plots/named_rewards/{}", reward.name);
+            self.series.push(&entity, now, f64::from(value));
+        }
     }
 
     fn push_contacts(&mut self, env: &dyn GoalEnv, bounds: &Bounds) {
