@@ -100,7 +100,7 @@ const PHYSICS_STEP_SECS: f32 = 0.00625;
 const START_HEIGHT_M: f32 = 1.5;
 /// Standard deviation of the velocities at the start.
 const START_VELOCITY: f32 = 0.1;
-/// Draws of a start posture before one that touches a wall is taken.
+/// Draws of a start posture; should all of them touch something, the last is taken.
 const START_TRIES: usize = 100;
 
 /// Handles of its parts in a world.
@@ -197,9 +197,10 @@ impl Humanoid {
             .collect()
     }
 
-    /// Drops it at `xy`, in metres, in a random posture that touches nothing.
-    pub(crate) fn start(world: &mut World, xy: [f32; 2], rng: &mut Rng) {
-        for _ in 0..START_TRIES {
+    /// Drops it at `xy`, in metres, in a random posture that touches nothing, itself included. Returns how many it drew, at most
+    /// [`START_TRIES`]; should none be free, the last stays and the engine pushes it apart.
+    pub(crate) fn start(world: &mut World, xy: [f32; 2], rng: &mut Rng) -> usize {
+        for tries in 1..=START_TRIES {
             let mut qpos = [0.0; POSITIONS];
             qpos[..2].copy_from_slice(&xy);
             qpos[2] = START_HEIGHT_M;
@@ -220,9 +221,10 @@ impl Humanoid {
                 .set_state(&qpos, &qvel)
                 .expect("finite coordinates around a unit quaternion");
             if world.contacts().all(|contact| contact.distance_m > 0.0) {
-                break;
+                return tries;
             }
         }
+        START_TRIES
     }
 
     /// Moves it to `xy`; posture and velocities stay.

@@ -24,7 +24,7 @@ use telic_seed::{Rng, Seed};
 use crate::ema::SlowCopy;
 use crate::losses::{each, least_of, regression_loss, softplus};
 use crate::module_state::{insert_module, tensor_values};
-use crate::nn::{AdamConfig, LrSchedule, Mlp, MlpConfig};
+use crate::nn::{AdamConfig, LrSchedule, Mlp, MlpConfig, tanh};
 use crate::problems::Validate;
 use crate::replay::ReplayBatch;
 use crate::tables::{Table, upload};
@@ -129,7 +129,7 @@ fn squashed<B: Backend>(
     let half_log_tau = 0.5 * std::f64::consts::TAU.ln();
     let squash = (softplus(raw.clone() * -2.0) + raw.clone() - std::f64::consts::LN_2) * 2.0;
     let log_probs = squash - noise.clone() * noise / 2.0 - log_std - half_log_tau;
-    [raw.tanh(), log_probs.sum_dim(1)]
+    [tanh(raw), log_probs.sum_dim(1)]
 }
 
 /// Standard normal draws.

@@ -33,7 +33,7 @@ use crate::gaussian::{
 use crate::inputs::{InputConfig, Inputs};
 use crate::losses::{advantage_weight, check_alpha, check_rates, each, least_of, mean_of};
 use crate::module_state::{insert_module, load_module};
-use crate::nn::{Activation, AdamConfig, LrSchedule, LrScheduleKind, Mlp, MlpConfig};
+use crate::nn::{Activation, AdamConfig, LrSchedule, LrScheduleKind, Mlp, MlpConfig, tanh};
 use crate::tables::{Table, upload};
 use crate::trained::Trained;
 use crate::{
@@ -238,7 +238,7 @@ impl<B: Backend> Actor<B> {
     }
 
     fn mean(&self, pairs: Tensor<B, 2>) -> Tensor<B, 2> {
-        self.head.forward(pairs).tanh()
+        tanh(self.head.forward(pairs))
     }
 }
 

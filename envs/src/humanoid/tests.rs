@@ -1,8 +1,9 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use telic_seed::Seed;
-use telic_sim::Model;
+use telic_sim::{GeomId, Model};
 
 use super::*;
 
@@ -128,17 +129,16 @@ fn velocities_are_those_of_the_state() {
     assert!((velocity[2] + 0.0175).abs() < 1e-3, "{velocity:?}");
 }
 
-/// Height of the head after so many control steps of a drop without torques, in MuJoCo 4.0 with bodies that pass through each
-/// other.
+/// Height of the head after so many control steps of a drop without torques, in MuJoCo 4.0.
 const DROP: [(usize, f32); 8] = [
     (5, 1.610),
     (10, 1.468),
     (15, 1.464),
-    (20, 1.420),
-    (25, 1.324),
+    (20, 1.421),
+    (25, 1.331),
     (30, 1.181),
-    (40, 0.826),
-    (60, 0.408),
+    (40, 0.779),
+    (60, 0.363),
 ];
 
 #[test]
@@ -150,9 +150,15 @@ fn a_dropped_humanoid_lands_stands_and_falls_as_in_the_original() {
             Humanoid::act(&mut world, &[0.0; ACTION_DIM]);
             step += 1;
         }
-        // It lands on its feet, stands for half a second and falls on its face; small differences grow on the way.
-        let slack = if steps <= 30 { 0.025 } else { 0.06 };
+        // It lands on its feet, stands for half a second and falls on its face; small differences grow on the way: velocities of
+        // 0.01 at the start spread MuJoCo's own heads by 0.01 m after 40 steps and by 0.1 m after 60.
+        let slack = match steps {
+            ..=30 => 0.015,
+            31..=40 => 0.025,
+            _ => 0.1,
+        };
         let head = observed(&world, &humanoid)[HEAD];
+        eprintln!("step {steps}: {head} m, {height} m");
         assert!((head - height).abs() < slack, "step {steps}: {head} m");
     }
     for _ in 0..300 {
@@ -215,12 +221,51 @@ fn hinges_turn_as_far_as_in_the_original() {
     }
 }
 
+/// Geoms within each other in the world's state, by name.
+fn overlaps(world: &World) -> BTreeSet<[String; 2]> {
+    let name = |geom: GeomId| world.model().geoms()[geom.index()].name.clone().unwrap();
+    world
+        .contacts()
+        .filter(|contact| contact.distance_m < 0.0)
+        .map(|contact| {
+            let mut pair = [contact.geom_a, contact.geom_b].map(name);
+            pair.sort();
+            pair
+        })
+        .collect()
+}
+
+/// Neighbours overlap and do not touch, as thighs and pelvis; a hand and the upper arm are neighbours, as the hand is fixed to the
+/// forearm.
+#[test]
+fn parts_touch_that_are_not_neighbours() {
+    let (mut world, _) = world();
+    let mut at = |hinges: &[(&str, f32)]| {
+        let mut qpos = standing_straight();
+        for &(hinge, degrees) in hinges {
+            qpos[ROOT_POSITIONS - 2 + angle_of(hinge)] = degrees.to_radians();
+        }
+        world.set_state(&qpos, &[0.0; POSITIONS - 1]).unwrap();
+        overlaps(&world)
+    };
+    assert_eq!(at(&[]), BTreeSet::new());
+    // Two legs pulled inwards.
+    let legs = at(&[("right_hip_x", 5.0), ("left_hip_x", 5.0)]);
+    assert!(!legs.is_empty());
+    for [a, b] in &legs {
+        assert!(a.starts_with("left") && b.starts_with("right"), "{a} {b}");
+    }
+    // Far beyond its range, where the hand is inside the upper arm.
+    assert_eq!(at(&[("right_elbow", 70.0)]), BTreeSet::new());
+}
+
 #[test]
 fn a_start_touches_nothing_and_is_within_the_ranges() {
     let (mut world, humanoid) = world();
     let mut rng = Seed::new(2).rng();
-    for _ in 0..50 {
-        Humanoid::start(&mut world, [4.0, -8.0], &mut rng);
+    let mut draws = 0;
+    for _ in 0..300 {
+        draws += Humanoid::start(&mut world, [4.0, -8.0], &mut rng);
         assert!(world.contacts().all(|contact| contact.distance_m > 0.0));
         let observation = observed(&world, &humanoid);
         assert!((observation[0] - 4.0).abs() < 1e-5 && (observation[1] + 8.0).abs() < 1e-5);
@@ -230,6 +275,9 @@ fn a_start_touches_nothing_and_is_within_the_ranges() {
             assert!(range.contains(angle), "{name}: {angle}");
         }
     }
+    // MuJoCo 4.0 draws 1.35 on average, and never more than 7 in 3000 starts.
+    let mean = draws as f32 / 300.0;
+    assert!((mean - 1.35).abs() < 0.15, "{mean} draws");
 }
 
 /// What random actions do over episodes of 1000, without the fall of the first 100.
@@ -312,16 +360,16 @@ fn random_torques_move_it_as_much_as_in_the_original_and_never_blow_it_up() {
     let (mut world, humanoid) = world();
     let found = thrash(&mut world, &humanoid, 20_000);
     eprintln!("{found:?}");
-    // MuJoCo 4.0 over as many steps, bodies that pass through each other; between episodes, 0.034 m, 0.015 m, 0.018 m/s,
-    // 0.014 m/s and 0.2 rad/s.
+    // MuJoCo 4.0 over 200,000 steps; standard deviations between its episodes are 0.035 m, 0.017 m, 0.016 m/s, 0.016 m/s and
+    // 0.2 rad/s.
     for (what, found, original, slack) in [
-        ("head", found.head_m, 0.142, 0.03),
-        ("torso", found.torso_m, 0.127, 0.015),
-        ("speed", found.speed_m_s, 0.335, 0.03),
-        ("centre of mass", found.centre_speed_m_s, 0.263, 0.03),
-        ("hinges", found.hinge_rad_s, 6.17, 0.4),
-        ("outside", found.outside, 0.161, 0.03),
-        ("outside by", found.outside_rad, 0.060, 0.015),
+        ("head", found.head_m, 0.136, 0.03),
+        ("torso", found.torso_m, 0.125, 0.015),
+        ("speed", found.speed_m_s, 0.340, 0.03),
+        ("centre of mass", found.centre_speed_m_s, 0.260, 0.03),
+        ("hinges", found.hinge_rad_s, 6.26, 0.4),
+        ("outside", found.outside, 0.143, 0.03),
+        ("outside by", found.outside_rad, 0.063, 0.015),
     ] {
         assert!((found - original).abs() < slack, "{what}: {found}");
     }
@@ -334,19 +382,19 @@ fn random_torques_move_it_as_much_as_in_the_original_and_never_blow_it_up() {
 #[ignore = "slow: minutes"]
 fn accuracy_and_speed_of_physics_settings() {
     let soft = |time_constant_secs| JointLimits::Soft { time_constant_secs };
-    let touching = Humanoid::mjcf("").replace("conaffinity=\"0\"", "conaffinity=\"1\"");
+    let ghost = Humanoid::mjcf("").replacen("conaffinity=\"1\"", "conaffinity=\"0\"", 1);
     for (steps, iterations, limits, touches) in [
-        (1, 2, soft(0.05), false),
-        (2, 1, soft(0.025), false),
-        (2, 2, soft(0.025), false),
-        (2, 2, JointLimits::Hard, false),
-        (3, 1, soft(0.0167), false),
-        (4, 1, soft(0.0125), false),
+        (1, 2, soft(0.05), true),
+        (2, 1, soft(0.025), true),
+        (2, 2, soft(0.025), true),
+        (2, 2, JointLimits::Hard, true),
+        (3, 1, soft(0.0167), true),
         (4, 1, soft(0.0125), true),
-        (4, 1, soft(0.02), false),
-        (4, 1, JointLimits::Hard, false),
-        (5, 1, soft(0.01), false),
-        (5, 4, soft(0.01), false),
+        (4, 1, soft(0.0125), false),
+        (4, 1, soft(0.02), true),
+        (4, 1, JointLimits::Hard, true),
+        (5, 1, soft(0.01), true),
+        (5, 4, soft(0.01), true),
     ] {
         let physics = PhysicsConfig {
             timestep_secs: CONTROL_STEP_SECS / steps as f32,
@@ -362,9 +410,9 @@ fn accuracy_and_speed_of_physics_settings() {
             errors[1] = errors[1].max((turned[3] / four - 1.0).abs());
         }
         let xml = if touches {
-            touching.clone()
-        } else {
             Humanoid::mjcf("")
+        } else {
+            ghost.clone()
         };
         let (mut world, humanoid) = world_of(&physics, &xml);
         for _ in 0..40 {

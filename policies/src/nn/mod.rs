@@ -15,6 +15,6 @@ pub mod lr_schedule;
 
 pub use adam::{Adam, AdamConfig};
 pub(crate) use fused::is_flex;
-pub use fused::{Activation, Dropout};
+pub use fused::{Activation, Dropout, tanh};
 pub use layers::{Initializer, LayerNorm, Linear, Mlp, MlpConfig};
 pub use lr_schedule::{LrSchedule, LrScheduleKind};

@@ -8,7 +8,7 @@ use telic_seed::Rng;
 
 use super::HilpZeroShotConfig;
 use crate::inputs::Inputs;
-use crate::nn::{Initializer, LayerNorm, Linear};
+use crate::nn::{Initializer, LayerNorm, Linear, tanh};
 
 /// Weights as torch's layers start, but for orthogonal matrices: uniform with the variance of Glorot.
 fn linear<B: Backend>(
@@ -39,7 +39,7 @@ impl<B: Backend> Trunk<B> {
     }
 
     fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        let hidden = self.norm.forward(self.first.forward(x)).tanh();
+        let hidden = tanh(self.norm.forward(self.first.forward(x)));
         relu(self.second.forward(hidden))
     }
 }
@@ -167,6 +167,6 @@ impl<B: Backend> Actor<B> {
             vec![self.seen.forward(observations), self.asked.forward(asked)],
             1,
         );
-        self.head.forward(both).tanh()
+        tanh(self.head.forward(both))
     }
 }

@@ -59,9 +59,9 @@ fn targets_match_published_values() {
     assert!((found[0] - 0.999_999).abs() < 1e-6 && (found[1] + 0.8).abs() < 1e-6);
 }
 
+/// Goals are directions of differences; as the reward of being at a goal they are not reliable, see the documentation.
 #[test]
 fn a_line_is_learned() {
-    test_agents::check_line::<HilpZeroShot>(&small(), 2000);
     let config = HilpZeroShotConfig {
         features: Features::Difference,
         scalar_loss: true,

@@ -21,6 +21,8 @@ pub enum Activation {
     Relu,
     /// `x / (1 + e^{−x})`.
     Silu,
+    /// `tanh x = 2 / (1 + e^{−2x}) − 1`, to 2e-7.
+    Tanh,
     /// `x`.
     Identity,
 }
@@ -37,6 +39,7 @@ impl Activation {
             }
             Self::Relu => relu(x),
             Self::Silu => silu(x),
+            Self::Tanh => x.tanh(),
             Self::Identity => x,
         }
     }
@@ -56,6 +59,7 @@ pub(super) struct GeluFunction;
 pub(super) struct GeluTanhFunction;
 pub(super) struct ReluFunction;
 pub(super) struct SiluFunction;
+pub(super) struct TanhFunction;
 pub(super) struct IdentityFunction;
 
 /// `Φ(x)` and `e^{−x²/2}`: Abramowitz and Stegun 7.1.26 needs the exponential that the derivative needs too.
@@ -134,6 +138,19 @@ impl Function for SiluFunction {
     }
 }
 
+impl Function for TanhFunction {
+    #[inline(always)]
+    fn value(x: f32) -> f32 {
+        2.0 * logistic(2.0 * x) - 1.0
+    }
+
+    #[inline(always)]
+    fn with_slope(x: f32) -> (f32, f32) {
+        let s = logistic(2.0 * x);
+        (2.0 * s - 1.0, 4.0 * s * (1.0 - s))
+    }
+}
+
 impl Function for IdentityFunction {
     #[inline(always)]
     fn value(x: f32) -> f32 {
@@ -156,6 +173,7 @@ macro_rules! with_function {
             }
             $crate::nn::fused::Activation::Relu => $function::<$crate::nn::fused::activation::ReluFunction>($($args),*),
             $crate::nn::fused::Activation::Silu => $function::<$crate::nn::fused::activation::SiluFunction>($($args),*),
+            $crate::nn::fused::Activation::Tanh => $function::<$crate::nn::fused::activation::TanhFunction>($($args),*),
             $crate::nn::fused::Activation::Identity => {
                 $function::<$crate::nn::fused::activation::IdentityFunction>($($args),*)
             }
@@ -177,6 +195,15 @@ pub fn bias_activation<B: Backend>(
         Ok(output) => tensor(output),
         Err([x, bias]) => composed(tensor(x), tensor(bias), activation),
     }
+}
+
+/// `tanh x` in one pass; the system's own function takes many times as long and differs between systems.
+///
+/// # Shapes
+/// `x` `[rows, cols]` → `[rows, cols]`.
+pub fn tanh<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
+    let zeros = Tensor::zeros([x.dims()[1]], &x.device());
+    bias_activation(x, zeros, Activation::Tanh)
 }
 
 pub(super) fn composed<B: Backend>(

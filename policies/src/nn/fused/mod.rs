@@ -33,7 +33,7 @@ use burn::tensor::ops::FloatTensor;
 use burn::tensor::{DType, Tensor, TensorPrimitive};
 use burn_flex::FlexTensor;
 
-pub use activation::{Activation, bias_activation};
+pub use activation::{Activation, bias_activation, tanh};
 pub use attention::{AttentionShape, causal_attention};
 pub use dropout::Dropout;
 pub use interval_union::interval_union;

@@ -70,11 +70,12 @@ fn compare<const N: usize>(
     }
 }
 
-const ACTIVATIONS: [Activation; 5] = [
+const ACTIVATIONS: [Activation; 6] = [
     Activation::Gelu,
     Activation::GeluTanh,
     Activation::Relu,
     Activation::Silu,
+    Activation::Tanh,
     Activation::Identity,
 ];
 
@@ -206,13 +207,13 @@ fn activations_match_published_values() {
     let device = Default::default();
     let x = Tensor::<Flex, 2>::from_floats([[-2.0, -1.0, -0.5, 0.5, 1.0, 2.0]], &device);
     let zeros = Tensor::<Flex, 1>::zeros([6], &device);
-    let tanh = values(bias_activation(
+    let approximate = values(bias_activation(
         x.clone(),
         zeros.clone(),
         Activation::GeluTanh,
     ));
     assert_close(
-        &tanh,
+        &approximate,
         &[
             -0.045_402, -0.158_808, -0.154_286, 0.345_714, 0.841_192, 1.954_598,
         ],
@@ -228,6 +229,14 @@ fn activations_match_published_values() {
         ],
         1e-6,
         "exact form",
+    );
+
+    let x = Tensor::<Flex, 2>::from_floats([[-20.0, -1.0, -1e-3, 0.0, 0.25, 100.0]], &device);
+    assert_close(
+        &values(tanh(x)),
+        &[-1.0, -0.761_594_2, -1e-3, 0.0, 0.244_918_67, 1.0],
+        2e-7,
+        "tanh",
     );
 
     let x = Tensor::<Flex, 2>::from_floats([[1.0, -1.0, 0.5, 2.0]], &device);
