@@ -292,27 +292,24 @@ impl<R: Robot> GoalEnv for MazeEnv<R> {
         let given_goal = options.goal.as_ref().map(|goal| xy_at::<R>(goal));
         let (mut start_rng, mut goal_rng) = (seed.child("start").rng(), seed.child("goal").rng());
         let mut object_rng = seed.child("object").rng();
-        let (start_cell, object_cell, goal_cells) = match task {
-            Some(task) => {
-                let route = R::routes(self.maze)[task];
-                (route.start, route.object, vec![route.goal])
-            }
-            None => {
-                let start = any_of(&self.maze.free_cells(), &mut start_rng);
-                if R::TARGET == 0 {
-                    (start, None, self.maze.vertex_cells())
+        let (start_cell, object_cell, goal_cells) = if let Some(task) = task {
+            let route = R::routes(self.maze)[task];
+            (route.start, route.object, vec![route.goal])
+        } else {
+            let start = any_of(&self.maze.free_cells(), &mut start_rng);
+            if R::TARGET == 0 {
+                (start, None, self.maze.vertex_cells())
+            } else {
+                // The object is in the same cell or in another one, each for half of the seeds.
+                let mut cells = self.maze.free_cells();
+                cells.retain(|&cell| cell != start);
+                let object = if object_rng.random_bool(0.5) {
+                    start
                 } else {
-                    // The object is in the same cell or in another one, each for half of the seeds.
-                    let mut cells = self.maze.free_cells();
-                    cells.retain(|&cell| cell != start);
-                    let object = if object_rng.random_bool(0.5) {
-                        start
-                    } else {
-                        any_of(&cells, &mut object_rng)
-                    };
-                    cells.retain(|&cell| cell != object);
-                    (start, Some(object), cells)
-                }
+                    any_of(&cells, &mut object_rng)
+                };
+                cells.retain(|&cell| cell != object);
+                (start, Some(object), cells)
             }
         };
         let apart = (0..RESET_TRIES).find_map(|_| {
