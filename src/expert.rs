@@ -208,8 +208,16 @@ pub fn train_expert(
     for _ in 0..config.worlds {
         tasks.push(skill.make(recorder.as_ref())?);
     }
-    let run = RunFolder::create(folder, &config.to_toml())
-        .map_err(|error| FlowError::Train(TrainError::from(error)))?;
+    let run = match RunFolder::create(folder, &config.to_toml()) {
+        Ok(run) => run,
+        Err(error) => {
+            // Without an episode, nothing of the file stays.
+            if let Some(recorder) = &recorder {
+                recorder.finish()?;
+            }
+            return Err(FlowError::Train(TrainError::from(error)));
+        }
+    };
     let metrics_path = run.metrics();
     let metrics = MetricsFile::create(&metrics_path).map_err(file_error(&metrics_path))?;
     let mut observer = Observer {

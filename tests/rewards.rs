@@ -78,6 +78,15 @@ fn what_an_explorer_does_is_data_for_zero_shot_prompts() {
     let verified = json(&["replay", &data, "--verify", "--json"]);
     assert_eq!(verified["identical"], true, "{verified}");
 
+    // A run folder that is there already is left alone, and so is the place of the data.
+    let more = path("more.npz");
+    assert_eq!(explore("walker_explore", &run, &more).0, 1);
+    let left = std::fs::read_dir(temp.path()).unwrap().filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_string_lossy().starts_with("more")
+    });
+    assert_eq!(left.count(), 0);
+
     let config = path("hilp.toml");
     let text = format!(
         "dataset = '{data}'\nsteps = 3\nbatch_size = 8\nvalidate_every = 0\ntrain_fraction = 1.0\n[policy]\n\
