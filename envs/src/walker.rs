@@ -25,6 +25,8 @@ const MAX_EPISODE_STEPS: usize = 1000;
 const TOLERANCE: f32 = 0.2;
 /// Horizontal velocity of the goal of each task, in m/s.
 const TASK_SPEEDS_M_S: [f32; 3] = [0.0, 1.0, 4.0];
+/// Where the line of the goal's height is drawn, behind the walker as it is seen from the side.
+const GOAL_LINE_Y_M: f32 = 0.3;
 /// Control steps for which a start that is at its goal falls, at most.
 const FALL_STEPS: usize = 120;
 
@@ -271,14 +273,14 @@ impl GoalEnv for WalkerEnv {
     }
 
     fn markers(&self) -> Vec<Marker> {
-        // The height of the goal, as a bar that goes along.
-        let [x, y, _] = self.end_effector();
+        // The height of the goal, as a line along the way; one that went along would be drawn anew in every step.
+        let at = Vector::new(0.0, GOAL_LINE_Y_M, self.desired_goal[0]);
         vec![Marker {
             name: "goal/height".to_owned(),
             shape: GeomShape::Box {
-                half_extents: [0.3, 0.3, 0.005],
+                half_extents: [50.0, 0.01, 0.01],
             },
-            pose: Pose::from_parts(Vector::new(x, y, self.desired_goal[0]), Rotation::IDENTITY),
+            pose: Pose::from_parts(at, Rotation::IDENTITY),
             rgba: [0.2, 0.75, 0.35, 0.4],
         }]
     }
