@@ -12,10 +12,12 @@ use std::sync::atomic::AtomicBool;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 use telic_envs::EnvSpec;
+use telic_envs::dribbling::Dribble;
 use telic_envs::gait::Gait;
 use telic_envs::locomotion::{DirectionTaskSpec, direction_tasks};
+use telic_envs::skill::SkillTask;
 use telic_policies::metrics_file::MetricsFile;
-use telic_policies::online::{OnlineConfig, OnlineObserver, OnlineTask, train_online};
+use telic_policies::online::{OnlineConfig, OnlineObserver, OnlineStep, OnlineTask, train_online};
 use telic_policies::run_folder::{RunFolder, write_atomically};
 use telic_policies::{Metrics, TensorMap, TrainError, tensor_file};
 use telic_seed::Seed;
@@ -36,7 +38,7 @@ pub const EVALUATION_FILE: &str = "evaluation.json";
 pub enum Skill {
     /// To follow directions.
     Directions(&'static DirectionTaskSpec),
-    /// To bring a ball to a place ([`Dribble`](telic_envs::dribbling::Dribble)).
+    /// To bring a ball to a place ([`Dribble`]).
     Dribbling,
     /// To earn a named reward of an environment, or, without one, nothing but what is paid for novelty.
     Rewards(&'static EnvSpec, Option<usize>),
@@ -72,8 +74,8 @@ impl Skill {
 
     fn make(&self, recorder: Option<&Arc<Recorder>>) -> Result<Box<dyn OnlineTask>, FlowError> {
         Ok(match self {
-            Self::Directions(spec) => directions::task(spec)?,
-            Self::Dribbling => dribbling::task()?,
+            Self::Directions(spec) => Box::new(Learned((spec.make)()?)),
+            Self::Dribbling => Box::new(Learned(Box::new(Dribble::new()?))),
             Self::Rewards(spec, reward) => rewards::task(spec, *reward, recorder)?,
         })
     }
@@ -312,5 +314,35 @@ impl OnlineObserver for Observer<'_> {
     fn on_evaluate(&mut self, step: u64, actor: &TensorMap) -> ControlFlow<()> {
         let outcome = self.evaluate(step, actor);
         self.go_on(outcome)
+    }
+}
+
+/// A skill as the learner sees it.
+struct Learned(Box<dyn SkillTask>);
+
+impl OnlineTask for Learned {
+    fn observation_dim(&self) -> usize {
+        self.0.observation_dim()
+    }
+
+    fn action_dim(&self) -> usize {
+        self.0.action_dim()
+    }
+
+    fn reset(&mut self, seed: Seed) {
+        self.0.reset(seed);
+    }
+
+    fn observation(&self) -> &[f32] {
+        self.0.observation()
+    }
+
+    fn step(&mut self, action: &[f32]) -> OnlineStep {
+        let step = self.0.step(action);
+        OnlineStep {
+            reward: step.reward,
+            terminated: step.terminated,
+            truncated: step.truncated,
+        }
     }
 }

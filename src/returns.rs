@@ -13,6 +13,7 @@ use telic_seed::{Rng, Seed};
 
 use crate::FlowError;
 use crate::interval::{Interval, mean};
+use crate::replay::env_of;
 
 /// What was earned of a reward.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -105,20 +106,16 @@ impl LabelledStates {
             left,
             right: format!("the rewards are those of `{}`", spec.id),
         };
-        let of_data = &dataset.metadata().env;
-        if of_data != spec.id {
-            return Err(mismatch(
-                "environment",
-                format!("the labelled data are of `{of_data}`"),
-            ));
+        let of_data = env_of(dataset)?;
+        if of_data.id != spec.id {
+            let left = format!("the labelled data are of `{}`", of_data.id);
+            return Err(mismatch("environment", left));
         }
         let (Some(qpos), Some(qvel)) = (dataset.qpos(), dataset.qvel()) else {
             let left = "the labelled data have no qpos and qvel".to_owned();
             return Err(mismatch("columns", left));
         };
-        let sampler = HindsightSampler::new(Arc::clone(dataset), HindsightConfig::default())?;
-        let mut rng = seed.child("labels").rng();
-        let rows: Vec<usize> = (0..count).map(|_| sampler.draw_row(&mut rng)).collect();
+        let rows = draw_states(dataset, count, seed)?;
         let mut env = (spec.make)()?;
         env.reset(0, &ResetOptions::default())?;
         let mut rewards = Array2::zeros((spec.rewards.len(), count));
@@ -133,6 +130,20 @@ impl LabelledStates {
             rewards,
         })
     }
+}
+
+/// Rows of states that start a transition, each as likely as any other; the same ones for the same seed.
+///
+/// # Errors
+/// [`FlowError::Sampler`] for a dataset that cannot be sampled.
+pub fn draw_states(
+    dataset: &Arc<Dataset>,
+    count: usize,
+    seed: Seed,
+) -> Result<Vec<usize>, FlowError> {
+    let sampler = HindsightSampler::new(Arc::clone(dataset), HindsightConfig::default())?;
+    let mut rng = seed.child("labels").rng();
+    Ok((0..count).map(|_| sampler.draw_row(&mut rng)).collect())
 }
 
 /// States that are labelled by default.

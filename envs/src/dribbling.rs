@@ -11,6 +11,7 @@ use crate::EnvError;
 use crate::ant::{self, Ant};
 use crate::ball::{self, Ball};
 use crate::shared_model::SharedModel;
+use crate::skill::{SkillStep, SkillTask};
 
 /// The task's name.
 pub const NAME: &str = "ant-dribble";
@@ -82,16 +83,9 @@ pub(crate) fn distance(a: [f32; 2], b: [f32; 2]) -> f32 {
     (a[0] - b[0]).hypot(a[1] - b[1])
 }
 
-/// Outcome of a step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DribbleStep {
-    /// 25 per metre of the ball towards the goal, and 10 per metre of the ant towards the ball.
-    pub reward: f32,
-    /// The episode is over for good.
-    pub terminated: bool,
-}
-
-/// An ant, a ball and a goal on a plane.
+/// An ant, a ball and a goal on a plane. An observation is posture and velocities of the ant, height, attitude and velocities of the ball,
+/// from the ant to the ball in metres, and from the ball to the goal in tens of metres. A step earns 25 per metre of the ball towards the
+/// goal and 10 per metre of the ant towards the ball; the episode is over for good after [`EPISODE_STEPS`].
 pub struct Dribble {
     world: World,
     ball: Ball,
@@ -121,29 +115,31 @@ impl Dribble {
         Ok(task)
     }
 
-    /// Length of an observation: posture and velocities of the ant, height, attitude and velocities of the ball, from the ant to the
-    /// ball in metres, and from the ball to the goal in tens of metres.
-    pub fn observation_dim(&self) -> usize {
-        INPUT_DIM
-    }
-
-    /// Length of an action.
-    pub fn action_dim(&self) -> usize {
-        ant::ACTION_DIM
-    }
-
-    /// `[observation_dim]`.
-    pub fn observation(&self) -> &[f32] {
-        &self.input
-    }
-
     /// From the ball to the goal, in metres.
     pub fn distance_m(&self) -> f32 {
         distance(places(&self.observation)[1], self.goal)
     }
 
-    /// Starts an episode that is a function of the seed.
-    pub fn reset(&mut self, seed: Seed) {
+    fn observe(&mut self) {
+        Ant::observe(&self.world, &mut self.observation);
+        write_input(&self.observation, self.goal, &mut self.input);
+    }
+}
+
+impl SkillTask for Dribble {
+    fn observation_dim(&self) -> usize {
+        INPUT_DIM
+    }
+
+    fn action_dim(&self) -> usize {
+        ant::ACTION_DIM
+    }
+
+    fn observation(&self) -> &[f32] {
+        &self.input
+    }
+
+    fn reset(&mut self, seed: Seed) {
         let mut rng = seed.child("places").rng();
         let mut place = |half: f32| [0, 1].map(|_| rng.random_range(-half..half));
         let [agent_m, ball_m, goal_m] = START_RANGES_M;
@@ -160,13 +156,7 @@ impl Dribble {
         self.observe();
     }
 
-    fn observe(&mut self) {
-        Ant::observe(&self.world, &mut self.observation);
-        write_input(&self.observation, self.goal, &mut self.input);
-    }
-
-    /// Takes an action `[action_dim]` in −1..=1.
-    pub fn step(&mut self, action: &[f32]) -> DribbleStep {
+    fn step(&mut self, action: &[f32]) -> SkillStep {
         let distances = |task: &Self| {
             let [agent, ball] = places(&task.observation);
             [distance(ball, task.goal), distance(agent, ball)]
@@ -181,9 +171,10 @@ impl Dribble {
         }
         let after = distances(self);
         let earned = [0, 1].map(|k| REWARDS_PER_M[k] * (before[k] - after[k]));
-        DribbleStep {
+        SkillStep {
             reward: earned[0] + earned[1],
             terminated: !sound || self.elapsed >= EPISODE_STEPS,
+            truncated: false,
         }
     }
 }

@@ -31,6 +31,7 @@ mod maze_env;
 pub mod point_maze;
 pub mod registry;
 mod shared_model;
+pub mod skill;
 mod snapshot;
 pub mod vector;
 mod walker;

@@ -1,7 +1,7 @@
 //! Following directions: the tasks that teach a robot to walk.
 //!
 //! Rewards and ends of episodes are those with which OGBench's experts were trained (Park et al. 2025); the ant's directions change
-//! four times as often. A task is no goal environment: it has a reward of its own, and what it teaches drives the demonstrators of the mazes.
+//! four times as often. What they teach drives the demonstrators of the mazes.
 
 use rand::RngExt;
 use telic_seed::{Rng, Seed};
@@ -11,47 +11,20 @@ use crate::EnvError;
 use crate::ant::{self, Ant};
 use crate::humanoid::{self, Humanoid};
 use crate::shared_model::SharedModel;
+use crate::skill::{SkillStep, SkillTask};
 
-/// Outcome of a step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DirectionStep {
-    /// What the step earned: of an ant its metres along the direction, of a humanoid how well it stands times 1 plus a hundred of
-    /// these.
-    pub reward: f32,
-    /// The episode is over for good: the robot can no longer walk, where falls end episodes.
-    pub terminated: bool,
-    /// The step limit was reached.
-    pub truncated: bool,
-}
-
-/// Walking along a direction that changes now and then.
-pub trait DirectionTask: Send {
-    /// Length of an observation: posture and velocities, then the unit vector of the direction in the world.
-    fn observation_dim(&self) -> usize;
-
-    /// Length of an action.
-    fn action_dim(&self) -> usize;
-
-    /// Starts an episode that is a function of the seed.
-    fn reset(&mut self, seed: Seed);
-
+/// Walking along a direction that changes now and then. An observation is posture and velocities, then the unit vector of the direction
+/// in the world. A step earns an ant its metres along the direction, a humanoid how well it stands times 1 plus a hundred of these.
+/// An episode is over for good where the robot can no longer walk, if falls end episodes.
+pub trait DirectionTask: SkillTask {
     /// Sets the direction, a unit vector in the world, and keeps it to the end of the episode.
     fn command(&mut self, direction: [f32; 2]);
-
-    /// `[observation_dim]`.
-    fn observation(&self) -> &[f32];
 
     /// Where the robot is, x and y in metres.
     fn position(&self) -> [f32; 2];
 
     /// Whether it stands the right way up; one that does not cannot go on.
     fn is_upright(&self) -> bool;
-
-    /// Applies an action `[action_dim]` in −1..=1 for one control period.
-    ///
-    /// # Panics
-    /// If the action has another length, or a number that is not finite.
-    fn step(&mut self, action: &[f32]) -> DirectionStep;
 }
 
 /// A task that is learned online.
@@ -294,6 +267,21 @@ impl<W: Walker> Walk<W> {
 }
 
 impl<W: Walker> DirectionTask for Walk<W> {
+    fn command(&mut self, direction: [f32; 2]) {
+        self.commanded = true;
+        self.set_direction(direction);
+    }
+
+    fn position(&self) -> [f32; 2] {
+        [self.observation[0], self.observation[1]]
+    }
+
+    fn is_upright(&self) -> bool {
+        W::is_upright(&self.observation)
+    }
+}
+
+impl<W: Walker> SkillTask for Walk<W> {
     fn observation_dim(&self) -> usize {
         self.observation().len()
     }
@@ -310,24 +298,11 @@ impl<W: Walker> DirectionTask for Walk<W> {
         self.draw_direction();
     }
 
-    fn command(&mut self, direction: [f32; 2]) {
-        self.commanded = true;
-        self.set_direction(direction);
-    }
-
     fn observation(&self) -> &[f32] {
         &self.observation[2..]
     }
 
-    fn position(&self) -> [f32; 2] {
-        [self.observation[0], self.observation[1]]
-    }
-
-    fn is_upright(&self) -> bool {
-        W::is_upright(&self.observation)
-    }
-
-    fn step(&mut self, action: &[f32]) -> DirectionStep {
+    fn step(&mut self, action: &[f32]) -> SkillStep {
         let (before, direction) = (self.position(), self.direction());
         self.walker.act(&mut self.world, action);
         self.elapsed += 1;
@@ -337,7 +312,7 @@ impl<W: Walker> DirectionTask for Walk<W> {
         }
         let after = self.position();
         let along_m = (after[0] - before[0]) * direction[0] + (after[1] - before[1]) * direction[1];
-        let step = DirectionStep {
+        let step = SkillStep {
             reward: W::reward(&self.observation, along_m),
             terminated: !sound || !W::goes_on(&self.observation),
             truncated: self.elapsed >= EPISODE_STEPS,

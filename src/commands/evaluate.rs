@@ -7,8 +7,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use ndarray::{Array2, Axis};
 use telic::FlowError;
 use telic::evaluate::{EvaluateConfig, Evaluation, evaluate, evaluate_rewards, threads};
-use telic::returns::{LABELS, LabelledStates, prompted_returns};
-use telic_datasets::{Dataset, HindsightConfig, HindsightSampler};
+use telic::returns::{LABELS, LabelledStates, draw_states, prompted_returns};
+use telic_datasets::Dataset;
 use telic_envs::EnvSpec;
 use telic_policies::config_table::apply_overrides;
 use telic_policies::{Checkpoint, Device, Policy, PolicyError, Problems};
@@ -206,9 +206,7 @@ fn earn(
 /// Observations of a dataset that start a transition, each as likely as any other; the same ones at every call.
 fn draw_observations(path: &Utf8Path, count: usize) -> Result<Array2<f32>, FlowError> {
     let dataset = Arc::new(Dataset::load(path)?);
-    let sampler = HindsightSampler::new(Arc::clone(&dataset), HindsightConfig::default())?;
-    let mut rng = Seed::new(0).child("labels").rng();
-    let rows: Vec<usize> = (0..count).map(|_| sampler.draw_row(&mut rng)).collect();
+    let rows = draw_states(&dataset, count, Seed::new(0))?;
     Ok(dataset.observations().select(Axis(0), &rows))
 }
 

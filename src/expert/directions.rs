@@ -1,10 +1,9 @@
-//! Following directions: what the learner sees of it, and walks around the circle that say how well it goes.
+//! Following directions: walks around the circle that say how well it goes.
 
 use serde::Serialize;
 use telic_envs::gait::Gait;
 use telic_envs::locomotion::{DirectionTask, DirectionTaskSpec};
 use telic_policies::Metrics;
-use telic_policies::online::{OnlineStep, OnlineTask};
 use telic_seed::Seed;
 
 use super::check_gait;
@@ -129,40 +128,6 @@ fn walk(task: &mut dyn DirectionTask, gait: &Gait, degrees: f64, control_hz: f64
     Walk {
         moved: [0, 1].map(|axis| f64::from(to[axis] - from[axis])),
         fell,
-    }
-}
-
-/// The task as the learner sees it.
-pub(super) fn task(spec: &DirectionTaskSpec) -> Result<Box<dyn OnlineTask>, FlowError> {
-    Ok(Box::new(Directions((spec.make)()?)))
-}
-
-struct Directions(Box<dyn DirectionTask>);
-
-impl OnlineTask for Directions {
-    fn observation_dim(&self) -> usize {
-        self.0.observation_dim()
-    }
-
-    fn action_dim(&self) -> usize {
-        self.0.action_dim()
-    }
-
-    fn reset(&mut self, seed: Seed) {
-        self.0.reset(seed);
-    }
-
-    fn observation(&self) -> &[f32] {
-        self.0.observation()
-    }
-
-    fn step(&mut self, action: &[f32]) -> OnlineStep {
-        let step = self.0.step(action);
-        OnlineStep {
-            reward: step.reward,
-            terminated: step.terminated,
-            truncated: step.truncated,
-        }
     }
 }
 

@@ -1,10 +1,10 @@
-//! Dribbling: what the learner sees of it, and episodes that say how well it goes.
+//! Dribbling: episodes that say how well it goes.
 
 use serde::Serialize;
 use telic_envs::dribbling::{self, Dribble};
 use telic_envs::gait::Gait;
+use telic_envs::skill::SkillTask;
 use telic_policies::Metrics;
-use telic_policies::online::{OnlineStep, OnlineTask};
 use telic_seed::Seed;
 
 use super::check_gait;
@@ -78,38 +78,4 @@ pub(super) fn evaluate(gait: &Gait, seed: Seed) -> Result<DribbleReport, FlowErr
         report.final_distance_m += f64::from(task.distance_m()) / DRIBBLES as f64;
     }
     Ok(report)
-}
-
-/// The task as the learner sees it.
-pub(super) fn task() -> Result<Box<dyn OnlineTask>, FlowError> {
-    Ok(Box::new(Dribbling(Dribble::new()?)))
-}
-
-struct Dribbling(Dribble);
-
-impl OnlineTask for Dribbling {
-    fn observation_dim(&self) -> usize {
-        self.0.observation_dim()
-    }
-
-    fn action_dim(&self) -> usize {
-        self.0.action_dim()
-    }
-
-    fn reset(&mut self, seed: Seed) {
-        self.0.reset(seed);
-    }
-
-    fn observation(&self) -> &[f32] {
-        self.0.observation()
-    }
-
-    fn step(&mut self, action: &[f32]) -> OnlineStep {
-        let step = self.0.step(action);
-        OnlineStep {
-            reward: step.reward,
-            terminated: step.terminated,
-            truncated: false,
-        }
-    }
 }
