@@ -9,9 +9,9 @@ use telic_seed::Rng;
 use telic_sim::{PhysicsConfig, World};
 
 use crate::ant::{self, Ant};
-use crate::ant_maze::{self, gait};
+use crate::ant_maze::gait;
 use crate::ball::{self, Ball};
-use crate::dribbling::{self, BALL, FIRST_VELOCITY};
+use crate::dribbling::{self, BALL};
 use crate::gait::Gait;
 use crate::maze::{Cell, MAZES, Maze};
 use crate::maze_env::{self, Play, Robot, Route};
@@ -166,9 +166,7 @@ impl Robot for SoccerAnt {
     }
 
     fn head(&self, observation: &[f32], direction: [f32; 2], action: &mut [f32]) {
-        let positions = &observation[2..ant::COORDINATES];
-        let velocities = &observation[FIRST_VELOCITY..FIRST_VELOCITY + ant::VELOCITIES];
-        ant_maze::walk(self.gait, [positions, velocities], direction, action);
+        dribbling::walk(self.gait, observation, direction, action);
     }
 }
 
@@ -249,9 +247,7 @@ mod tests {
             moved = moved.max(dribbling::distance(ball, before));
             let length = dribbling::distance(agent, ball) + 1e-6;
             let direction = [0, 1].map(|axis| (ball[axis] - agent[axis]) / length);
-            let velocities = &seen[FIRST_VELOCITY..FIRST_VELOCITY + ant::VELOCITIES];
-            let posture = [&seen[2..ant::COORDINATES], velocities];
-            ant_maze::walk(gait, posture, direction, &mut action);
+            dribbling::walk(gait, &seen, direction, &mut action);
             env.step(&action).unwrap();
         }
         assert!(moved > 0.3, "{moved} m");

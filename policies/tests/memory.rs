@@ -51,13 +51,17 @@ fn memory_stays_where_it_is_after_the_first_updates() {
             .unwrap()
             .run(&mut watcher, &AtomicBool::new(false))
             .unwrap();
-        let Some(end) = watcher.0.last() else { return };
-        // 20 updates and two checkpoints to reach the level. The graph of one update of the smallest network is about a MiB, so a leak
-        // of one graph in 40 updates and 20 evaluations is far above the bound.
-        let growth = end - watcher.0[10];
+        if watcher.0.is_empty() {
+            return; // not told on this system
+        }
+        // The allocator gives pages back and takes them again, so single readings dip: the peaks of ten evaluations are compared.
+        // The first comes after 10 updates and a checkpoint. The graph of one update of the smallest network is about a MiB, so a
+        // leak of one graph in the 30 updates and 15 evaluations between the two is far above the bound.
+        let peak = |readings: &[f64]| readings.iter().copied().fold(0.0, f64::max);
+        let growth = peak(&watcher.0[20..]) - peak(&watcher.0[5..15]);
         assert!(
             growth < 16.0,
-            "{}: {growth} MiB more in 40 updates: {:?}",
+            "{}: {growth} MiB more in 30 updates: {:?}",
             spec.id,
             watcher.0
         );
