@@ -138,7 +138,7 @@ impl Robot for WalkingAnt {
         self.ant.height(world)
     }
 
-    fn head(&self, observation: &[f32], direction: [f32; 2], action: &mut [f32]) {
+    fn head(&self, _: &World, observation: &[f32], direction: [f32; 2], action: &mut [f32]) {
         let (positions, velocities) = observation.split_at(ant::COORDINATES);
         walk(self.gait, [&positions[2..], velocities], direction, action);
     }
@@ -187,7 +187,7 @@ mod tests {
             let direction = [libm::cosf(angle), libm::sinf(angle)];
             for _ in 0..STEPS {
                 let mut action = [0.0; ant::ACTION_DIM];
-                walker.head(&observed(&world), direction, &mut action);
+                walker.head(&world, &observed(&world), direction, &mut action);
                 act(&mut world, &action);
             }
             let end = observed(&world);

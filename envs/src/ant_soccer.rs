@@ -4,6 +4,10 @@
 //! entries: position (3) and quaternion wxyz (4) of the torso, hinges (8), position (3) and quaternion (4) of the ball, then
 //! velocities: torso (6), hinges (8), ball (6).
 
+mod dribbler;
+
+use std::sync::OnceLock;
+
 use rand::RngExt;
 use telic_seed::Rng;
 use telic_sim::{PhysicsConfig, World};
@@ -12,11 +16,11 @@ use crate::ant::{self, Ant};
 use crate::ant_maze::gait;
 use crate::ball::{self, Ball};
 use crate::dribbling::{self, BALL};
-use crate::gait::Gait;
+use crate::gait::{self, Gait};
 use crate::maze::{Cell, MAZES, Maze};
 use crate::maze_env::{self, Play, Robot, Route};
 use crate::shared_model::SharedModel;
-use crate::{ActionEntry, Entry, EnvSpec};
+use crate::{ActionEntry, Demonstrator, Entry, EnvError, EnvSpec};
 
 /// Distance of the ball from the goal within which it counts as reached, in metres.
 const TOLERANCE_M: f32 = 0.5;
@@ -47,11 +51,32 @@ pub(crate) fn specs() -> Vec<EnvSpec> {
     maze_env::specs::<SoccerAnt>()
 }
 
-/// Ant and ball with the expert that walks; nothing has learned to dribble, so there are no demonstrators.
+/// The expert that dribbles; how it was trained stands in `docs/experts.md`.
+fn dribbling_expert() -> Result<&'static Gait, String> {
+    static EXPERT: OnceLock<Result<Gait, String>> = OnceLock::new();
+    gait::shared(
+        &EXPERT,
+        include_bytes!("../assets/ant_dribble.safetensors"),
+    )
+}
+
+/// Ant and ball, with the experts that walk and dribble.
 struct SoccerAnt {
     ant: Ant,
     ball: Ball,
     gait: &'static Gait,
+    dribbling: &'static Gait,
+}
+
+impl SoccerAnt {
+    /// An action without noise that brings the ball to a place on a straight line.
+    fn dribble(&self, observation: &[f32], to: [f32; 2], action: &mut [f32]) {
+        let mut input = [0.0; dribbling::INPUT_DIM];
+        dribbling::write_input(observation, to, &mut input);
+        let mut decision = [0.0; dribbling::DECISION_DIM];
+        self.dribbling.act(&input, &mut decision);
+        dribbling::torques(self.gait, observation, to, &decision, action);
+    }
 }
 
 impl Robot for SoccerAnt {
@@ -93,8 +118,13 @@ impl Robot for SoccerAnt {
         1000
     }
 
-    fn episode_steps(_: Play, _: &Maze) -> Option<usize> {
-        None
+    fn episode_steps(play: Play, maze: &Maze) -> Option<usize> {
+        match play {
+            Play::Navigate => Some(1000),
+            Play::Stitch if maze.is_open() => Some(200),
+            Play::Stitch => Some(500),
+            Play::Explore => None,
+        }
     }
 
     fn observation(bounds: [f32; 4]) -> Vec<Entry> {
@@ -131,6 +161,7 @@ impl Robot for SoccerAnt {
             ant: Ant::new(world)?,
             ball: Ball::new(world)?,
             gait: gait()?,
+            dribbling: dribbling_expert()?,
         })
     }
 
@@ -165,8 +196,16 @@ impl Robot for SoccerAnt {
         self.ant.height(world)
     }
 
-    fn head(&self, observation: &[f32], direction: [f32; 2], action: &mut [f32]) {
+    fn head(&self, _: &World, observation: &[f32], direction: [f32; 2], action: &mut [f32]) {
         dribbling::walk(self.gait, observation, direction, action);
+    }
+
+    fn demonstrator(
+        maze: usize,
+        play: Play,
+        noise: f32,
+    ) -> Result<Box<dyn Demonstrator>, EnvError> {
+        dribbler::make(maze, play, noise)
     }
 }
 

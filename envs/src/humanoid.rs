@@ -6,8 +6,10 @@
 //! world and angular velocity in its own frame (6), velocities of the hinges (21). An action is the torque of each hinge; its
 //! order differs from that of an observation.
 
+use std::f32::consts::FRAC_PI_2;
+
 use telic_seed::Rng;
-use telic_sim::{BodyId, JointId, JointLimits, PhysicsConfig, World};
+use telic_sim::{BodyId, JointId, JointLimits, PhysicsConfig, Vector, World};
 
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
@@ -18,8 +20,8 @@ use crate::{ActionEntry, Entry};
 pub(crate) const OBSERVATION_DIM: usize = 69;
 /// Length of an action.
 pub(crate) const ACTION_DIM: usize = 21;
-/// Observation entries that say nothing about where it is.
-pub(crate) const POSTURE: std::ops::Range<usize> = 2..OBSERVATION_DIM;
+/// Length of what its gait sees: an observation without x and y, and a direction.
+pub(crate) const GAIT_INPUT_DIM: usize = OBSERVATION_DIM;
 /// Height of the head in an observation.
 pub(crate) const HEAD: usize = 23;
 /// How upright the torso is in an observation: 1 where it stands, −1 on its head.
@@ -100,6 +102,10 @@ const PHYSICS_STEP_SECS: f32 = 0.00625;
 const START_HEIGHT_M: f32 = 1.5;
 /// Standard deviation of the velocities at the start.
 const START_VELOCITY: f32 = 0.1;
+/// Height of the torso of one that stands straight, in metres, a little above the floor.
+const STANDING_HEIGHT_M: f32 = 1.29;
+/// Half of the range around 0 of each hinge of one that stands, in radians.
+const STANDING_NOISE_RAD: f32 = 0.05;
 /// Draws of a start posture; should all of them touch something, the last is taken.
 const START_TRIES: usize = 100;
 
@@ -227,6 +233,44 @@ impl Humanoid {
         START_TRIES
     }
 
+    /// Stands it at `xy`, in metres, about straight and at rest, facing anywhere.
+    pub(crate) fn stand(world: &mut World, xy: [f32; 2], rng: &mut Rng) {
+        let mut qpos = [0.0; POSITIONS];
+        qpos[..2].copy_from_slice(&xy);
+        qpos[2] = STANDING_HEIGHT_M;
+        let half_yaw: f32 = rng.random_range(-FRAC_PI_2..FRAC_PI_2);
+        (qpos[3], qpos[6]) = (libm::cosf(half_yaw), libm::sinf(half_yaw));
+        for angle in &mut qpos[ROOT_POSITIONS..] {
+            *angle = rng.random_range(-STANDING_NOISE_RAD..STANDING_NOISE_RAD);
+        }
+        world
+            .set_state(&qpos, &[0.0; POSITIONS - 1])
+            .expect("finite coordinates around a unit quaternion");
+    }
+
+    /// Writes what its gait sees, `[GAIT_INPUT_DIM]`, where it heads along the unit vector `direction` of the world: its observation
+    /// without x and y, then the direction. Velocities of torso and centre of mass and the direction are in the frame that is turned
+    /// about the vertical as the torso is, since an observation does not tell where the torso faces.
+    pub(crate) fn write_gait_input(
+        &self,
+        world: &World,
+        observation: &[f32],
+        direction: [f32; 2],
+        input: &mut [f32],
+    ) {
+        let facing = world.body_pose(self.torso).rotation * Vector::X;
+        let length = facing.x.hypot(facing.y).max(1e-6);
+        let (cos, sin) = (facing.x / length, facing.y / length);
+        let turned = |x: f32, y: f32| [cos * x + sin * y, cos * y - sin * x];
+        let (own, tail) = input.split_at_mut(OBSERVATION_DIM - 2);
+        own.copy_from_slice(&observation[2..OBSERVATION_DIM]);
+        for first in [CENTRE_VELOCITY, VELOCITIES] {
+            let velocity = turned(observation[first], observation[first + 1]);
+            own[first - 2..first].copy_from_slice(&velocity);
+        }
+        tail.copy_from_slice(&turned(direction[0], direction[1]));
+    }
+
     /// Moves it to `xy`; posture and velocities stay.
     pub(crate) fn place(&self, world: &mut World, xy: [f32; 2]) {
         let mut pose = world.body_pose(self.torso);
@@ -257,7 +301,7 @@ impl Humanoid {
             let at = HANDS_AND_FEET + 3 * index;
             observation[at..at + 3].copy_from_slice(&offset.to_array());
         }
-        let vertical = to_torso * telic_sim::Vector::Z;
+        let vertical = to_torso * Vector::Z;
         observation[VERTICAL..CENTRE_VELOCITY].copy_from_slice(&vertical.to_array());
         let velocity = world.subtree_momentum(self.torso).velocity_m_s;
         observation[CENTRE_VELOCITY..VELOCITIES].copy_from_slice(&velocity.to_array());

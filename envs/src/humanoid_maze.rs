@@ -130,15 +130,14 @@ impl Robot for WalkingHumanoid {
     }
 
     /// Without an expert it lets go of every hinge.
-    fn head(&self, observation: &[f32], direction: [f32; 2], action: &mut [f32]) {
+    fn head(&self, world: &World, observation: &[f32], direction: [f32; 2], action: &mut [f32]) {
         let Some(gait) = self.gait else {
             action.fill(0.0);
             return;
         };
-        let mut input = [0.0; humanoid::POSTURE.end - humanoid::POSTURE.start + 2];
-        let (posture, tail) = input.split_at_mut(humanoid::POSTURE.len());
-        posture.copy_from_slice(&observation[humanoid::POSTURE]);
-        tail.copy_from_slice(&direction);
+        let mut input = [0.0; humanoid::GAIT_INPUT_DIM];
+        self.humanoid
+            .write_gait_input(world, observation, direction, &mut input);
         gait.act(&input, action);
     }
 }
@@ -231,7 +230,7 @@ mod tests {
         let mut observation = [0.0; humanoid::OBSERVATION_DIM];
         robot.observe(&world, &mut observation);
         let mut action = [1.0; humanoid::ACTION_DIM];
-        robot.head(&observation, [0.6, -0.8], &mut action);
+        robot.head(&world, &observation, [0.6, -0.8], &mut action);
         assert!((action[20] - libm::tanhf(-0.8)).abs() < 1e-6);
         // Entry 21 without x and y is the height of the head.
         assert!((action[0] - libm::tanhf(1.69)).abs() < 1e-6);

@@ -1,7 +1,7 @@
 //! Following directions: the tasks that teach a robot to walk.
 //!
-//! Rewards and ends of episodes are those with which OGBench's experts were trained (Park et al. 2025); the ant's directions change
-//! four times as often. What they teach drives the demonstrators of the mazes.
+//! Rewards and ends of episodes are those with which OGBench's experts were trained (Park et al. 2025), but that the ant's directions
+//! change four times as often, and that the humanoid starts on its feet and a fall ends its episode. What they teach drives the demonstrators of the mazes.
 
 use rand::RngExt;
 use telic_seed::{Rng, Seed};
@@ -13,12 +13,15 @@ use crate::humanoid::{self, Humanoid};
 use crate::shared_model::SharedModel;
 use crate::skill::{SkillStep, SkillTask};
 
-/// Walking along a direction that changes now and then. An observation is posture and velocities, then the unit vector of the direction
-/// in the world. A step earns an ant its metres along the direction, a humanoid how well it stands times 1 plus a hundred of these.
-/// An episode is over for good where the robot can no longer walk, if falls end episodes.
+/// Walking along a direction that changes now and then. An observation is posture and velocities, then the unit vector of the direction: an
+/// ant's in the world, a humanoid's in the frame that turns with its torso, as are its velocities. A step earns an ant its metres along the direction, a humanoid how well it stands times 1 plus a hundred of these.
+/// An episode is over for good where the robot can no longer walk.
 pub trait DirectionTask: SkillTask {
     /// Sets the direction, a unit vector in the world, and keeps it to the end of the episode.
     fn command(&mut self, direction: [f32; 2]);
+
+    /// The direction, a unit vector in the world.
+    fn direction(&self) -> [f32; 2];
 
     /// Where the robot is, x and y in metres.
     fn position(&self) -> [f32; 2];
@@ -60,7 +63,7 @@ pub fn direction_tasks() -> &'static [DirectionTaskSpec] {
 
 const EPISODE_STEPS: usize = 1000;
 
-/// What learns to walk. Its observation starts with x and y in metres, and the rest of it is what the task shows.
+/// What learns to walk. Its observation starts with x and y in metres; the task shows as many entries.
 trait Walker: Sized + Send {
     /// Name of its task.
     const NAME: &'static str;
@@ -76,6 +79,15 @@ trait Walker: Sized + Send {
 
     /// The walker in its world.
     fn of(world: &World) -> Result<Self, String>;
+
+    /// Writes what the task shows, `[OBSERVATION_DIM]`.
+    fn write_input(
+        &self,
+        world: &World,
+        observation: &[f32],
+        direction: [f32; 2],
+        input: &mut [f32],
+    );
 
     /// Puts it into a start posture at the origin.
     fn start(&self, world: &mut World, rng: &mut Rng);
@@ -128,6 +140,18 @@ impl Walker for Ant {
         Self::new(world)
     }
 
+    fn write_input(
+        &self,
+        _: &World,
+        observation: &[f32],
+        direction: [f32; 2],
+        input: &mut [f32],
+    ) {
+        let (own, tail) = input.split_at_mut(ant::OBSERVATION_DIM - 2);
+        own.copy_from_slice(&observation[2..]);
+        tail.copy_from_slice(&direction);
+    }
+
     fn start(&self, world: &mut World, rng: &mut Rng) {
         Self::start(world, [0.0; 2], rng);
     }
@@ -158,6 +182,11 @@ const STANDING_M: f32 = 1.4;
 /// `UPRIGHT` of a torso that counts as vertical.
 const VERTICAL: f32 = 0.9;
 
+/// Height of the head below which a humanoid's episode ends, in metres. In the original it is dropped in any posture and a fall ends
+/// nothing, so that it learns to get up too, from 40 million steps; next to nothing is earned on the floor, and with few steps that
+/// time would be lost.
+const HUMANOID_FALLEN_M: f32 = 1.0;
+
 /// How well a humanoid stands, 0 to 1, as in the DeepMind Control Suite: a Gaussian of how low the head is times a line from the
 /// torso on its head to the torso upright.
 fn standing(head_m: f32, upright: f32) -> f32 {
@@ -183,8 +212,18 @@ impl Walker for Humanoid {
         Self::new(world)
     }
 
+    fn write_input(
+        &self,
+        world: &World,
+        observation: &[f32],
+        direction: [f32; 2],
+        input: &mut [f32],
+    ) {
+        self.write_gait_input(world, observation, direction, input);
+    }
+
     fn start(&self, world: &mut World, rng: &mut Rng) {
-        Self::start(world, [0.0; 2], rng);
+        Self::stand(world, [0.0; 2], rng);
     }
 
     fn act(&self, world: &mut World, action: &[f32]) {
@@ -199,9 +238,8 @@ impl Walker for Humanoid {
         humanoid::is_standing(observation)
     }
 
-    /// A fall ends nothing: getting up is part of what it learns.
-    fn goes_on(_: &[f32]) -> bool {
-        true
+    fn goes_on(observation: &[f32]) -> bool {
+        observation[humanoid::HEAD] >= HUMANOID_FALLEN_M
     }
 
     fn reward(observation: &[f32], along_m: f32) -> f32 {
@@ -218,8 +256,12 @@ struct Walk<W> {
     elapsed: usize,
     /// Whether the direction stays.
     commanded: bool,
-    /// The walker's own observation, then the direction.
+    /// Where to walk, a unit vector in the world.
+    direction: [f32; 2],
+    /// The walker's own.
     observation: Vec<f32>,
+    /// What is shown of it, with the direction.
+    input: Vec<f32>,
 }
 
 impl<W: Walker> Walk<W> {
@@ -235,24 +277,23 @@ impl<W: Walker> Walk<W> {
             seed: Seed::new(0),
             elapsed: 0,
             commanded: false,
-            observation: vec![0.0; W::OBSERVATION_DIM + 2],
+            direction: [1.0, 0.0],
+            observation: vec![0.0; W::OBSERVATION_DIM],
+            input: vec![0.0; W::OBSERVATION_DIM],
         };
         task.reset(Seed::new(0));
         Ok(task)
     }
 
-    fn observe(&mut self) {
-        let own = &mut self.observation[..W::OBSERVATION_DIM];
-        self.walker.observe(&self.world, own);
-    }
-
     fn set_direction(&mut self, direction: [f32; 2]) {
-        self.observation[W::OBSERVATION_DIM..].copy_from_slice(&direction);
+        self.direction = direction;
+        self.show();
     }
 
-    fn direction(&self) -> [f32; 2] {
-        let tail = &self.observation[W::OBSERVATION_DIM..];
-        [tail[0], tail[1]]
+    /// Updates what is shown.
+    fn show(&mut self) {
+        self.walker
+            .write_input(&self.world, &self.observation, self.direction, &mut self.input);
     }
 
     fn draw_direction(&mut self) {
@@ -272,6 +313,10 @@ impl<W: Walker> DirectionTask for Walk<W> {
         self.set_direction(direction);
     }
 
+    fn direction(&self) -> [f32; 2] {
+        self.direction
+    }
+
     fn position(&self) -> [f32; 2] {
         [self.observation[0], self.observation[1]]
     }
@@ -283,7 +328,7 @@ impl<W: Walker> DirectionTask for Walk<W> {
 
 impl<W: Walker> SkillTask for Walk<W> {
     fn observation_dim(&self) -> usize {
-        self.observation().len()
+        self.input.len()
     }
 
     fn action_dim(&self) -> usize {
@@ -294,21 +339,21 @@ impl<W: Walker> SkillTask for Walk<W> {
         (self.seed, self.elapsed, self.commanded) = (seed, 0, false);
         let mut rng = seed.child("posture").rng();
         self.walker.start(&mut self.world, &mut rng);
-        self.observe();
+        self.walker.observe(&self.world, &mut self.observation);
         self.draw_direction();
     }
 
     fn observation(&self) -> &[f32] {
-        &self.observation[2..]
+        &self.input
     }
 
     fn step(&mut self, action: &[f32]) -> SkillStep {
-        let (before, direction) = (self.position(), self.direction());
+        let (before, direction) = (self.position(), self.direction);
         self.walker.act(&mut self.world, action);
         self.elapsed += 1;
         let sound = self.world.is_finite();
         if sound {
-            self.observe();
+            self.walker.observe(&self.world, &mut self.observation);
         }
         let after = self.position();
         let along_m = (after[0] - before[0]) * direction[0] + (after[1] - before[1]) * direction[1];
@@ -319,6 +364,8 @@ impl<W: Walker> SkillTask for Walk<W> {
         };
         if !self.commanded && self.elapsed.is_multiple_of(W::STEPS_PER_DIRECTION) {
             self.draw_direction();
+        } else {
+            self.show();
         }
         step
     }
@@ -336,8 +383,7 @@ mod tests {
             let mut rng = Seed::new(1).rng();
             let mut directions = vec![];
             for step in 1..=EPISODE_STEPS {
-                let tail = task.observation_dim() - 2;
-                let direction = [task.observation()[tail], task.observation()[tail + 1]];
+                let direction = task.direction();
                 assert!((direction[0].hypot(direction[1]) - 1.0).abs() < 1e-5);
                 if directions.last() != Some(&direction) {
                     directions.push(direction);
@@ -363,7 +409,12 @@ mod tests {
                     spec.name
                 );
                 assert_eq!(outcome.truncated, step == EPISODE_STEPS);
-                assert!(!outcome.terminated || spec.name == "ant-direction");
+                let heights = if spec.name == "ant-direction" {
+                    (0.2..=1.0).contains(&task.observation()[0])
+                } else {
+                    task.observation()[21] >= 1.0
+                };
+                assert_eq!(outcome.terminated, !heights, "{} {step}", spec.name);
             }
             assert_eq!(directions.len(), EPISODE_STEPS / steps_per_direction);
         }
@@ -381,8 +432,7 @@ mod tests {
                 for _ in 0..205 {
                     task.step(&action);
                     seen.extend(task.observation().iter().map(|value| value.to_bits()));
-                    let tail = task.observation_dim() - 2;
-                    assert_eq!(task.observation()[tail..], [0.0, 1.0]);
+                    assert_eq!(task.direction(), [0.0, 1.0]);
                 }
                 seen
             };

@@ -177,6 +177,12 @@ impl Maze {
         (self.rows.len(), self.rows[0].len())
     }
 
+    /// Whether nothing stands between any two of its free cells: all walls are its border.
+    pub fn is_open(&self) -> bool {
+        let (rows, columns) = self.size();
+        self.free_cells().len() == (rows - 2) * (columns - 2)
+    }
+
     /// Whether a cell of the grid is free.
     pub fn is_free(&self, cell: Cell) -> bool {
         self.rows

@@ -105,8 +105,17 @@ pub(crate) trait Robot: Send + Sized + 'static {
     /// Height of its middle above the floor, in metres.
     fn height(&self, world: &World) -> f32;
 
-    /// An action without noise that heads along the unit vector `direction`.
-    fn head(&self, observation: &[f32], direction: [f32; 2], action: &mut [f32]);
+    /// An action without noise that heads along the unit vector `direction`, in a world that looks like `observation`.
+    fn head(&self, world: &World, observation: &[f32], direction: [f32; 2], action: &mut [f32]);
+
+    /// What makes such play data in a maze: one that walks shortest paths, unless there is an object to bring along.
+    fn demonstrator(
+        maze: usize,
+        play: Play,
+        noise: f32,
+    ) -> Result<Box<dyn Demonstrator>, EnvError> {
+        navigator::make::<Self>(maze, play, noise)
+    }
 }
 
 /// The environments of a robot, one per maze that it enters.
@@ -162,13 +171,13 @@ fn spec<R: Robot, const M: usize>() -> Option<EnvSpec> {
         make: || Ok(Box::new(MazeEnv::<R>::new(M)?)),
         demonstrators: [
             demonstrator::<R>(M, Play::Navigate, |noise| {
-                navigator::make::<R>(M, Play::Navigate, noise)
+                R::demonstrator(M, Play::Navigate, noise)
             }),
             demonstrator::<R>(M, Play::Stitch, |noise| {
-                navigator::make::<R>(M, Play::Stitch, noise)
+                R::demonstrator(M, Play::Stitch, noise)
             }),
             demonstrator::<R>(M, Play::Explore, |noise| {
-                navigator::make::<R>(M, Play::Explore, noise)
+                R::demonstrator(M, Play::Explore, noise)
             }),
         ]
         .into_iter()
@@ -207,17 +216,18 @@ fn demonstrator<R: Robot>(
 /// The environment.
 pub(crate) struct MazeEnv<R> {
     spec: &'static EnvSpec,
-    maze: &'static Maze,
-    world: World,
-    robot: R,
+    pub(crate) maze: &'static Maze,
+    pub(crate) world: World,
+    pub(crate) robot: R,
     episode: Episode,
     /// Goal observation.
     goal: Vec<f32>,
-    observation: Vec<f32>,
+    pub(crate) observation: Vec<f32>,
 }
 
 impl<R: Robot> MazeEnv<R> {
-    fn new(index: usize) -> Result<Self, EnvError> {
+    /// In one of [`MAZES`], before the first reset.
+    pub(crate) fn new(index: usize) -> Result<Self, EnvError> {
         let maze = &MAZES[index];
         let id = R::ENVS[index].map_or("", |(id, _)| id);
         let spec = registry::spec(id)?;
@@ -240,21 +250,21 @@ impl<R: Robot> MazeEnv<R> {
     }
 
     /// Where the robot is.
-    fn xy(&self) -> [f32; 2] {
+    pub(crate) fn xy(&self) -> [f32; 2] {
         [self.observation[0], self.observation[1]]
     }
 
     /// Where that is which has to come to the goal.
-    fn target_xy(&self) -> [f32; 2] {
+    pub(crate) fn target_xy(&self) -> [f32; 2] {
         xy_at::<R>(&self.observation)
     }
 
-    fn goal_xy(&self) -> [f32; 2] {
+    pub(crate) fn goal_xy(&self) -> [f32; 2] {
         xy_at::<R>(&self.goal)
     }
 
     /// Moves the goal; its posture stays.
-    fn move_goal(&mut self, xy: [f32; 2]) {
+    pub(crate) fn move_goal(&mut self, xy: [f32; 2]) {
         self.goal[..2].copy_from_slice(&xy);
         self.goal[R::TARGET..R::TARGET + 2].copy_from_slice(&xy);
     }
@@ -269,12 +279,12 @@ fn xy_at<R: Robot>(observation: &[f32]) -> [f32; 2] {
 }
 
 /// A point near the centre of a cell.
-fn near(cell: Cell, rng: &mut Rng) -> [f32; 2] {
+pub(crate) fn near(cell: Cell, rng: &mut Rng) -> [f32; 2] {
     cell.centre()
         .map(|centre| centre + rng.random_range(-POSITION_NOISE_M..POSITION_NOISE_M))
 }
 
-fn any_of(cells: &[Cell], rng: &mut Rng) -> Cell {
+pub(crate) fn any_of(cells: &[Cell], rng: &mut Rng) -> Cell {
     cells[rng.random_range(0..cells.len())]
 }
 

@@ -192,7 +192,7 @@ impl Robot for Point {
         RADIUS_M
     }
 
-    fn head(&self, _: &[f32], direction: [f32; 2], action: &mut [f32]) {
+    fn head(&self, _: &World, _: &[f32], direction: [f32; 2], action: &mut [f32]) {
         action.copy_from_slice(&direction);
     }
 }

@@ -56,7 +56,7 @@ const SIDE_PLOTS: [(&str, &str); 3] = [
 ];
 
 /// Episodes: the scene at the left, candidates and plots at the right.
-pub(crate) fn episode(contents: &Contents, camera: Camera, space: &ActionSpace) -> Node {
+pub(crate) fn episode(contents: &Contents, camera: &Camera, space: &ActionSpace) -> Node {
     let scene = View::scene("Scene", &["/world/**"])
         .with("EyeControls3D", &camera.controls())
         .with("LineGrid3D", &LineGrid3D::new().with_visible(false))

@@ -1,5 +1,6 @@
 //! Where the eye is when a recording opens.
 
+use rerun::EntityPath;
 use rerun::external::re_sdk_types::blueprint::archetypes::EyeControls3D;
 use rerun::external::re_sdk_types::blueprint::components::Eye3DKind;
 use telic_sim::Vector;
@@ -18,13 +19,18 @@ const MARGIN: f32 = 1.12;
 /// What is lower than this fraction of its width is flat: it is seen from above.
 const FLAT_RATIO: f32 = 0.35;
 
+/// How many times as far away the eye is from a robot that it follows: there is ground to be seen around it.
+const FOLLOWING_DISTANCE: f32 = 2.2;
+
 /// Eye and target of the first view, in metres.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Camera {
     /// Position of the eye.
     pub(crate) position: [f32; 3],
     /// Point that it looks at and turns around.
     pub(crate) target: [f32; 3],
+    /// What it moves along with.
+    pub(crate) followed: Option<EntityPath>,
 }
 
 impl Camera {
@@ -63,15 +69,29 @@ impl Camera {
         Self {
             position: (target + backward * distance).to_array(),
             target: target.to_array(),
+            followed: None,
         }
     }
 
+    /// From further away, moving along with a robot.
+    pub(crate) fn following(mut self, robot: EntityPath) -> Self {
+        for (position, target) in self.position.iter_mut().zip(self.target) {
+            *position = target + FOLLOWING_DISTANCE * (*position - target);
+        }
+        self.followed = Some(robot);
+        self
+    }
+
     pub(crate) fn controls(&self) -> EyeControls3D {
-        EyeControls3D::new()
+        let controls = EyeControls3D::new()
             .with_kind(Eye3DKind::Orbital)
             .with_position(self.position)
             .with_look_target(self.target)
-            .with_eye_up([0.0, 0.0, 1.0])
+            .with_eye_up([0.0, 0.0, 1.0]);
+        match &self.followed {
+            Some(robot) => controls.with_tracking_entity(robot.to_string()),
+            None => controls,
+        }
     }
 }
 

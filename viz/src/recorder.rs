@@ -131,7 +131,10 @@ impl EpisodeRecorder {
             let size = bounds.size();
             intent::log_styles(&self.recording, size.x.max(size.y))?;
             let space = ActionSpace::new(self.spec, size.x.max(size.y));
-            let camera = Camera::framing(&Bounds::of_action(world, &env.markers()));
+            let mut camera = Camera::framing(&Bounds::of_action(world, &env.markers()));
+            if let Some(robot) = &scene.wanderer {
+                camera = camera.following(robot.clone());
+            }
             self.stage = Some(Stage {
                 scene,
                 bounds,
@@ -424,7 +427,7 @@ impl EpisodeRecorder {
             return Ok(());
         };
         if self.blueprint_sent.as_ref() != Some(&self.contents) {
-            let root = blueprint::episode(&self.contents, stage.camera, &stage.space);
+            let root = blueprint::episode(&self.contents, &stage.camera, &stage.space);
             let playback = blueprint::episode_playback(self.spec.control_hz, self.opening);
             layout::send(&self.recording, application(self.spec), &root, &playback)?;
             self.blueprint_sent = Some(self.contents.clone());

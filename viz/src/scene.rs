@@ -18,6 +18,9 @@ const LAST_VISIBLE_GROUP: i32 = 2;
 /// A plane is infinite; it is drawn as a sheet this many times as wide as the scene.
 const PLANE_MARGIN: f32 = 1.5;
 
+/// How far the sheet goes on around a robot in the open, in metres.
+const OPEN_FLOOR_M: f32 = 30.0;
+
 /// Half the thickness of that sheet, in metres: enough to be a solid, too little to be seen.
 const PLANE_HALF_THICKNESS_M: f32 = 1e-3;
 
@@ -63,6 +66,14 @@ impl Bounds {
             bounds.add(&marker.shape, marker.pose);
         }
         bounds.or_unit()
+    }
+
+    /// As much wider on every side, in metres.
+    fn widened(&self, by_m: f32) -> Self {
+        Self {
+            low: self.low - Vector::splat(by_m),
+            high: self.high + Vector::splat(by_m),
+        }
     }
 
     fn add(&mut self, shape: &GeomShape, pose: Pose) {
@@ -148,6 +159,8 @@ fn is_drawn(geom: &Geom) -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct Scene {
     pub(crate) bodies: Vec<SceneBody>,
+    /// A robot in the open: one that can leave the place that it starts at, with nothing around it but floor.
+    pub(crate) wanderer: Option<EntityPath>,
 }
 
 /// One body with at least one geom that is drawn.
@@ -170,7 +183,14 @@ impl Scene {
         bounds: &Bounds,
     ) -> Result<Self, VizError> {
         let roles = Role::of_bodies(world.model());
-        let mut scene = Self::default();
+        let mut scene = Self {
+            wanderer: wanderer(world, &roles),
+            ..Self::default()
+        };
+        let sheet = match scene.wanderer {
+            Some(_) => bounds.widened(OPEN_FLOOR_M),
+            None => *bounds,
+        };
         let mut taken = BTreeSet::new();
         for (index, geom) in world.geoms().iter().enumerate() {
             if !is_drawn(geom) {
@@ -189,7 +209,7 @@ impl Scene {
                 Some(name) => format!("{name}_{index}"),
                 None => format!("geom_{index}"),
             };
-            let batches = shape_batches(&geom.shape, &geom.local_pose, geom.rgba, bounds);
+            let batches = shape_batches(&geom.shape, &geom.local_pose, geom.rgba, &sheet);
             recording.log_serialized_batches(join(&body, &name), true, batches)?;
         }
         Ok(scene)
@@ -237,6 +257,15 @@ impl Role {
             })
             .collect()
     }
+}
+
+/// The first drawn body of a robot that stands on nothing but planes.
+fn wanderer(world: &World, roles: &[Role]) -> Option<EntityPath> {
+    let drawn = || world.geoms().iter().filter(|geom| is_drawn(geom));
+    let role = |geom: &Geom| roles[geom.body.index()];
+    let open = drawn().all(|geom| role(geom) == Role::Robot || geom.shape == GeomShape::Plane);
+    let body = drawn().find(|geom| role(geom) == Role::Robot)?.body;
+    open.then(|| body_entity(world.model(), body, Role::Robot))
 }
 
 fn body_entity(model: &Model, body: BodyId, role: Role) -> EntityPath {

@@ -437,3 +437,39 @@ fn two_hundred_thousand_random_steps() {
     eprintln!("{found:?}");
     assert!(found.lowest_head_m > 0.0 && found.fastest_m_s < 10.0);
 }
+
+/// It stands: the feet are on the floor, and it turns where it looks into where it walks.
+#[test]
+fn a_start_on_its_feet_is_seen_from_its_own_side() {
+    let (mut world, humanoid) = world();
+    let mut rng = Seed::new(8).rng();
+    let (mut feet, mut seen) = (0, BTreeSet::new());
+    for _ in 0..50 {
+        Humanoid::stand(&mut world, [3.0, -2.0], &mut rng);
+        let observation = observed(&world, &humanoid);
+        assert!(is_standing(&observation));
+        assert!((observation[HEAD] - 1.48).abs() < 0.02, "{}", observation[HEAD]);
+        feet += usize::from(world.contacts().any(|contact| contact.distance_m < 0.02));
+        // Straight ahead is x, whatever it faces; so is its own velocity.
+        let facing = world.body_pose(humanoid.torso).rotation * Vector::X;
+        let length = facing.x.hypot(facing.y);
+        let ahead = [facing.x / length, facing.y / length];
+        let mut moving = observation;
+        moving[VELOCITIES..VELOCITIES + 2].copy_from_slice(&ahead);
+        moving[CENTRE_VELOCITY..CENTRE_VELOCITY + 2].copy_from_slice(&[-ahead[1], ahead[0]]);
+        let mut input = [0.0; GAIT_INPUT_DIM];
+        humanoid.write_gait_input(&world, &moving, ahead, &mut input);
+        for (first, expected) in [
+            (VELOCITIES - 2, [1.0, 0.0]),
+            (CENTRE_VELOCITY - 2, [0.0, 1.0]),
+            (GAIT_INPUT_DIM - 2, [1.0, 0.0]),
+        ] {
+            for axis in 0..2 {
+                let found = input[first + axis];
+                assert!((found - expected[axis]).abs() < 1e-5, "{first} {axis}: {found}");
+            }
+        }
+        seen.insert((ahead[0].to_bits(), ahead[1].to_bits()));
+    }
+    assert_eq!((feet, seen.len()), (50, 50));
+}

@@ -155,9 +155,9 @@ impl<R: Robot> Demonstrator for Navigator<R> {
         } else {
             self.towards_goal()
         };
-        self.env
-            .robot
-            .head(&self.env.observation, direction, action);
+        let env = &self.env;
+        env.robot
+            .head(&env.world, &env.observation, direction, action);
         let std = if explores {
             EXPLORE_NOISE
         } else {
