@@ -17,8 +17,10 @@ use telic_envs::gait::Gait;
 use telic_envs::locomotion::{DirectionTaskSpec, direction_tasks};
 use telic_envs::skill::SkillTask;
 use telic_policies::metrics_file::MetricsFile;
-use telic_policies::online::{OnlineConfig, OnlineObserver, OnlineStep, OnlineTask, train_online};
-use telic_policies::run_folder::{RunFolder, write_atomically};
+use telic_policies::online::{
+    OnlineConfig, OnlineObserver, OnlineStep, OnlineTask, STEP, train_online,
+};
+use telic_policies::run_folder::{CONFIG_FILE, RunFolder, write_atomically};
 use telic_policies::{Metrics, TensorMap, TrainError, tensor_file};
 use telic_seed::Seed;
 
@@ -32,6 +34,8 @@ use crate::FlowError;
 pub const WEIGHTS_FILE: &str = "expert.safetensors";
 /// File with the last evaluation.
 pub const EVALUATION_FILE: &str = "evaluation.json";
+/// File with all that a run goes on from: learner, replay, and what was done in the episodes that had begun.
+pub const STATE_FILE: &str = "state.safetensors";
 
 /// What an expert can learn.
 #[derive(Clone, Debug)]
@@ -171,17 +175,28 @@ pub struct ExpertOutcome {
     pub evaluation: ExpertReport,
 }
 
-/// Trains an expert in a new `folder` to the end of the run, or until `stop` is set. With `data`, every complete episode on the way
-/// goes to that file, a dataset that replays as any other.
+/// What a run makes, and where it begins.
+#[derive(Clone, Copy, Debug)]
+pub enum Begin<'a> {
+    /// In a new folder.
+    New,
+    /// In a new folder, and every complete episode goes to this file, a dataset that replays as any other. Such a run keeps no state.
+    Recording(&'a Utf8Path),
+    /// Where the run in the folder was at its last evaluation or its end, or at its beginning if it has no state yet.
+    Resuming,
+}
+
+/// Trains an expert in `folder` to the end of the run, or until `stop` is set.
 ///
 /// # Errors
-/// [`FlowError::Argument`] for an unknown task, or `data` of a task that is no environment, before the folder is made; [`FlowError::Train`], [`FlowError::Policy`],
+/// [`FlowError::Argument`] for an unknown task, or a dataset of a task that is no environment, before the folder is made;
+/// [`FlowError::Train`], with [`TrainError::ConfigChanged`] for a run that resumes with other settings; [`FlowError::Policy`];
 /// [`FlowError::File`].
 pub fn train_expert(
     config: &OnlineConfig,
     folder: &Utf8Path,
-    data: Option<&Utf8Path>,
-    stop: &Arc<AtomicBool>,
+    begin: Begin<'_>,
+    stop: &AtomicBool,
     progress: &mut dyn ExpertProgress,
 ) -> Result<ExpertOutcome, FlowError> {
     let known = Skill::all();
@@ -193,12 +208,12 @@ pub fn train_expert(
             expected: format!("one of: {}", names.join(", ")),
         });
     };
-    let recorder = match (data, skill) {
-        (None, _) => None,
-        (Some(path), Skill::Rewards(spec, _)) => {
+    let recorder = match (begin, skill) {
+        (Begin::New | Begin::Resuming, _) => None,
+        (Begin::Recording(path), Skill::Rewards(spec, _)) => {
             Some(Arc::new(Recorder::create(path, spec, config)?))
         }
-        (Some(path), Skill::Directions(_) | Skill::Dribbling) => {
+        (Begin::Recording(path), Skill::Directions(_) | Skill::Dribbling) => {
             return Err(FlowError::Argument {
                 name: "data",
                 value: path.to_string(),
@@ -210,18 +225,30 @@ pub fn train_expert(
     for _ in 0..config.worlds {
         tasks.push(skill.make(recorder.as_ref())?);
     }
-    let run = match RunFolder::create(folder, &config.to_toml()) {
-        Ok(run) => run,
+    let opened = if matches!(begin, Begin::Resuming) {
+        resume(config, folder)
+    } else {
+        RunFolder::create(folder, &config.to_toml())
+            .map(|run| (run, None))
+            .map_err(|error| FlowError::Train(TrainError::from(error)))
+    };
+    let (run, saved) = match opened {
+        Ok(opened) => opened,
         Err(error) => {
             // Without an episode, nothing of the file stays.
             if let Some(recorder) = &recorder {
                 recorder.finish()?;
             }
-            return Err(FlowError::Train(TrainError::from(error)));
+            return Err(error);
         }
     };
     let metrics_path = run.metrics();
-    let metrics = MetricsFile::create(&metrics_path).map_err(file_error(&metrics_path))?;
+    let saved_step = saved.as_ref().map(|state| state.get_u64(STEP)).transpose()?;
+    let metrics = match saved_step {
+        None => MetricsFile::create(&metrics_path),
+        Some(step) => MetricsFile::resume(&metrics_path, step),
+    }
+    .map_err(file_error(&metrics_path))?;
     let mut observer = Observer {
         skill,
         folder,
@@ -232,19 +259,54 @@ pub fn train_expert(
         recorder: recorder.clone(),
         failure: None,
     };
-    let (actor, steps) = train_online(config, &mut tasks, stop, &mut observer)?;
+    let outcome = train_online(config, &mut tasks, saved.as_ref(), stop, &mut observer)?;
     if let Some(failure) = observer.failure.take() {
         return Err(failure);
     }
     if let Some(recorder) = recorder {
         recorder.finish()?;
     }
-    let evaluation = observer.evaluate(steps, &actor)?;
+    let steps = outcome.step;
+    let evaluation = if saved_step == Some(steps) {
+        // Nothing is left to do, and its line is in the table.
+        let gait = Gait::from_safetensors(&tensor_file::to_bytes(&outcome.actor))?;
+        skill.evaluate(&gait, observer.seed)?
+    } else {
+        observer.evaluate(steps, &outcome.actor, &outcome.state)?
+    };
     Ok(ExpertOutcome {
         steps,
         weights: folder.join(WEIGHTS_FILE),
         evaluation,
     })
+}
+
+/// The folder of a run to go on with, and its state if it has one.
+fn resume(
+    config: &OnlineConfig,
+    folder: &Utf8Path,
+) -> Result<(RunFolder, Option<TensorMap>), FlowError> {
+    let run = RunFolder::open(folder).map_err(TrainError::from)?;
+    let old = OnlineConfig::load::<&str>(&folder.join(CONFIG_FILE), &[])?;
+    let differences = old.conflicts_with(config);
+    if !differences.is_empty() {
+        let path = folder.to_owned();
+        return Err(TrainError::ConfigChanged { differences, path }.into());
+    }
+    let path = folder.join(STATE_FILE);
+    let state = match std::fs::read(&path) {
+        Ok(bytes) => {
+            let state = tensor_file::from_bytes(&bytes).map_err(|error| FlowError::File {
+                reason: error.to_string(),
+                path,
+            })?;
+            Some(state)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(file_error(&path)(error)),
+    };
+    run.write_config(&config.to_toml()).map_err(TrainError::from)?;
+    Ok((run, state))
 }
 
 fn file_error(path: &Utf8Path) -> impl Fn(std::io::Error) -> FlowError {
@@ -269,18 +331,28 @@ struct Observer<'a> {
 }
 
 impl Observer<'_> {
-    /// Saves the weights, walks with them, and writes how it went.
-    fn evaluate(&mut self, step: u64, actor: &TensorMap) -> Result<ExpertReport, FlowError> {
+    /// Saves the weights, walks with them, and writes how it went; then saves the state, unless episodes are recorded.
+    fn evaluate(
+        &mut self,
+        step: u64,
+        actor: &TensorMap,
+        state: &TensorMap,
+    ) -> Result<ExpertReport, FlowError> {
+        let write = |name: &str, bytes: &[u8]| {
+            let path = self.folder.join(name);
+            write_atomically(&path, bytes).map_err(file_error(&path))
+        };
         let bytes = tensor_file::to_bytes(actor);
-        let path = self.folder.join(WEIGHTS_FILE);
-        write_atomically(&path, &bytes).map_err(file_error(&path))?;
+        write(WEIGHTS_FILE, &bytes)?;
         let gait = Gait::from_safetensors(&bytes)?;
         let report = self.skill.evaluate(&gait, self.seed)?;
         self.append(step, &report.metrics())?;
-        let path = self.folder.join(EVALUATION_FILE);
         let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();
         text.push('\n');
-        write_atomically(&path, text.as_bytes()).map_err(file_error(&path))?;
+        write(EVALUATION_FILE, text.as_bytes())?;
+        if self.recorder.is_none() {
+            write(STATE_FILE, &tensor_file::to_bytes(state))?;
+        }
         self.progress.evaluated(step, &report);
         Ok(report)
     }
@@ -311,8 +383,8 @@ impl OnlineObserver for Observer<'_> {
         self.go_on(outcome)
     }
 
-    fn on_evaluate(&mut self, step: u64, actor: &TensorMap) -> ControlFlow<()> {
-        let outcome = self.evaluate(step, actor);
+    fn on_evaluate(&mut self, step: u64, actor: &TensorMap, state: TensorMap) -> ControlFlow<()> {
+        let outcome = self.evaluate(step, actor, &state);
         self.go_on(outcome)
     }
 }

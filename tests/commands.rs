@@ -225,6 +225,42 @@ fn an_expert_is_the_same_for_the_same_seed_and_leaves_its_curve() {
 
     let again = train(&first, "1");
     assert_eq!(again.code, 1, "{}", again.stderr);
+
+    // Longer, in one go and in two.
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/ant_expert.toml");
+    let short = ["random_steps=300", "evaluate_every=0", "batch_size=16"];
+    let go_on = |out: &str, set: &[&str], resume: bool| {
+        let mut args = vec!["train-expert", config, "--out", out, "--json"];
+        for set in short.iter().chain(set) {
+            args.extend(["--set", set]);
+        }
+        args.extend(resume.then_some("--resume"));
+        telic(&args)
+    };
+    let (whole, parts) = (path("whole"), path("parts"));
+    go_on(&whole, &["steps=520"], false).json();
+    go_on(&parts, &["steps=400"], false).json();
+    let other = go_on(&parts, &["steps=520", "sac.discount=0.9"], true);
+    assert_eq!(other.code, 1, "{}", other.stderr);
+    assert!(other.stderr.contains("`sac.discount`"), "{}", other.stderr);
+    assert_eq!(go_on(&parts, &["steps=520"], true).json()["steps"], 520);
+    // Once more has nothing to do, and changes nothing.
+    go_on(&parts, &["steps=520"], true).json();
+    for file in ["expert.safetensors", "evaluation.json", "state.safetensors"] {
+        let bytes = |run: &str| std::fs::read(format!("{run}/{file}")).unwrap();
+        assert!(bytes(&whole) == bytes(&parts), "{file}");
+    }
+    let rows = std::fs::read_to_string(format!("{parts}/metrics.csv")).unwrap();
+    let steps: Vec<_> = rows.lines().filter_map(|row| row.split(',').next()).collect();
+    assert_eq!(steps, ["step", "400", "400", "520", "520"]);
+    let state = format!("{parts}/state.safetensors");
+    std::fs::write(&state, b"no state").unwrap();
+    let broken = go_on(&parts, &["steps=600"], true);
+    assert_eq!(broken.code, 1, "{}", broken.stderr);
+    assert!(flat(&broken.stderr).contains(&state), "{}", broken.stderr);
+    let none = go_on(&path("none"), &["steps=600"], true);
+    assert!(none.stderr.contains("there is no run to resume"), "{}", none.stderr);
+
     let unknown = path("unknown.toml");
     std::fs::write(&unknown, "task = 'swim'").unwrap();
     let swim = telic(&["train-expert", &unknown, "--out", &path("swim")]);

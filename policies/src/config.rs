@@ -14,7 +14,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use crate::config_table::{apply_overrides, from_table, to_table};
+use crate::config_table::{apply_overrides, differences, from_table, to_table};
 use crate::{Device, PolicySpec, Problems, registry};
 
 /// A training run.
@@ -334,30 +334,10 @@ impl TrainConfig {
             table.insert("policy".into(), to_table(policy).into());
             table
         };
-        let mut differences = vec![];
-        collect_differences(&pick(self), &pick(other), "", &mut differences);
-        differences
+        differences(&pick(self), &pick(other))
     }
 }
 
-fn collect_differences(a: &Table, b: &Table, prefix: &str, differences: &mut Vec<String>) {
-    let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-    for key in keys {
-        let path = format!("{prefix}{key}");
-        match (a.get(key), b.get(key)) {
-            (Some(toml::Value::Table(a)), Some(toml::Value::Table(b))) => {
-                collect_differences(a, b, &format!("{path}."), differences);
-            }
-            (a, b) if a != b => {
-                let show = |value: Option<&toml::Value>| {
-                    value.map_or_else(|| "absent".into(), ToString::to_string)
-                };
-                differences.push(format!("`{path}`: {} and {}", show(a), show(b)));
-            }
-            _ => {}
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests;

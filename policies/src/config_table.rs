@@ -216,6 +216,32 @@ fn edits(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
+/// The keys in which two tables differ, with both values.
+pub(crate) fn differences(a: &Table, b: &Table) -> Vec<String> {
+    let mut differences = vec![];
+    collect_differences(a, b, "", &mut differences);
+    differences
+}
+
+fn collect_differences(a: &Table, b: &Table, prefix: &str, differences: &mut Vec<String>) {
+    let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    for key in keys {
+        let path = format!("{prefix}{key}");
+        match (a.get(key), b.get(key)) {
+            (Some(Value::Table(a)), Some(Value::Table(b))) => {
+                collect_differences(a, b, &format!("{path}."), differences);
+            }
+            (a, b) if a != b => {
+                let show = |value: Option<&Value>| {
+                    value.map_or_else(|| "absent".into(), ToString::to_string)
+                };
+                differences.push(format!("`{path}`: {} and {}", show(a), show(b)));
+            }
+            _ => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;

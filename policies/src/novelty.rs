@@ -21,7 +21,7 @@ use crate::problems::Validate;
 use crate::replay::ReplayBatch;
 use crate::tables::{Table, upload};
 use crate::trained::Trained;
-use crate::{Numbers, Problems};
+use crate::{Numbers, PolicyError, Problems, TensorMap};
 
 /// The table `novelty`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,6 +83,25 @@ impl Moments {
         self.squares += squares + shift * shift * self.count * count / all;
         self.mean += shift * count / all;
         self.count = all;
+    }
+
+    fn insert_into(&self, state: &mut TensorMap, name: &str) {
+        for (part, value) in [
+            ("count", self.count),
+            ("mean", self.mean),
+            ("squares", self.squares),
+        ] {
+            state.insert_f64(format!("{name}.{part}"), value);
+        }
+    }
+
+    fn loaded(state: &TensorMap, name: &str) -> Result<Self, PolicyError> {
+        let part = |part: &str| state.get_f64(&format!("{name}.{part}"));
+        Ok(Self {
+            count: part("count")?,
+            mean: part("mean")?,
+            squares: part("squares")?,
+        })
     }
 
     fn std(&self) -> f32 {
@@ -155,6 +174,30 @@ impl<B: AutodiffBackend> Novelty<B> {
         let mut of_step = Numbers::new();
         self.predictor.step(loss.clone(), &mut of_step);
         Numbers::new().with("novelty/loss", loss.inner())
+    }
+
+    /// Everything that the next rewards depend on, but f, which comes from the seed.
+    pub fn state(&self) -> TensorMap {
+        let mut state = TensorMap::new();
+        state.insert_map("predictor", self.predictor.state());
+        self.errors.insert_into(&mut state, "errors");
+        for (entry, moments) in self.states.iter().enumerate() {
+            moments.insert_into(&mut state, &format!("states.{entry}"));
+        }
+        state
+    }
+
+    /// Takes over a saved [`state`](Self::state).
+    ///
+    /// # Errors
+    /// [`PolicyError::MissingTensor`], [`PolicyError::TensorShape`].
+    pub fn load_state(&mut self, state: &TensorMap) -> Result<(), PolicyError> {
+        self.predictor.load_state(&state.sub_map("predictor"))?;
+        self.errors = Moments::loaded(state, "errors")?;
+        for (entry, moments) in self.states.iter_mut().enumerate() {
+            *moments = Moments::loaded(state, &format!("states.{entry}"))?;
+        }
+        Ok(())
     }
 }
 

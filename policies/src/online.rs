@@ -1,26 +1,26 @@
 //! Learning from one's own steps: tasks in lockstep fill a replay, and [SAC](crate::sac) learns from it.
 //!
-//! Everything is a function of the seed: each episode, action and batch has a stream of its own, named by its number.
+//! Everything is a function of the seed: each episode, action and batch has a stream of its own, named by its number. So a run goes on
+//! from a saved state to the same bits; the worlds of its tasks are not saved, but take the actions of their episodes again.
+
+mod run;
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::backend::AutodiffBackend;
 use camino::Utf8Path;
-use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use telic_seed::Seed;
 
+use self::run::Run;
 use crate::config::{ConfigError, read_table};
-use crate::config_table::{apply_overrides, from_table, to_table};
+use crate::config_table::{apply_overrides, differences, from_table, to_table};
 use crate::device::Threads;
-use crate::metrics::MeanMetrics;
-use crate::novelty::{Novelty, NoveltyConfig};
+use crate::novelty::NoveltyConfig;
 use crate::problems::Validate;
-use crate::replay::{Replay, Transition};
-use crate::sac::{Sac, SacConfig};
-use crate::{Device, Metrics, Numbers, PolicyError, Problems, TensorMap};
+use crate::sac::SacConfig;
+use crate::{Device, Metrics, PolicyError, Problems, TensorMap};
 
 /// A task with a reward.
 pub trait OnlineTask: Send {
@@ -127,6 +127,20 @@ impl OnlineConfig {
         }
     }
 
+    /// The keys in which two configurations differ that fix the bits of a run: a run resumes only if there are none.
+    ///
+    /// How long a run goes on, what it reports on the way, and with how many threads, may change.
+    pub fn conflicts_with(&self, other: &Self) -> Vec<String> {
+        let pick = |config: &Self| {
+            let mut table = to_table(config);
+            for free in ["steps", "threads", "log_every", "evaluate_every"] {
+                table.remove(free);
+            }
+            table
+        };
+        differences(&pick(self), &pick(other))
+    }
+
     /// Every key as TOML, enough to repeat the run.
     pub fn to_toml(&self) -> String {
         to_table(self).to_string()
@@ -163,37 +177,48 @@ pub trait OnlineObserver: Send {
     /// Averages over the last steps: of the updates, and `episode/return` and `episode/steps` of the episodes that ended.
     fn on_log(&mut self, step: u64, metrics: &Metrics) -> ControlFlow<()>;
 
-    /// The actor on the way, see [`Sac::actor`]; the one at the end is what the run gives.
-    fn on_evaluate(&mut self, step: u64, actor: &TensorMap) -> ControlFlow<()>;
+    /// The actor on the way, see [`Sac::actor`](crate::sac::Sac::actor), and all that the run goes on from; those at the end are what the
+    /// run gives.
+    fn on_evaluate(&mut self, step: u64, actor: &TensorMap, state: TensorMap) -> ControlFlow<()>;
 }
 
-/// A task in its episode.
-struct Episode<'a> {
-    task: &'a mut dyn OnlineTask,
-    earned: f64,
-    steps: u64,
+/// Where the number of steps lies in a saved state.
+pub const STEP: &str = "step";
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct OnlineOutcome {
+    /// Steps of the task.
+    pub step: u64,
+    /// The actor, see [`Sac::actor`](crate::sac::Sac::actor).
+    pub actor: TensorMap,
+    /// What [`train_online`] goes on from.
+    pub state: TensorMap,
 }
 
-/// Trains on `tasks`, as many as the configuration has worlds, until its end or until `stop` is set; gives the actor and the
-/// steps taken.
+/// Trains on `tasks`, as many as the configuration has worlds, until its end or until `stop` is set; from the beginning, or from a
+/// saved state of a run with the same configuration but for [what may change](OnlineConfig::conflicts_with), to the same bits as
+/// without the interruption.
 ///
 /// # Errors
-/// [`PolicyError::Device`]; [`PolicyError::Diverged`] where an action or a metric is not finite.
+/// [`PolicyError::Device`]; [`PolicyError::MissingTensor`] and [`PolicyError::TensorShape`] for the state of another run;
+/// [`PolicyError::Diverged`] where an action or a metric is not finite.
 ///
 /// # Panics
 /// If there are no tasks.
 pub fn train_online(
     config: &OnlineConfig,
     tasks: &mut [Box<dyn OnlineTask>],
-    stop: &Arc<AtomicBool>,
+    saved: Option<&TensorMap>,
+    stop: &AtomicBool,
     observer: &mut dyn OnlineObserver,
-) -> Result<(TensorMap, u64), PolicyError> {
+) -> Result<OnlineOutcome, PolicyError> {
     config.device.check()?;
     let threads = Threads::on(config.device, config.threads)?;
     threads.run(|| match config.device {
-        Device::Cpu => run::<crate::device::CpuAutodiff>(config, tasks, stop, observer),
+        Device::Cpu => run::<crate::device::CpuAutodiff>(config, tasks, saved, stop, observer),
         #[cfg(feature = "cuda")]
-        Device::Cuda => run::<crate::device::CudaAutodiff>(config, tasks, stop, observer),
+        Device::Cuda => run::<crate::device::CudaAutodiff>(config, tasks, saved, stop, observer),
         #[cfg(not(feature = "cuda"))]
         Device::Cuda => unreachable!("the device has been checked"),
     })
@@ -202,127 +227,47 @@ pub fn train_online(
 fn run<B: AutodiffBackend>(
     config: &OnlineConfig,
     tasks: &mut [Box<dyn OnlineTask>],
-    stop: &Arc<AtomicBool>,
+    saved: Option<&TensorMap>,
+    stop: &AtomicBool,
     observer: &mut dyn OnlineObserver,
-) -> Result<(TensorMap, u64), PolicyError> {
-    let seed = Seed::new(config.seed);
-    let (observation_dim, action_dim) = (tasks[0].observation_dim(), tasks[0].action_dim());
-    let device = B::Device::default();
-    let mut sac = Sac::<B>::new(&config.sac, observation_dim, action_dim, seed, &device);
-    let mut novelty = (config.novelty.weight > 0.0).then(|| {
-        let seed = seed.child("novelty");
-        Novelty::<B>::new(&config.novelty, observation_dim, seed, &device)
-    });
-    let mut replay = Replay::new(observation_dim, action_dim, config.replay);
-    let mut episodes = 0;
-    let mut next_episode = || {
-        episodes += 1;
-        seed.child("episode").index(episodes - 1)
-    };
-    let mut worlds: Vec<Episode<'_>> = Vec::with_capacity(tasks.len());
-    for task in tasks {
-        task.reset(next_episode());
-        worlds.push(Episode {
-            task: task.as_mut(),
-            earned: 0.0,
-            steps: 0,
-        });
+) -> Result<OnlineOutcome, PolicyError> {
+    let mut run = Run::<B>::new(config, tasks);
+    if let Some(state) = saved {
+        run.load_state(state)?;
     }
-
-    let (mut step, mut updates) = (0, 0);
-    let mut mean = MeanMetrics::new();
-    let mut unread: Vec<Numbers<B::InnerBackend>> = vec![];
-    // Whether a multiple of `every` lies in the steps of the last round.
-    let passed =
-        |every: u64, step: u64, round: u64| every > 0 && step / every > (step - round) / every;
-    while step < config.steps && !stop.load(Ordering::Relaxed) {
-        let mut rng = seed.child("act").index(step).rng();
-        let seen: Vec<f32> = worlds
-            .iter()
-            .flat_map(|world| world.task.observation().to_vec())
-            .collect();
-        let actions = if step < config.random_steps {
-            let entries = worlds.len() * action_dim;
-            (0..entries).map(|_| rng.random_range(-1.0..=1.0)).collect()
-        } else {
-            sac.act(&seen, worlds.len(), &mut rng)
-        };
-        if let Some(&value) = actions.iter().find(|action| !action.is_finite()) {
-            return Err(diverged("actor/action", value.into(), step));
-        }
-        for ((world, action), observation) in worlds
-            .iter_mut()
-            .zip(actions.chunks_exact(action_dim))
-            .zip(seen.chunks_exact(observation_dim))
-        {
-            let outcome = world.task.step(action);
-            replay.push(Transition {
-                observation,
-                action,
-                reward: outcome.reward,
-                terminated: outcome.terminated,
-                next_observation: world.task.observation(),
-            });
-            world.earned += f64::from(outcome.reward);
-            world.steps += 1;
-            if outcome.terminated || outcome.truncated {
-                mean.add(
-                    &Metrics::new()
-                        .with("episode/return", world.earned)
-                        .with("episode/steps", world.steps as f64),
-                );
-                (world.earned, world.steps) = (0.0, 0);
-                world.task.reset(next_episode());
-            }
-        }
-        let round = worlds.len() as u64;
-        step += round;
-        let due = step.saturating_sub(config.random_steps) / config.steps_per_update;
-        while updates < due {
-            let mut batch = replay.sample(
-                config.batch_size,
-                &mut seed.child("batches").index(updates).rng(),
-            );
-            if let Some(novelty) = &mut novelty {
-                unread.push(novelty.reward(&mut batch));
-            }
-            unread.push(sac.update(&batch, &mut seed.child("update").index(updates).rng()));
-            updates += 1;
-        }
+    while run.step() < config.steps && !stop.load(Ordering::Relaxed) {
+        let before = run.step();
+        run.round()?;
+        let step = run.step();
+        // Whether a multiple of `every` lies in the steps of this round.
+        let passed = |every: u64| every > 0 && step / every > before / every;
         let over = step >= config.steps;
-        if over || passed(config.log_every, step, round) {
-            for metrics in Numbers::read_all(std::mem::take(&mut unread)) {
-                if let Some((name, value)) = metrics.first_non_finite() {
-                    return Err(diverged(name, value, step));
-                }
-                mean.add(&metrics);
-            }
-            if observer.on_log(step, &mean.take()).is_break() {
-                break;
-            }
+        if (over || passed(config.log_every)) && observer.on_log(step, &run.metrics()?).is_break() {
+            break;
         }
         if !over
-            && passed(config.evaluate_every, step, round)
-            && observer.on_evaluate(step, &sac.actor()).is_break()
+            && passed(config.evaluate_every)
+            && observer
+                .on_evaluate(step, &run.actor(), run.state()?)
+                .is_break()
         {
             break;
         }
     }
-    Ok((sac.actor(), step))
-}
-
-fn diverged(metric: &str, value: f64, step: u64) -> PolicyError {
-    PolicyError::Diverged {
-        metric: metric.to_owned(),
-        value,
-        step,
-    }
+    Ok(OnlineOutcome {
+        step: run.step(),
+        actor: run.actor(),
+        state: run.state()?,
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use rand::RngExt;
+
     use super::*;
     use crate::nn::MlpConfig;
+    use crate::tensor_file;
 
     /// A point on a line that earns what it moves towards the drawn side.
     struct Line {
@@ -365,15 +310,19 @@ mod tests {
     }
 
     #[derive(Default)]
-    struct Log(Vec<(u64, Metrics)>);
+    struct Log {
+        rows: Vec<(u64, Metrics)>,
+        states: Vec<(u64, TensorMap)>,
+    }
 
     impl OnlineObserver for Log {
         fn on_log(&mut self, step: u64, metrics: &Metrics) -> ControlFlow<()> {
-            self.0.push((step, metrics.clone()));
+            self.rows.push((step, metrics.clone()));
             ControlFlow::Continue(())
         }
 
-        fn on_evaluate(&mut self, _: u64, _: &TensorMap) -> ControlFlow<()> {
+        fn on_evaluate(&mut self, step: u64, _: &TensorMap, state: TensorMap) -> ControlFlow<()> {
+            self.states.push((step, state));
             ControlFlow::Continue(())
         }
     }
@@ -398,7 +347,11 @@ mod tests {
         config
     }
 
-    fn try_run(config: &OnlineConfig, log: &mut Log) -> Result<(TensorMap, u64), PolicyError> {
+    fn go_on(
+        config: &OnlineConfig,
+        saved: Option<&TensorMap>,
+        log: &mut Log,
+    ) -> Result<OnlineOutcome, PolicyError> {
         let mut tasks: Vec<Box<dyn OnlineTask>> = Vec::new();
         for _ in 0..config.worlds {
             tasks.push(Box::new(Line {
@@ -406,16 +359,74 @@ mod tests {
                 steps: 0,
             }));
         }
-        let stop = Arc::new(AtomicBool::new(false));
-        train_online(config, &mut tasks, &stop, log)
+        train_online(config, &mut tasks, saved, &AtomicBool::new(false), log)
     }
 
     fn run(threads: usize, steps: u64) -> (TensorMap, Vec<(u64, Metrics)>) {
         let mut log = Log::default();
-        let (actor, taken) = try_run(&config(threads, steps), &mut log).unwrap();
-        assert_eq!(taken, steps);
-        assert_eq!(log.0.last().map(|(step, _)| *step), Some(steps));
-        (actor, log.0)
+        let outcome = go_on(&config(threads, steps), None, &mut log).unwrap();
+        assert_eq!(outcome.step, steps);
+        assert_eq!(log.rows.last().map(|(step, _)| *step), Some(steps));
+        (outcome.actor, log.rows)
+    }
+
+    /// Before the first update and after it, with a replay that is not full and one that is, within episodes and between log lines.
+    #[test]
+    fn a_run_goes_on_from_a_saved_state_to_the_same_bits() {
+        for novelty in [0.0, 0.5] {
+            let mut config = config(1, 1480);
+            (config.evaluate_every, config.novelty.weight) = (132, novelty);
+            let mut log = Log::default();
+            let outcome = go_on(&config, None, &mut log).unwrap();
+            assert_eq!(log.states.len(), 11);
+            for (step, state) in &log.states {
+                let bytes = tensor_file::to_bytes(state);
+                let state = tensor_file::from_bytes(&bytes).unwrap();
+                let mut rest = Log::default();
+                let resumed = go_on(&config, Some(&state), &mut rest).unwrap();
+                let from = format!("from step {step}");
+                assert_eq!(resumed.actor.first_difference(&outcome.actor), None, "{from}");
+                assert_eq!(resumed.state.first_difference(&outcome.state), None, "{from}");
+                let after = log.rows.iter().filter(|(row, _)| row > step);
+                assert!(rest.rows.iter().eq(after), "{from}");
+            }
+            // A longer run of the same beginning.
+            config.steps += 400;
+            let longer = go_on(&config, None, &mut Log::default()).unwrap();
+            let resumed = go_on(&config, Some(&outcome.state), &mut Log::default()).unwrap();
+            assert_eq!(resumed.actor.first_difference(&longer.actor), None);
+        }
+    }
+
+    #[test]
+    fn the_state_of_another_run_is_an_error() {
+        let mut log = Log::default();
+        let mut config = config(1, 400);
+        let state = go_on(&config, None, &mut log).unwrap().state;
+        config.sac.network.hidden = vec![32, 16];
+        let error = go_on(&config, Some(&state), &mut log).unwrap_err();
+        assert!(matches!(error, PolicyError::TensorShape { .. }), "{error}");
+        config = self::config(1, 400);
+        config.replay = 100;
+        let error = go_on(&config, Some(&state), &mut log).unwrap_err();
+        assert!(matches!(error, PolicyError::Data { .. }), "{error}");
+        config = self::config(1, 400);
+        config.worlds = 5;
+        let error = go_on(&config, Some(&state), &mut log).unwrap_err();
+        assert!(matches!(error, PolicyError::MissingTensor { .. }), "{error}");
+    }
+
+    #[test]
+    fn what_fixes_the_bits_of_a_run_may_not_change() {
+        let old = config(1, 400);
+        let mut new = config(2, 800);
+        (new.log_every, new.evaluate_every) = (7, 9);
+        assert_eq!(old.conflicts_with(&new), [] as [&str; 0]);
+        (new.seed, new.sac.discount) = (3, 0.9);
+        assert_eq!(
+            old.conflicts_with(&new),
+            ["`sac.discount`: 0.99 and 0.9", "`seed`: 0 and 3"]
+        );
     }
 
     #[test]
@@ -423,7 +434,7 @@ mod tests {
         let mut config = config(1, 2400);
         config.sac.optimizer.lr = 1e30;
         config.log_every = 100_000;
-        let error = try_run(&config, &mut Log::default()).unwrap_err();
+        let error = go_on(&config, None, &mut Log::default()).unwrap_err();
         assert!(matches!(error, PolicyError::Diverged { .. }), "{error}");
     }
 

@@ -3,6 +3,8 @@
 use rand::RngExt;
 use telic_seed::Rng;
 
+use crate::{PolicyError, TensorMap};
+
 /// The last transitions, up to a capacity.
 #[derive(Debug)]
 pub struct Replay {
@@ -86,6 +88,58 @@ impl Replay {
         put(&mut all.masks, row, &[mask]);
         put(&mut all.next_observations, row, transition.next_observation);
         self.next = (row + 1) % self.capacity;
+    }
+
+    /// All of it.
+    pub fn state(&self) -> TensorMap {
+        let mut state = TensorMap::new();
+        let all = &self.transitions;
+        let (observations, actions) = (self.observation_dim, self.action_dim);
+        for (name, table, width) in [
+            ("observations", &all.observations, observations),
+            ("actions", &all.actions, actions),
+            ("rewards", &all.rewards, 1),
+            ("masks", &all.masks, 1),
+            ("next_observations", &all.next_observations, observations),
+        ] {
+            state.insert_f32(name, &[self.len(), width], table.clone());
+        }
+        state.insert_u64("next", self.next as u64);
+        state
+    }
+
+    /// Takes over a saved [`state`](Self::state) of a replay with the same capacity.
+    ///
+    /// # Errors
+    /// [`PolicyError::MissingTensor`], [`PolicyError::TensorShape`].
+    pub fn load_state(&mut self, state: &TensorMap) -> Result<(), PolicyError> {
+        let rows = state.get_f32_rows("rewards", 1)?.len();
+        let table = |name: &str, width: usize| {
+            let values = state.get_f32(name, &[rows, width])?;
+            Ok::<_, PolicyError>(values.to_vec())
+        };
+        let (observations, actions) = (self.observation_dim, self.action_dim);
+        let next = state.get_u64("next")? as usize;
+        let fits = if rows < self.capacity {
+            next == rows
+        } else {
+            rows == self.capacity && next < rows
+        };
+        if !fits {
+            return Err(PolicyError::Data {
+                fact: format!("a replay has {rows} transitions, and the next is the {next}th"),
+                expected: format!("at most {}, and the next behind the last", self.capacity),
+            });
+        }
+        self.transitions = ReplayBatch {
+            observations: table("observations", observations)?,
+            actions: table("actions", actions)?,
+            rewards: table("rewards", 1)?,
+            masks: table("masks", 1)?,
+            next_observations: table("next_observations", observations)?,
+        };
+        self.next = next;
+        Ok(())
     }
 
     /// Draws `rows` transitions, each with the same probability; there must be one.

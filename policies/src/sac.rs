@@ -29,7 +29,7 @@ use crate::problems::Validate;
 use crate::replay::ReplayBatch;
 use crate::tables::{Table, upload};
 use crate::trained::Trained;
-use crate::{Numbers, Problems, TensorMap};
+use crate::{Numbers, PolicyError, Problems, TensorMap};
 
 /// The table `sac`. The defaults are those of the locomotion experts of OGBench (Park et al. 2025).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -108,6 +108,8 @@ pub struct Networks<B: Backend> {
 const LOG_STD: [f64; 2] = [-5.0, 2.0];
 /// Where the actor lies in a saved expert.
 pub const ACTOR: &str = "actor";
+/// Where the slow critics lie in a saved state.
+const SLOW: &str = "slow";
 
 /// Mean and ln σ, `[rows, action_dim]` each.
 fn heads<B: Backend>(actor: &Mlp<B>, observations: Tensor<B, 2>) -> [Tensor<B, 2>; 2] {
@@ -258,6 +260,24 @@ impl<B: AutodiffBackend> Sac<B> {
             .with("temperature/loss", temperature_loss.clone())
             .with("temperature/alpha", Tensor::from_inner(temperature));
         (critic_loss + actor_loss + temperature_loss, numbers)
+    }
+
+    /// Everything that the next update depends on.
+    pub fn state(&self) -> TensorMap {
+        let mut state = self.trained.state();
+        self.slow.insert_into(&mut state, SLOW);
+        state
+    }
+
+    /// Takes over a saved [`state`](Self::state).
+    ///
+    /// # Errors
+    /// [`PolicyError::MissingTensor`], [`PolicyError::TensorShape`].
+    pub fn load_state(&mut self, state: &TensorMap) -> Result<(), PolicyError> {
+        let slow = self.slow.loaded(state, SLOW)?;
+        self.trained.load_state(state)?;
+        self.slow = slow;
+        Ok(())
     }
 
     /// The weights of the actor under [`ACTOR`]: its mean and ln σ are the two halves of the output layer.

@@ -163,6 +163,15 @@ impl TensorMap {
         }
     }
 
+    /// The floats of a table with any number of rows of this width.
+    ///
+    /// # Errors
+    /// [`PolicyError::MissingTensor`], [`PolicyError::TensorShape`].
+    pub fn get_f32_rows(&self, name: &str, width: usize) -> Result<&[f32], PolicyError> {
+        let rows = self.get(name)?.shape.first().copied().unwrap_or(0);
+        self.get_f32(name, &[rows, width])
+    }
+
     /// A counter.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use camino::Utf8PathBuf;
 use indicatif::ProgressBar;
-use telic::expert::{ExpertProgress, ExpertReport, TURNS_DEGREES, train_expert};
+use telic::expert::{Begin, ExpertProgress, ExpertReport, TURNS_DEGREES, train_expert};
 use telic_policies::Metrics;
 use telic_policies::online::OnlineConfig;
 
@@ -17,28 +17,30 @@ use crate::output::{print_json, print_returns, print_table, progress_bar};
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  telic train-expert configs/ant_expert.toml --out runs/ant-expert\n  \
-                        telic train-expert configs/ant_expert.toml --set seed=1 --set steps=100000 --out runs/ant-expert-1\n  \
+                        telic train-expert configs/ant_expert.toml --set steps=1000000 --out runs/ant-expert --resume\n  \
                         telic train-expert configs/walker_explore.toml --data walker-explore.npz"
 )]
 pub(crate) struct Args {
     #[command(flatten)]
     run: RunArgs,
-    /// Dataset (.npz) for every complete episode on the way; for tasks that are environments.
-    #[arg(long, value_name = "FILE")]
+    /// Dataset (.npz) for every complete episode on the way; for tasks that are environments. Such a run cannot be resumed.
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     data: Option<Utf8PathBuf>,
+    /// Go on with the run in the folder, from its last evaluation; the weights are the same as without the interruption.
+    #[arg(long)]
+    resume: bool,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let config = OnlineConfig::load(&args.run.config, &args.run.overrides())?;
     let folder = args.run.folder();
     let mut progress = Bar(progress_bar(config.steps, "steps"));
-    let outcome = train_expert(
-        &config,
-        &folder,
-        args.data.as_deref(),
-        &context.stop,
-        &mut progress,
-    );
+    let begin = match &args.data {
+        Some(path) => Begin::Recording(path),
+        None if args.resume => Begin::Resuming,
+        None => Begin::New,
+    };
+    let outcome = train_expert(&config, &folder, begin, &context.stop, &mut progress);
     progress.0.finish_and_clear();
     let outcome = outcome?;
     if context.json {
