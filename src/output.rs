@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use telic::returns::RewardReturn;
+use telic::returns::{PromptedReturn, RewardReturn};
 
 /// A progress bar with an ETA, drawn only on a terminal.
 pub(crate) fn progress_bar(total: u64, what: &'static str) -> ProgressBar {
@@ -99,18 +99,31 @@ pub(crate) fn failure(error: &dyn std::error::Error) -> String {
 
 /// A row per named reward.
 pub(crate) fn print_returns(returns: &[RewardReturn], episodes: usize) {
-    let rows: Vec<Vec<String>> = returns
+    let rows: Vec<_> = returns.iter().map(|row| return_cells(row, episodes)).collect();
+    print_table(&RETURN_COLUMNS, &rows);
+}
+
+/// A row per reward that a policy was prompted with.
+pub(crate) fn print_prompted_returns(returns: &[PromptedReturn], episodes: usize) {
+    let rows: Vec<_> = returns
         .iter()
-        .map(|found| {
-            vec![
-                found.reward.clone(),
-                format!(
-                    "{:.1} [{:.1}, {:.1}]",
-                    found.mean, found.ci95.0, found.ci95.1
-                ),
-                episodes.to_string(),
-            ]
+        .map(|row| {
+            let mut cells = return_cells(&row.earned, episodes);
+            cells.push(format!("{:.2}", row.r_squared));
+            cells
         })
         .collect();
-    print_table(&["reward", "return [95 %]", "episodes"], &rows);
+    let [reward, earned, count] = RETURN_COLUMNS;
+    print_table(&[reward, earned, count, "R² of the prompt"], &rows);
+}
+
+const RETURN_COLUMNS: [&str; 3] = ["reward", "return [95 %]", "episodes"];
+
+fn return_cells(row: &RewardReturn, episodes: usize) -> Vec<String> {
+    let (mean, ci95) = (row.mean, row.ci95);
+    vec![
+        row.reward.clone(),
+        format!("{mean:.1} [{:.1}, {:.1}]", ci95.0, ci95.1),
+        episodes.to_string(),
+    ]
 }

@@ -176,6 +176,16 @@ pub fn prompt(
     Ok(())
 }
 
+/// What a prompted policy earned of a reward.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PromptedReturn {
+    /// The return.
+    #[serde(flatten)]
+    pub earned: RewardReturn,
+    /// Share of the variance of the labels that the policy's features can express.
+    pub r_squared: f64,
+}
+
 /// Prompts a policy with each named reward in turn ([`Policy::prompt_reward`]) and lets it earn: one entry per reward.
 ///
 /// # Errors
@@ -187,11 +197,11 @@ pub fn prompted_returns(
     episodes: usize,
     seed: Seed,
     stop: &AtomicBool,
-    mut progress: impl FnMut(&RewardReturn),
-) -> Result<Vec<RewardReturn>, FlowError> {
+    mut progress: impl FnMut(&PromptedReturn),
+) -> Result<Vec<PromptedReturn>, FlowError> {
     let mut found = vec![];
     for (index, labels) in labelled.rewards.rows().into_iter().enumerate() {
-        policy.prompt_reward(labelled.observations.view(), labels)?;
+        let r_squared = policy.prompt_reward(labelled.observations.view(), labels)?;
         policy.reset(episodes);
         let mut rngs: Vec<Rng> = (0..episodes as u64)
             .map(|episode| seed.index(episode).child("policy").rng())
@@ -208,8 +218,9 @@ pub fn prompted_returns(
                 policy.act(observations, observations, &mut rngs, actions);
             Ok(acted?)
         })?;
-        progress(&returns[index]);
-        found.push(returns[index].clone());
+        let earned = returns[index].clone();
+        found.push(PromptedReturn { earned, r_squared });
+        progress(&found[index]);
     }
     Ok(found)
 }

@@ -130,7 +130,8 @@ pub trait Policy: Send {
     }
 
     /// Makes it the task to be where labelled observations have high rewards, whatever the goals, until
-    /// [`configure`](Self::configure) asks for goals again.
+    /// [`configure`](Self::configure) asks for goals again. Returns R², the share of the variance of these rewards that the policy's
+    /// features can express: it cannot pursue what they do not.
     ///
     /// # Shapes
     /// `observations` `[rows, observation_dim]`, `rewards` `[rows]`.
@@ -142,7 +143,7 @@ pub trait Policy: Send {
         &mut self,
         observations: ArrayView2<'_, f32>,
         rewards: ArrayView1<'_, f32>,
-    ) -> Result<(), PolicyError> {
+    ) -> Result<f64, PolicyError> {
         let _ = (observations, rewards);
         Err(PolicyError::NoRewards)
     }

@@ -289,13 +289,14 @@ impl Policy {
         Ok(latents.map(|latents| latents.into_pyarray(py)))
     }
 
-    /// Makes it the task to be where labelled observations have high rewards.
+    /// Makes it the task to be where labelled observations have high rewards; returns R², the share of their variance that the
+    /// policy's features can express.
     fn prompt_reward(
         &mut self,
         py: Python<'_>,
         observations: AnyArray<'_>,
         rewards: AnyArray<'_>,
-    ) -> PyResult<()> {
+    ) -> PyResult<f64> {
         let policy = self.policy();
         let width = policy.observation_dim();
         let observations = rows_of("observations", observations.as_array(), width)?;

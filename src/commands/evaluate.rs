@@ -16,7 +16,7 @@ use telic_seed::Seed;
 
 use super::Outcome;
 use crate::Context;
-use crate::output::{percent, print_json, print_returns, print_table, progress_bar};
+use crate::output::{percent, print_json, print_prompted_returns, print_table, progress_bar};
 
 /// Measure a trained policy on the tasks of its environment. Writes `evaluation.json` into the run folder.
 #[derive(clap::Args)]
@@ -197,7 +197,7 @@ fn earn(
     if context.json {
         print_json(&returns);
     } else {
-        print_returns(&returns, episodes);
+        print_prompted_returns(&returns, episodes);
         println!("\nwritten to {out}");
     }
     Ok(ExitCode::SUCCESS)

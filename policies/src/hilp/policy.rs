@@ -329,7 +329,7 @@ impl<B: Backend> Policy for HilpPolicy<B> {
         &mut self,
         observations: ArrayView2<'_, f32>,
         rewards: ArrayView1<'_, f32>,
-    ) -> Result<(), PolicyError> {
+    ) -> Result<f64, PolicyError> {
         let expected = vec![observations.nrows()];
         crate::gaussian::check_shape("rewards", rewards.shape(), &expected)?;
         let finite = observations.iter().chain(rewards).all(|x| x.is_finite());
@@ -353,14 +353,14 @@ impl<B: Backend> Policy for HilpPolicy<B> {
             .latents(observations)?
             .expect("this policy has latents");
         let features: Vec<f32> = latents.iter().copied().collect();
-        let w =
+        let fit =
             regression(&features, &rewards.to_vec(), true).ok_or_else(|| PolicyError::Data {
                 fact: "the latent of a labelled observation is not finite".to_owned(),
                 expected: "observations like those of the training data".to_owned(),
             })?;
         let mut prompt = lock(&self.prompt);
-        prompt.reward = Some(with_norm(&w, self.norm));
+        prompt.reward = Some(with_norm(&fit.weights, self.norm));
         prompt.config.kind = PromptKind::Reward;
-        Ok(())
+        Ok(fit.r_squared)
     }
 }

@@ -61,8 +61,16 @@ impl SecondMoment {
     }
 }
 
-/// w of features `[rows, dim]`, row-major, and rewards `[rows]`; `None` if they are not finite.
-pub(super) fn regression(features: &[f32], rewards: &[f32], intercept: bool) -> Option<Vec<f64>> {
+/// A regression.
+pub(super) struct Fit {
+    /// w.
+    pub(super) weights: Vec<f64>,
+    /// Share of what the rewards vary by that `F w` explains.
+    pub(super) r_squared: f64,
+}
+
+/// The fit of features `[rows, dim]`, row-major, and rewards `[rows]`; `None` if they are not finite.
+pub(super) fn regression(features: &[f32], rewards: &[f32], intercept: bool) -> Option<Fit> {
     let rows = rewards.len();
     let dim = features.len() / rows;
     let (mut means, mut mean_reward) = (vec![0.0_f64; dim], 0.0);
@@ -90,7 +98,18 @@ pub(super) fn regression(features: &[f32], rewards: &[f32], intercept: bool) -> 
             *product += f64::from(*x) * reward / rows as f64;
         }
     }
-    Some(SecondMoment::of(&centred, dim)?.solve(&products))
+    let weights = SecondMoment::of(&centred, dim)?.solve(&products);
+    let (mut unexplained, mut all) = (0.0, 0.0);
+    for (row, reward) in centred.chunks_exact(dim).zip(rewards) {
+        let reward = f64::from(*reward) - mean_reward;
+        let found: f64 = row.iter().zip(&weights).map(|(x, w)| f64::from(*x) * w).sum();
+        unexplained += (reward - found).powi(2);
+        all += reward * reward;
+    }
+    Some(Fit {
+        weights,
+        r_squared: 1.0 - unexplained / all,
+    })
 }
 
 /// `vector` with this length; zero stays zero.
@@ -120,7 +139,9 @@ mod tests {
         ];
         let rewards = [1.0, -2.0, 2.0, -1.0, 0.0, 3.0];
         for intercept in [false, true] {
-            let w = regression(&rows, &rewards, intercept).unwrap();
+            let fit = regression(&rows, &rewards, intercept).unwrap();
+            assert!((fit.r_squared - 1.0).abs() < 1e-6);
+            let w = fit.weights;
             near(&w, &[1.0, -2.0, 2.0], 1e-4);
             let z: Vec<f64> = with_norm(&w, 3.0_f64.sqrt())
                 .into_iter()
@@ -130,7 +151,10 @@ mod tests {
         }
         let shifts = [0.3, -0.3, 0.3, -0.3, 0.3, -0.3];
         let noisy: Vec<f32> = rewards.iter().zip(shifts).map(|(r, s)| r + s).collect();
-        let w = regression(&rows, &noisy, false).unwrap();
+        let fit = regression(&rows, &noisy, false).unwrap();
+        // What is left of the shifts.
+        assert!((fit.r_squared - 0.980_600).abs() < 1e-4, "{}", fit.r_squared);
+        let w = fit.weights;
         near(&w, &[0.88, -2.12, 2.18], 1e-4);
         let z: Vec<f64> = with_norm(&w, 3.0_f64.sqrt())
             .into_iter()
@@ -167,20 +191,20 @@ mod tests {
         };
         let plain = table([0.0; 4]);
         let clean: Vec<f32> = (0..1000).map(|i| reward(i) as f32).collect();
-        near(&regression(&plain, &clean, false).unwrap(), &planted, 1e-5);
+        near(&regression(&plain, &clean, false).unwrap().weights, &planted, 1e-5);
         let noisy: Vec<f32> = (0..1000)
             .map(|i| (reward(i) + 0.5 * (12.9898 * (i * i) as f64).sin()) as f32)
             .collect();
-        assert!(cosine(&regression(&plain, &noisy, false).unwrap()) > 0.999);
+        assert!(cosine(&regression(&plain, &noisy, false).unwrap().weights) > 0.999);
         // A constant reward leaks into w where there is no intercept.
         let shift = [3.0, 1.0, -2.0, 0.5];
         let shifted = table(shift);
         let of_shift: f64 = shift.iter().zip(planted).map(|(s, w)| s * w).sum();
         let offset: Vec<f32> = clean.iter().map(|r| r + (of_shift + 5.0) as f32).collect();
-        let leaked = regression(&shifted, &offset, false).unwrap();
+        let leaked = regression(&shifted, &offset, false).unwrap().weights;
         near(&leaked, &[2.017, -1.661, 1.322, 0.169], 2e-3);
         assert!((cosine(&leaked) - 0.9072).abs() < 1e-3);
-        assert!(cosine(&regression(&shifted, &offset, true).unwrap()) > 1.0 - 1e-6);
+        assert!(cosine(&regression(&shifted, &offset, true).unwrap().weights) > 1.0 - 1e-6);
     }
 
     #[test]
