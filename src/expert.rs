@@ -243,7 +243,10 @@ pub fn train_expert(
         }
     };
     let metrics_path = run.metrics();
-    let saved_step = saved.as_ref().map(|state| state.get_u64(STEP)).transpose()?;
+    let saved_step = saved
+        .as_ref()
+        .map(|state| state.get_u64(STEP))
+        .transpose()?;
     let metrics = match saved_step {
         None => MetricsFile::create(&metrics_path),
         Some(step) => MetricsFile::resume(&metrics_path, step),
@@ -305,7 +308,8 @@ fn resume(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(file_error(&path)(error)),
     };
-    run.write_config(&config.to_toml()).map_err(TrainError::from)?;
+    run.write_config(&config.to_toml())
+        .map_err(TrainError::from)?;
     Ok((run, state))
 }
 

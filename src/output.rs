@@ -99,7 +99,10 @@ pub(crate) fn failure(error: &dyn std::error::Error) -> String {
 
 /// A row per named reward.
 pub(crate) fn print_returns(returns: &[RewardReturn], episodes: usize) {
-    let rows: Vec<_> = returns.iter().map(|row| return_cells(row, episodes)).collect();
+    let rows: Vec<_> = returns
+        .iter()
+        .map(|row| return_cells(row, episodes))
+        .collect();
     print_table(&RETURN_COLUMNS, &rows);
 }
 

@@ -251,7 +251,10 @@ fn an_expert_is_the_same_for_the_same_seed_and_leaves_its_curve() {
         assert!(bytes(&whole) == bytes(&parts), "{file}");
     }
     let rows = std::fs::read_to_string(format!("{parts}/metrics.csv")).unwrap();
-    let steps: Vec<_> = rows.lines().filter_map(|row| row.split(',').next()).collect();
+    let steps: Vec<_> = rows
+        .lines()
+        .filter_map(|row| row.split(',').next())
+        .collect();
     assert_eq!(steps, ["step", "400", "400", "520", "520"]);
     let state = format!("{parts}/state.safetensors");
     std::fs::write(&state, b"no state").unwrap();
@@ -259,7 +262,11 @@ fn an_expert_is_the_same_for_the_same_seed_and_leaves_its_curve() {
     assert_eq!(broken.code, 1, "{}", broken.stderr);
     assert!(flat(&broken.stderr).contains(&state), "{}", broken.stderr);
     let none = go_on(&path("none"), &["steps=600"], true);
-    assert!(none.stderr.contains("there is no run to resume"), "{}", none.stderr);
+    assert!(
+        none.stderr.contains("there is no run to resume"),
+        "{}",
+        none.stderr
+    );
 
     let unknown = path("unknown.toml");
     std::fs::write(&unknown, "task = 'swim'").unwrap();

@@ -54,10 +54,7 @@ pub(crate) fn specs() -> Vec<EnvSpec> {
 /// The expert that dribbles; how it was trained stands in `docs/experts.md`.
 fn dribbling_expert() -> Result<&'static Gait, String> {
     static EXPERT: OnceLock<Result<Gait, String>> = OnceLock::new();
-    gait::shared(
-        &EXPERT,
-        include_bytes!("../assets/ant_dribble.safetensors"),
-    )
+    gait::shared(&EXPERT, include_bytes!("../assets/ant_dribble.safetensors"))
 }
 
 /// Ant and ball, with the experts that walk and dribble.

@@ -286,7 +286,9 @@ mod tests {
         };
         let (first, mut earned) = (distances(&task), 0.0);
         for step in 1..=EPISODE_STEPS {
-            let action: Vec<f32> = (0..DECISION_DIM).map(|_| rng.random_range(-1.0..1.0)).collect();
+            let action: Vec<f32> = (0..DECISION_DIM)
+                .map(|_| rng.random_range(-1.0..1.0))
+                .collect();
             let outcome = task.step(&action);
             earned += outcome.reward;
             assert_eq!(outcome.terminated, step == EPISODE_STEPS);

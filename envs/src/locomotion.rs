@@ -140,13 +140,7 @@ impl Walker for Ant {
         Self::new(world)
     }
 
-    fn write_input(
-        &self,
-        _: &World,
-        observation: &[f32],
-        direction: [f32; 2],
-        input: &mut [f32],
-    ) {
+    fn write_input(&self, _: &World, observation: &[f32], direction: [f32; 2], input: &mut [f32]) {
         let (own, tail) = input.split_at_mut(ant::OBSERVATION_DIM - 2);
         own.copy_from_slice(&observation[2..]);
         tail.copy_from_slice(&direction);
@@ -292,8 +286,12 @@ impl<W: Walker> Walk<W> {
 
     /// Updates what is shown.
     fn show(&mut self) {
-        self.walker
-            .write_input(&self.world, &self.observation, self.direction, &mut self.input);
+        self.walker.write_input(
+            &self.world,
+            &self.observation,
+            self.direction,
+            &mut self.input,
+        );
     }
 
     fn draw_direction(&mut self) {

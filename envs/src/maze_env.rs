@@ -18,7 +18,7 @@ use crate::{
     Marker, Probe, Probes, ResetOptions, Step, Task,
 };
 
-pub(crate) use self::navigator::Play;
+pub(crate) use self::navigator::{Play, add_noise};
 
 /// Draws of start and goal before a reset gives up on keeping them apart; each succeeds with at least 1 − π/4.
 const RESET_TRIES: usize = 1000;
@@ -261,6 +261,17 @@ impl<R: Robot> MazeEnv<R> {
 
     pub(crate) fn goal_xy(&self) -> [f32; 2] {
         xy_at::<R>(&self.goal)
+    }
+
+    /// Whether an episode of a demonstrator is over with this step: one of play data after its length, one that solves a task, with no
+    /// `play`, with the task.
+    pub(crate) fn is_over(&self, step: &Step, play: Option<Play>) -> bool {
+        match play {
+            None => step.terminated || step.truncated,
+            Some(play) => {
+                R::episode_steps(play, self.maze).is_none_or(|steps| self.episode.elapsed >= steps)
+            }
+        }
     }
 
     /// Moves the goal; its posture stays.

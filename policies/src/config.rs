@@ -338,6 +338,5 @@ impl TrainConfig {
     }
 }
 
-
 #[cfg(test)]
 mod tests;

@@ -385,8 +385,16 @@ mod tests {
                 let mut rest = Log::default();
                 let resumed = go_on(&config, Some(&state), &mut rest).unwrap();
                 let from = format!("from step {step}");
-                assert_eq!(resumed.actor.first_difference(&outcome.actor), None, "{from}");
-                assert_eq!(resumed.state.first_difference(&outcome.state), None, "{from}");
+                assert_eq!(
+                    resumed.actor.first_difference(&outcome.actor),
+                    None,
+                    "{from}"
+                );
+                assert_eq!(
+                    resumed.state.first_difference(&outcome.state),
+                    None,
+                    "{from}"
+                );
                 let after = log.rows.iter().filter(|(row, _)| row > step);
                 assert!(rest.rows.iter().eq(after), "{from}");
             }
@@ -413,7 +421,10 @@ mod tests {
         config = self::config(1, 400);
         config.worlds = 5;
         let error = go_on(&config, Some(&state), &mut log).unwrap_err();
-        assert!(matches!(error, PolicyError::MissingTensor { .. }), "{error}");
+        assert!(
+            matches!(error, PolicyError::MissingTensor { .. }),
+            "{error}"
+        );
     }
 
     #[test]

@@ -165,7 +165,7 @@ def test_rewards_are_prompts_where_there_is_an_embedding(
             policy.prompt_reward(observations, rewards)
         return
     assert latents.shape[0] == 4 and np.isfinite(latents).all()
-    policy.prompt_reward(observations, rewards)
+    assert 0.0 < policy.prompt_reward(observations, rewards) < 1.0
     assert policy.settings["prompt"]["kind"] == "reward"
     state, goals = inputs[0][:1], inputs[1]
     np.testing.assert_array_equal(policy.act(state, goals[:1]), policy.act(state, goals[1:2]))

@@ -4,13 +4,12 @@
 
 use std::collections::VecDeque;
 
-use rand_distr::{Distribution, StandardNormal};
 use telic_seed::{Rng, Seed};
 
 use super::SoccerAnt;
 use crate::dribbling::{self, distance};
 use crate::maze::Cell;
-use crate::maze_env::{MazeEnv, Play, Robot, any_of, near};
+use crate::maze_env::{MazeEnv, Play, Robot, add_noise, any_of, near};
 use crate::{Demonstrator, EnvError, GoalEnv, ResetOptions, Start, Step};
 
 /// Distance from the ball beyond which the ant walks to it, in metres.
@@ -139,10 +138,7 @@ impl Demonstrator for Dribbler {
         } else {
             self.dribble(self.env.goal_xy(), action);
         }
-        for action in action {
-            let noise: f32 = StandardNormal.sample(&mut self.rng);
-            *action = (*action + self.noise * SoccerAnt::ACTION_NOISE * noise).clamp(-1.0, 1.0);
-        }
+        add_noise(action, self.noise * SoccerAnt::ACTION_NOISE, &mut self.rng);
     }
 
     fn step(&mut self, action: &[f32]) -> Result<Step, EnvError> {
@@ -151,13 +147,9 @@ impl Demonstrator for Dribbler {
             self.trail.pop_front();
         }
         self.trail.push_back(self.env.xy());
-        if self.solving {
-            self.finished = step.terminated || step.truncated;
-            return Ok(step);
-        }
-        let steps = SoccerAnt::episode_steps(self.play, self.env.maze);
-        self.finished = steps.is_none_or(|steps| self.env.elapsed_steps() >= steps);
-        if step.success && self.play == Play::Navigate {
+        let play = (!self.solving).then_some(self.play);
+        self.finished = self.env.is_over(&step, play);
+        if step.success && play == Some(Play::Navigate) {
             let cell = any_of(&self.env.maze.free_cells(), &mut self.rng);
             let goal = near(cell, &mut self.rng);
             self.env.move_goal(goal);

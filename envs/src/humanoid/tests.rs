@@ -448,7 +448,11 @@ fn a_start_on_its_feet_is_seen_from_its_own_side() {
         Humanoid::stand(&mut world, [3.0, -2.0], &mut rng);
         let observation = observed(&world, &humanoid);
         assert!(is_standing(&observation));
-        assert!((observation[HEAD] - 1.48).abs() < 0.02, "{}", observation[HEAD]);
+        assert!(
+            (observation[HEAD] - 1.48).abs() < 0.02,
+            "{}",
+            observation[HEAD]
+        );
         feet += usize::from(world.contacts().any(|contact| contact.distance_m < 0.02));
         // Straight ahead is x, whatever it faces; so is its own velocity.
         let facing = world.body_pose(humanoid.torso).rotation * Vector::X;
@@ -466,7 +470,10 @@ fn a_start_on_its_feet_is_seen_from_its_own_side() {
         ] {
             for axis in 0..2 {
                 let found = input[first + axis];
-                assert!((found - expected[axis]).abs() < 1e-5, "{first} {axis}: {found}");
+                assert!(
+                    (found - expected[axis]).abs() < 1e-5,
+                    "{first} {axis}: {found}"
+                );
             }
         }
         seen.insert((ahead[0].to_bits(), ahead[1].to_bits()));

@@ -62,6 +62,14 @@ pub(super) fn make<R: Robot>(
     }))
 }
 
+/// Adds Gaussian noise of this standard deviation to every entry, and clips to −1..=1.
+pub(crate) fn add_noise(action: &mut [f32], std: f32, rng: &mut Rng) {
+    for action in action {
+        let noise: f32 = StandardNormal.sample(rng);
+        *action = (*action + std * noise).clamp(-1.0, 1.0);
+    }
+}
+
 impl<R: Robot> Navigator<R> {
     /// Plans towards the goal of the environment. Play data takes no notice of portals; solving a task goes around
     /// them where it can.
@@ -163,21 +171,14 @@ impl<R: Robot> Demonstrator for Navigator<R> {
         } else {
             R::ACTION_NOISE
         };
-        for action in action {
-            let noise: f32 = StandardNormal.sample(&mut self.rng);
-            *action = (*action + self.noise * std * noise).clamp(-1.0, 1.0);
-        }
+        add_noise(action, self.noise * std, &mut self.rng);
     }
 
     fn step(&mut self, action: &[f32]) -> Result<Step, EnvError> {
         let step = self.env.step(action)?;
-        if self.solving {
-            self.finished = step.terminated || step.truncated;
-            return Ok(step);
-        }
-        let steps = R::episode_steps(self.play, self.env.maze);
-        self.finished = steps.is_none_or(|steps| self.env.elapsed_steps() >= steps);
-        if step.success && self.play == Play::Navigate {
+        let play = (!self.solving).then_some(self.play);
+        self.finished = self.env.is_over(&step, play);
+        if step.success && play == Some(Play::Navigate) {
             let cell = any_of(&self.env.maze.vertex_cells(), &mut self.rng);
             let goal = near(cell, &mut self.rng);
             self.env.move_goal(goal);

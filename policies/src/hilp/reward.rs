@@ -102,7 +102,11 @@ pub(super) fn regression(features: &[f32], rewards: &[f32], intercept: bool) -> 
     let (mut unexplained, mut all) = (0.0, 0.0);
     for (row, reward) in centred.chunks_exact(dim).zip(rewards) {
         let reward = f64::from(*reward) - mean_reward;
-        let found: f64 = row.iter().zip(&weights).map(|(x, w)| f64::from(*x) * w).sum();
+        let found: f64 = row
+            .iter()
+            .zip(&weights)
+            .map(|(x, w)| f64::from(*x) * w)
+            .sum();
         unexplained += (reward - found).powi(2);
         all += reward * reward;
     }
@@ -153,7 +157,11 @@ mod tests {
         let noisy: Vec<f32> = rewards.iter().zip(shifts).map(|(r, s)| r + s).collect();
         let fit = regression(&rows, &noisy, false).unwrap();
         // What is left of the shifts.
-        assert!((fit.r_squared - 0.980_600).abs() < 1e-4, "{}", fit.r_squared);
+        assert!(
+            (fit.r_squared - 0.980_600).abs() < 1e-4,
+            "{}",
+            fit.r_squared
+        );
         let w = fit.weights;
         near(&w, &[0.88, -2.12, 2.18], 1e-4);
         let z: Vec<f64> = with_norm(&w, 3.0_f64.sqrt())
@@ -191,7 +199,11 @@ mod tests {
         };
         let plain = table([0.0; 4]);
         let clean: Vec<f32> = (0..1000).map(|i| reward(i) as f32).collect();
-        near(&regression(&plain, &clean, false).unwrap().weights, &planted, 1e-5);
+        near(
+            &regression(&plain, &clean, false).unwrap().weights,
+            &planted,
+            1e-5,
+        );
         let noisy: Vec<f32> = (0..1000)
             .map(|i| (reward(i) + 0.5 * (12.9898 * (i * i) as f64).sin()) as f32)
             .collect();

@@ -274,9 +274,10 @@ class Policy:
     def latents(self, observation: ArrayLike) -> NDArray[np.float32] | None:
         """The embedding of each observation, ``[rows, width]``; ``None`` for a policy without one."""
 
-    def prompt_reward(self, observations: ArrayLike, rewards: ArrayLike) -> None:
+    def prompt_reward(self, observations: ArrayLike, rewards: ArrayLike) -> float:
         """Makes it the task to be where labelled observations have high rewards, whatever the goals.
 
+        Returns R², the share of the variance of these rewards that the policy's features can express.
         ``configure(prompt={"kind": "goal"})`` asks for goals again. An :class:`InputError` for a policy that takes goals only.
         """
 
