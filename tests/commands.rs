@@ -301,6 +301,7 @@ fn a_collected_file_is_the_same_for_any_number_of_threads_and_replays_to_the_bit
     for env in [
         "point-maze-medium",
         "ant-maze-medium",
+        "ant-soccer-arena",
         "block-push",
         "cube-single",
     ] {

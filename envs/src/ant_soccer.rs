@@ -264,6 +264,65 @@ mod tests {
         assert!((10..=30).contains(&same), "{same} of 40 in the same cell");
     }
 
+    #[test]
+    fn play_is_as_long_as_published() {
+        for (id, lengths) in [
+            ("ant-soccer-arena", [("navigate", 1000), ("stitch", 200)]),
+            ("ant-soccer-medium", [("navigate", 1000), ("stitch", 500)]),
+        ] {
+            let spec = specs().iter().find(|spec| spec.id == id).unwrap();
+            let found: Vec<_> = spec
+                .demonstrators
+                .iter()
+                .map(|demonstrator| (demonstrator.name, demonstrator.episode_steps))
+                .collect();
+            assert_eq!(found, lengths, "{id}");
+        }
+    }
+
+    /// A ball that starts in another cell than the ant is left alone, and the ant walks to the goal itself; one in the same cell is
+    /// what the ant stays with.
+    #[test]
+    fn stitch_is_walks_to_the_goal_and_dribbles() {
+        let spec = specs()
+            .iter()
+            .find(|spec| spec.id == "ant-soccer-arena")
+            .unwrap();
+        let stitch = spec.demonstrator(Some("stitch")).unwrap();
+        let mut expert = (stitch.make)(0.0).unwrap();
+        let mut action = [0.0; ant::ACTION_DIM];
+        let (mut walks, mut dribbles) = (0, 0);
+        for seed in 0..8 {
+            expert.reset(seed, None).unwrap();
+            let goal = [
+                expert.env().desired_goal()[0],
+                expert.env().desired_goal()[1],
+            ];
+            let [agent, ball] = dribbling::places(expert.env().observation());
+            let is_walk = MAZES[0].cell_at(agent) != MAZES[0].cell_at(ball);
+            let (mut from_goal, mut from_ball) = (f32::MAX, vec![]);
+            while !expert.finished() {
+                expert.act(&mut action);
+                expert.step(&action).unwrap();
+                let [agent, ball] = dribbling::places(expert.env().observation());
+                from_goal = from_goal.min(dribbling::distance(agent, goal));
+                from_ball.push(dribbling::distance(agent, ball));
+            }
+            if is_walk {
+                walks += 1;
+                assert!(from_goal < 1.0, "seed {seed}: {from_goal} m");
+            } else {
+                dribbles += 1;
+                let near = from_ball[100..].iter().filter(|d| **d < 3.0).count();
+                assert!(near > 50, "seed {seed}: {near} of 100 steps near the ball");
+            }
+        }
+        assert!(
+            walks > 1 && dribbles > 1,
+            "{walks} walks, {dribbles} dribbles"
+        );
+    }
+
     /// Walking along the line through the ball moves the ball, and success is where the ball is, not the ant.
     #[test]
     fn an_ant_that_walks_into_the_ball_moves_it() {

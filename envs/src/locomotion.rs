@@ -252,8 +252,8 @@ struct Walk<W> {
     commanded: bool,
     /// Where to walk, a unit vector in the world.
     direction: [f32; 2],
-    /// The walker's own.
-    observation: Vec<f32>,
+    /// The walker's own observation.
+    own: Vec<f32>,
     /// What is shown of it, with the direction.
     input: Vec<f32>,
 }
@@ -272,7 +272,7 @@ impl<W: Walker> Walk<W> {
             elapsed: 0,
             commanded: false,
             direction: [1.0, 0.0],
-            observation: vec![0.0; W::OBSERVATION_DIM],
+            own: vec![0.0; W::OBSERVATION_DIM],
             input: vec![0.0; W::OBSERVATION_DIM],
         };
         task.reset(Seed::new(0));
@@ -286,12 +286,8 @@ impl<W: Walker> Walk<W> {
 
     /// Updates what is shown.
     fn show(&mut self) {
-        self.walker.write_input(
-            &self.world,
-            &self.observation,
-            self.direction,
-            &mut self.input,
-        );
+        self.walker
+            .write_input(&self.world, &self.own, self.direction, &mut self.input);
     }
 
     fn draw_direction(&mut self) {
@@ -316,11 +312,11 @@ impl<W: Walker> DirectionTask for Walk<W> {
     }
 
     fn position(&self) -> [f32; 2] {
-        [self.observation[0], self.observation[1]]
+        [self.own[0], self.own[1]]
     }
 
     fn is_upright(&self) -> bool {
-        W::is_upright(&self.observation)
+        W::is_upright(&self.own)
     }
 }
 
@@ -337,7 +333,7 @@ impl<W: Walker> SkillTask for Walk<W> {
         (self.seed, self.elapsed, self.commanded) = (seed, 0, false);
         let mut rng = seed.child("posture").rng();
         self.walker.start(&mut self.world, &mut rng);
-        self.walker.observe(&self.world, &mut self.observation);
+        self.walker.observe(&self.world, &mut self.own);
         self.draw_direction();
     }
 
@@ -351,13 +347,13 @@ impl<W: Walker> SkillTask for Walk<W> {
         self.elapsed += 1;
         let sound = self.world.is_finite();
         if sound {
-            self.walker.observe(&self.world, &mut self.observation);
+            self.walker.observe(&self.world, &mut self.own);
         }
         let after = self.position();
         let along_m = (after[0] - before[0]) * direction[0] + (after[1] - before[1]) * direction[1];
         let step = SkillStep {
-            reward: W::reward(&self.observation, along_m),
-            terminated: !sound || !W::goes_on(&self.observation),
+            reward: W::reward(&self.own, along_m),
+            terminated: !sound || !W::goes_on(&self.own),
             truncated: self.elapsed >= EPISODE_STEPS,
         };
         if !self.commanded && self.elapsed.is_multiple_of(W::STEPS_PER_DIRECTION) {
