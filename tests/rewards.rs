@@ -118,7 +118,7 @@ fn what_an_explorer_does_is_data_for_zero_shot_prompts() {
         let mean = found["mean"].as_f64().unwrap();
         assert!((0.0..=1000.0).contains(&mean), "{found}");
         let r_squared = found["r_squared"].as_f64().unwrap();
-        assert!(r_squared > 0.05 && r_squared < 1.0, "{found}");
+        assert!(r_squared > 0.0 && r_squared < 1.0, "{found}");
     }
     let written = std::fs::read_to_string(format!("{trained}/rewards.json")).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), returns);
