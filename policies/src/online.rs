@@ -428,6 +428,43 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_state_is_an_error_and_no_panic() {
+        let config = config(1, 400);
+        let state = go_on(&config, None, &mut Log::default()).unwrap().state;
+        let damaged = |damage: &dyn Fn(&mut TensorMap)| {
+            let mut state = state.clone();
+            damage(&mut state);
+            go_on(&config, Some(&state), &mut Log::default()).unwrap_err()
+        };
+        let actions = damaged(&|state| {
+            let rows = state.get_f32_rows("worlds.1.actions", 1).unwrap().len();
+            let mut actions = vec![0.5; rows.max(1)];
+            actions[0] = f32::NAN;
+            state.insert_f32("worlds.1.actions", &[actions.len(), 1], actions);
+        });
+        let step = damaged(&|state| state.insert_u64("step", 900));
+        let empty = damaged(&|state| {
+            for (name, width) in [
+                ("observations", 2),
+                ("actions", 1),
+                ("rewards", 1),
+                ("masks", 1),
+                ("next_observations", 2),
+            ] {
+                state.insert_f32(format!("replay.{name}"), &[0, width], vec![]);
+            }
+            state.insert_u64("replay.next", 0);
+        });
+        for (error, part) in [
+            (actions, "`worlds.1.actions` has the entry NaN"),
+            (step, "a replay has 400 transitions after 900 steps"),
+            (empty, "a replay has 0 transitions after 400 steps"),
+        ] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    }
+
+    #[test]
     fn what_fixes_the_bits_of_a_run_may_not_change() {
         let old = config(1, 400);
         let mut new = config(2, 800);

@@ -219,11 +219,28 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
             novelty.load_state(&state.sub_map("novelty"))?;
         }
         self.replay.load_state(&state.sub_map("replay"))?;
+        let kept = self.step.min(self.config.replay as u64);
+        if self.replay.len() as u64 != kept {
+            return Err(PolicyError::Data {
+                fact: format!(
+                    "a replay has {} transitions after {} steps",
+                    self.replay.len(),
+                    self.step
+                ),
+                expected: format!("{kept}"),
+            });
+        }
         self.mean.load_state(&state.sub_map("mean"))?;
         for (index, world) in self.worlds.iter_mut().enumerate() {
             let action_dim = world.task.action_dim();
             let name = format!("worlds.{index}.actions");
             let actions = state.get_f32_rows(&name, action_dim)?;
+            if let Some(entry) = actions.iter().find(|entry| !(-1.0..=1.0).contains(*entry)) {
+                return Err(PolicyError::Data {
+                    fact: format!("`{name}` has the entry {entry}"),
+                    expected: "actions in −1..=1".to_owned(),
+                });
+            }
             world.begin(
                 state.get_u64(&format!("worlds.{index}.episode"))?,
                 self.seed,
