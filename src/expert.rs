@@ -21,7 +21,7 @@ use telic_policies::online::{
     OnlineConfig, OnlineObserver, OnlineStep, OnlineTask, STEP, train_online,
 };
 use telic_policies::run_folder::{CONFIG_FILE, RunFolder, write_atomically};
-use telic_policies::{Metrics, TensorMap, TrainError, tensor_file};
+use telic_policies::{Metrics, PolicyError, TensorMap, TrainError, tensor_file};
 use telic_seed::Seed;
 
 pub use self::directions::{DirectionReport, Leg, TURNS_DEGREES};
@@ -182,7 +182,7 @@ pub enum Begin<'a> {
     New,
     /// In a new folder, and every complete episode goes to this file, a dataset that replays as any other. Such a run keeps no state.
     Recording(&'a Utf8Path),
-    /// Where the run in the folder was at its last evaluation or its end, or at its beginning if it has no state yet.
+    /// Where the run in the folder was at its last evaluation or its end, or at its beginning if it came to neither.
     Resuming,
 }
 
@@ -243,10 +243,21 @@ pub fn train_expert(
         }
     };
     let metrics_path = run.metrics();
+    // What is wrong with a saved state is told with its place.
+    let of_state = |error: PolicyError| match error {
+        PolicyError::MissingTensor { .. }
+        | PolicyError::TensorShape { .. }
+        | PolicyError::Data { .. } => FlowError::File {
+            reason: error.to_string(),
+            path: folder.join(STATE_FILE),
+        },
+        other => other.into(),
+    };
     let saved_step = saved
         .as_ref()
         .map(|state| state.get_u64(STEP))
-        .transpose()?;
+        .transpose()
+        .map_err(of_state)?;
     let metrics = match saved_step {
         None => MetricsFile::create(&metrics_path),
         Some(step) => MetricsFile::resume(&metrics_path, step),
@@ -262,7 +273,8 @@ pub fn train_expert(
         recorder: recorder.clone(),
         failure: None,
     };
-    let outcome = train_online(config, &mut tasks, saved.as_ref(), stop, &mut observer)?;
+    let outcome =
+        train_online(config, &mut tasks, saved.as_ref(), stop, &mut observer).map_err(of_state)?;
     if let Some(failure) = observer.failure.take() {
         return Err(failure);
     }
@@ -305,7 +317,17 @@ fn resume(
             })?;
             Some(state)
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            // Weights are written with a state, unless episodes are recorded: beginning anew would lose them.
+            if folder.join(WEIGHTS_FILE).exists() {
+                return Err(FlowError::File {
+                    reason: "the run has weights, but no state to go on from: it recorded its episodes, or is older than states"
+                        .to_owned(),
+                    path,
+                });
+            }
+            None
+        }
         Err(error) => return Err(file_error(&path)(error)),
     };
     run.write_config(&config.to_toml())

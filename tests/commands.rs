@@ -261,6 +261,21 @@ fn an_expert_is_the_same_for_the_same_seed_and_leaves_its_curve() {
     let broken = go_on(&parts, &["steps=600"], true);
     assert_eq!(broken.code, 1, "{}", broken.stderr);
     assert!(flat(&broken.stderr).contains(&state), "{}", broken.stderr);
+    // Tensors, but not those of a state.
+    std::fs::copy(format!("{parts}/expert.safetensors"), &state).unwrap();
+    let foreign = go_on(&parts, &["steps=600"], true);
+    assert_eq!(foreign.code, 1, "{}", foreign.stderr);
+    assert!(flat(&foreign.stderr).contains(&state), "{}", foreign.stderr);
+    std::fs::remove_file(&state).unwrap();
+    let weights = std::fs::read(format!("{parts}/expert.safetensors")).unwrap();
+    let stateless = go_on(&parts, &["steps=600"], true);
+    assert_eq!(stateless.code, 1, "{}", stateless.stderr);
+    assert!(
+        flat(&stateless.stderr).contains("no state to go on from"),
+        "{}",
+        stateless.stderr
+    );
+    assert!(std::fs::read(format!("{parts}/expert.safetensors")).unwrap() == weights);
     let none = go_on(&path("none"), &["steps=600"], true);
     assert!(
         none.stderr.contains("there is no run to resume"),

@@ -9,7 +9,7 @@ use safetensors::{Dtype, SafeTensors};
 use crate::EnvError;
 
 /// The mean of a soft actor-critic's actor (Haarnoja et al. 2018): a perceptron with the tanh form of GELU, whose output is squashed
-/// by tanh.
+/// by tanh. What it sees and does is that of the task that taught it: torques that walk, or decisions that [dribble](crate::dribbling).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gait {
     layers: Vec<Layer>,
