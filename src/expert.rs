@@ -18,7 +18,7 @@ use telic_envs::locomotion::{DirectionTaskSpec, direction_tasks};
 use telic_envs::skill::SkillTask;
 use telic_policies::metrics_file::MetricsFile;
 use telic_policies::online::{
-    OnlineConfig, OnlineObserver, OnlineStep, OnlineTask, STEP, train_online,
+    OnlineConfig, OnlineObserver, OnlineStep, OnlineTask, STEP, StateCopy, train_online,
 };
 use telic_policies::run_folder::{CONFIG_FILE, RunFolder, write_atomically};
 use telic_policies::{Metrics, PolicyError, TensorMap, TrainError, tensor_file};
@@ -242,7 +242,6 @@ pub fn train_expert(
             return Err(error);
         }
     };
-    let metrics_path = run.metrics();
     // What is wrong with a saved state is told with its place.
     let of_state = |error: PolicyError| match error {
         PolicyError::MissingTensor { .. }
@@ -258,17 +257,14 @@ pub fn train_expert(
         .map(|state| state.get_u64(STEP))
         .transpose()
         .map_err(of_state)?;
-    let metrics = match saved_step {
-        None => MetricsFile::create(&metrics_path),
-        Some(step) => MetricsFile::resume(&metrics_path, step),
-    }
-    .map_err(file_error(&metrics_path))?;
     let mut observer = Observer {
         skill,
         folder,
         seed: Seed::new(config.seed),
-        metrics,
-        metrics_path,
+        metrics_path: run.metrics(),
+        metrics: None,
+        saved_step,
+        changed_config: matches!(begin, Begin::Resuming).then(|| (run, config.to_toml())),
         progress,
         recorder: recorder.clone(),
         failure: None,
@@ -287,7 +283,7 @@ pub fn train_expert(
         let gait = Gait::from_safetensors(&tensor_file::to_bytes(&outcome.actor))?;
         skill.evaluate(&gait, observer.seed)?
     } else {
-        observer.evaluate(steps, &outcome.actor, &outcome.state)?
+        observer.evaluate(steps, &outcome.actor, &mut || Ok(outcome.state.clone()))?
     };
     Ok(ExpertOutcome {
         steps,
@@ -330,8 +326,6 @@ fn resume(
         }
         Err(error) => return Err(file_error(&path)(error)),
     };
-    run.write_config(&config.to_toml())
-        .map_err(TrainError::from)?;
     Ok((run, state))
 }
 
@@ -348,8 +342,13 @@ struct Observer<'a> {
     skill: &'a Skill,
     folder: &'a Utf8Path,
     seed: Seed,
-    metrics: MetricsFile,
+    /// Open from the first step on.
+    metrics: Option<MetricsFile>,
     metrics_path: Utf8PathBuf,
+    /// Where the run goes on from.
+    saved_step: Option<u64>,
+    /// What a run that goes on writes for its configuration.
+    changed_config: Option<(RunFolder, String)>,
     progress: &'a mut dyn ExpertProgress,
     recorder: Option<Arc<Recorder>>,
     /// What ended the run early.
@@ -362,7 +361,7 @@ impl Observer<'_> {
         &mut self,
         step: u64,
         actor: &TensorMap,
-        state: &TensorMap,
+        state: StateCopy<'_>,
     ) -> Result<ExpertReport, FlowError> {
         let write = |name: &str, bytes: &[u8]| {
             let path = self.folder.join(name);
@@ -377,16 +376,19 @@ impl Observer<'_> {
         text.push('\n');
         write(EVALUATION_FILE, text.as_bytes())?;
         if self.recorder.is_none() {
-            write(STATE_FILE, &tensor_file::to_bytes(state))?;
+            write(STATE_FILE, &tensor_file::to_bytes(&state()?))?;
         }
         self.progress.evaluated(step, &report);
         Ok(report)
     }
 
     fn append(&mut self, step: u64, metrics: &Metrics) -> Result<(), FlowError> {
-        self.metrics
-            .append(step, metrics.iter())
-            .map_err(file_error(&self.metrics_path))
+        match &mut self.metrics {
+            Some(file) => file
+                .append(step, metrics.iter())
+                .map_err(file_error(&self.metrics_path)),
+            None => Ok(()),
+        }
     }
 
     /// Ends the run at the first failure.
@@ -402,6 +404,21 @@ impl Observer<'_> {
 }
 
 impl OnlineObserver for Observer<'_> {
+    fn on_start(&mut self) -> ControlFlow<()> {
+        let opened = match self.saved_step {
+            None => MetricsFile::create(&self.metrics_path),
+            Some(step) => MetricsFile::resume(&self.metrics_path, step),
+        };
+        let outcome = opened
+            .map(|file| self.metrics = Some(file))
+            .map_err(file_error(&self.metrics_path))
+            .and_then(|()| match &self.changed_config {
+                Some((run, config)) => Ok(run.write_config(config).map_err(TrainError::from)?),
+                None => Ok(()),
+            });
+        self.go_on(outcome)
+    }
+
     fn on_log(&mut self, step: u64, metrics: &Metrics) -> ControlFlow<()> {
         self.progress.log(step, metrics);
         let recorded = self.recorder.as_ref().map_or(Ok(()), |all| all.check());
@@ -409,8 +426,13 @@ impl OnlineObserver for Observer<'_> {
         self.go_on(outcome)
     }
 
-    fn on_evaluate(&mut self, step: u64, actor: &TensorMap, state: TensorMap) -> ControlFlow<()> {
-        let outcome = self.evaluate(step, actor, &state);
+    fn on_evaluate(
+        &mut self,
+        step: u64,
+        actor: &TensorMap,
+        state: StateCopy<'_>,
+    ) -> ControlFlow<()> {
+        let outcome = self.evaluate(step, actor, state);
         self.go_on(outcome)
     }
 }

@@ -4,6 +4,7 @@
 use std::process::Command;
 
 use serde_json::Value;
+use telic_policies::tensor_file;
 
 struct Output {
     code: i32,
@@ -261,6 +262,17 @@ fn an_expert_is_the_same_for_the_same_seed_and_leaves_its_curve() {
     let broken = go_on(&parts, &["steps=600"], true);
     assert_eq!(broken.code, 1, "{}", broken.stderr);
     assert!(flat(&broken.stderr).contains(&state), "{}", broken.stderr);
+    // A state that contradicts itself: nothing is cut off, and the configuration stays.
+    let kept = std::fs::read(format!("{whole}/state.safetensors")).unwrap();
+    let mut wrong = tensor_file::from_bytes(&kept).unwrap();
+    wrong.insert_u64("step", 401);
+    std::fs::write(&state, tensor_file::to_bytes(&wrong)).unwrap();
+    let refused = go_on(&parts, &["steps=600"], true);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(flat(&refused.stderr).contains(&state), "{}", refused.stderr);
+    let text = |run: &str, file: &str| std::fs::read_to_string(format!("{run}/{file}")).unwrap();
+    assert_eq!(text(&parts, "metrics.csv"), rows);
+    assert_eq!(text(&parts, "config.toml"), text(&whole, "config.toml"));
     // Tensors, but not those of a state.
     std::fs::copy(format!("{parts}/expert.safetensors"), &state).unwrap();
     let foreign = go_on(&parts, &["steps=600"], true);

@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 use telic_seed::Rng;
 
 use crate::clusters::{Clusters, Stitched};
+use crate::gather::{gather, prefetch};
+use crate::geometric::Geometric;
 use crate::row_table::RowTable;
 use crate::{Dataset, FeatureView, Normalizer, SamplerError};
 
@@ -194,8 +196,8 @@ pub struct HindsightSampler {
     dataset: Arc<Dataset>,
     valid_rows: RowTable,
     config: HindsightConfig,
-    /// 1 / ln γ.
-    inverse_log_discount: f64,
+    /// Distances of geometric goals.
+    distances: Geometric,
     /// Present where goals are stitched.
     clusters: Option<Arc<Clusters>>,
     features: FeatureView,
@@ -230,7 +232,7 @@ impl HindsightSampler {
             valid_rows,
             clusters,
             config,
-            inverse_log_discount: 1.0 / libm::log(config.discount),
+            distances: Geometric::new(config.discount),
             features: FeatureView::default(),
             action_normalizer: Normalizer::Identity,
             dataset,
@@ -279,13 +281,18 @@ impl HindsightSampler {
 
     /// A goal row for a valid row.
     pub fn draw_goal(&self, row: usize, mix: &GoalMix, rng: &mut Rng) -> usize {
+        self.draw_goal_up_to(self.dataset.episodes().end_row(row), row, mix, rng)
+    }
+
+    /// A goal row for a valid row whose episode has its last valid row at `end`.
+    fn draw_goal_up_to(&self, end: usize, row: usize, mix: &GoalMix, rng: &mut Rng) -> usize {
         let which: f64 = rng.random();
         if which < mix.current {
             row
         } else if which < mix.current + mix.trajectory {
             match self.draw_stitched(row, mix, rng) {
                 Some(stitched) => stitched.goal,
-                None => self.draw_future(row, mix.geometric, rng),
+                None => self.draw_future_up_to(end, row, mix.geometric, rng),
             }
         } else {
             self.draw_row(rng)
@@ -304,17 +311,16 @@ impl HindsightSampler {
 
     /// A row of the rest of the episode of a valid row: never the row itself unless it is the last valid one.
     pub fn draw_future(&self, row: usize, geometric: bool, rng: &mut Rng) -> usize {
-        let end = self.dataset.episodes().end_row(row);
+        self.draw_future_up_to(self.dataset.episodes().end_row(row), row, geometric, rng)
+    }
+
+    fn draw_future_up_to(&self, end: usize, row: usize, geometric: bool, rng: &mut Rng) -> usize {
         let u: f64 = rng.random();
         if geometric {
-            // Inversion: 1 − u is uniform in (0, 1], and P(ln(1 − u) / ln γ > k) = γ^k.
-            let steps = (libm::log(1.0 - u) * self.inverse_log_discount)
-                .ceil()
-                .max(1.0);
-            row + (steps.min((end - row) as f64) as usize)
+            row + self.distances.steps(u, end - row)
         } else {
             let first = (row + 1).min(end);
-            (first as f64 * u + end as f64 * (1.0 - u)).round_ties_even() as usize
+            half_to_even(first as f64 * u + end as f64 * (1.0 - u))
         }
     }
 
@@ -323,15 +329,19 @@ impl HindsightSampler {
         batch.rows.clear();
         batch.value_goal_rows.clear();
         batch.actor_goal_rows.clear();
+        let (observations, actions) = (self.dataset.observation_rows(), self.dataset.action_rows());
         for _ in 0..batch.size {
-            let row = self.draw_row(rng);
+            let n = rng.random_range(0..self.valid_rows.len());
+            let (row, end) = self.valid_rows.row_and_last(n);
             batch.rows.push(row);
-            batch
-                .value_goal_rows
-                .push(self.draw_goal(row, &self.config.value, rng));
-            batch
-                .actor_goal_rows
-                .push(self.draw_goal(row, &self.config.actor, rng));
+            let value_goal = self.draw_goal_up_to(end, row, &self.config.value, rng);
+            batch.value_goal_rows.push(value_goal);
+            let actor_goal = self.draw_goal_up_to(end, row, &self.config.actor, rng);
+            batch.actor_goal_rows.push(actor_goal);
+            for row in [row, row + 1, value_goal, actor_goal] {
+                prefetch(observations, row);
+            }
+            prefetch(actions, row);
         }
         self.gather(batch);
     }
@@ -415,15 +425,34 @@ impl HindsightSampler {
     }
 }
 
-/// Copies rows of a row-major table of `width` entries per row.
-fn gather(
-    (table, width): (&[f32], usize),
-    rows: impl ExactSizeIterator<Item = usize>,
-    out: &mut Vec<f32>,
-) {
-    out.clear();
-    out.reserve_exact(rows.len() * width);
-    for row in rows {
-        out.extend_from_slice(&table[row * width..(row + 1) * width]);
+/// Rounds a number in 0..2⁵¹, half to even: beside 2⁵² it keeps no fraction. Without newer instructions than the oldest machines have,
+/// this is faster than a call.
+fn half_to_even(x: f64) -> usize {
+    const NO_FRACTION: f64 = (1_u64 << 52) as f64;
+    ((x + NO_FRACTION) - NO_FRACTION) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::half_to_even;
+
+    #[test]
+    fn rounds_half_to_even() {
+        let large = (1_u64 << 50) as f64;
+        for x in [
+            0.0,
+            0.49,
+            0.5,
+            0.51,
+            1.5,
+            2.5,
+            3.5,
+            998_000.5,
+            998_001.5,
+            large + 0.5,
+            large + 0.75,
+        ] {
+            assert_eq!(half_to_even(x), x.round_ties_even() as usize, "{x}");
+        }
     }
 }

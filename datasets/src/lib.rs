@@ -38,6 +38,8 @@ mod dataset;
 mod episodes;
 mod error;
 mod features;
+mod gather;
+mod geometric;
 mod hindsight;
 mod journal;
 mod layout;

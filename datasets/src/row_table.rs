@@ -41,11 +41,19 @@ impl RowTable {
 
     /// The n-th row, `n` below [`len`](Self::len).
     pub(crate) fn row(&self, n: usize) -> usize {
+        self.row_and_last(n).0
+    }
+
+    /// The n-th row, `n` below [`len`](Self::len), and the last row of its range.
+    pub(crate) fn row_and_last(&self, n: usize) -> (usize, usize) {
         let range = match self.uniform {
             Some(rows) => n / rows,
             None => self.cumulative.partition_point(|&before| before <= n) - 1,
         };
-        self.starts[range] + (n - self.cumulative[range])
+        let before = self.cumulative[range];
+        let start = self.starts[range];
+        let last = start + (self.cumulative[range + 1] - before) - 1;
+        (start + (n - before), last)
     }
 }
 
@@ -63,6 +71,9 @@ mod tests {
             let listed: Vec<usize> = ranges.iter().flat_map(|&(start, rows)| start..start + rows).collect();
             let picked: Vec<usize> = (0..table.len()).map(|n| table.row(n)).collect();
             prop_assert_eq!(picked, listed);
+            let lasts: Vec<usize> = ranges.iter().flat_map(|&(start, rows)| vec![start + rows - 1; rows]).collect();
+            let found: Vec<usize> = (0..table.len()).map(|n| table.row_and_last(n).1).collect();
+            prop_assert_eq!(found, lasts);
         }
     }
 }

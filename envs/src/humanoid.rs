@@ -6,8 +6,6 @@
 //! world and angular velocity in its own frame (6), velocities of the hinges (21). An action is the torque of each hinge; its
 //! order differs from that of an observation.
 
-use std::f32::consts::FRAC_PI_2;
-
 use telic_seed::Rng;
 use telic_sim::{BodyId, JointId, JointLimits, PhysicsConfig, Vector, World};
 
@@ -233,13 +231,12 @@ impl Humanoid {
         START_TRIES
     }
 
-    /// Stands it at `xy`, in metres, about straight and at rest, facing anywhere.
-    pub(crate) fn stand(world: &mut World, xy: [f32; 2], rng: &mut Rng) {
+    /// Stands it at `xy`, in metres, about straight and at rest, looking along `yaw_rad`, 0 along the world's x axis.
+    pub(crate) fn stand(world: &mut World, xy: [f32; 2], yaw_rad: f32, rng: &mut Rng) {
         let mut qpos = [0.0; POSITIONS];
         qpos[..2].copy_from_slice(&xy);
         qpos[2] = STANDING_HEIGHT_M;
-        let half_yaw: f32 = rng.random_range(-FRAC_PI_2..FRAC_PI_2);
-        (qpos[3], qpos[6]) = (libm::cosf(half_yaw), libm::sinf(half_yaw));
+        (qpos[3], qpos[6]) = (libm::cosf(0.5 * yaw_rad), libm::sinf(0.5 * yaw_rad));
         for angle in &mut qpos[ROOT_POSITIONS..] {
             *angle = rng.random_range(-STANDING_NOISE_RAD..STANDING_NOISE_RAD);
         }

@@ -89,8 +89,8 @@ trait Walker: Sized + Send {
         input: &mut [f32],
     );
 
-    /// Puts it into a start posture at the origin.
-    fn start(&self, world: &mut World, rng: &mut Rng);
+    /// Puts it into a start posture at the origin, from where it shall walk along a direction.
+    fn start(&self, world: &mut World, direction: [f32; 2], rng: &mut Rng);
 
     /// Applies an action for one control period.
     fn act(&self, world: &mut World, action: &[f32]);
@@ -146,7 +146,7 @@ impl Walker for Ant {
         tail.copy_from_slice(&direction);
     }
 
-    fn start(&self, world: &mut World, rng: &mut Rng) {
+    fn start(&self, world: &mut World, _: [f32; 2], rng: &mut Rng) {
         Self::start(world, [0.0; 2], rng);
     }
 
@@ -180,6 +180,9 @@ const VERTICAL: f32 = 0.9;
 /// nothing, so that it learns to get up too, from 40 million steps; next to nothing is earned on the floor, and with few steps that
 /// time would be lost.
 const HUMANOID_FALLEN_M: f32 = 1.0;
+
+/// How far a humanoid looks away at most, at the start, from where it shall walk, in radians.
+const HUMANOID_FACING_RAD: f32 = std::f32::consts::FRAC_PI_4;
 
 /// How well a humanoid stands, 0 to 1, as in the DeepMind Control Suite: a Gaussian of how low the head is times a line from the
 /// torso on its head to the torso upright.
@@ -216,8 +219,11 @@ impl Walker for Humanoid {
         self.write_gait_input(world, observation, direction, input);
     }
 
-    fn start(&self, world: &mut World, rng: &mut Rng) {
-        Self::stand(world, [0.0; 2], rng);
+    /// It looks about where it shall walk, so that it first learns to walk forwards, and to turn where the direction changes.
+    fn start(&self, world: &mut World, direction: [f32; 2], rng: &mut Rng) {
+        let away_rad: f32 = rng.random_range(-HUMANOID_FACING_RAD..HUMANOID_FACING_RAD);
+        let yaw_rad = libm::atan2f(direction[1], direction[0]) + away_rad;
+        Self::stand(world, [0.0; 2], yaw_rad, rng);
     }
 
     fn act(&self, world: &mut World, action: &[f32]) {
@@ -279,32 +285,29 @@ impl<W: Walker> Walk<W> {
         Ok(task)
     }
 
-    fn set_direction(&mut self, direction: [f32; 2]) {
-        self.direction = direction;
-        self.show();
-    }
-
     /// Updates what is shown.
     fn show(&mut self) {
         self.walker
             .write_input(&self.world, &self.own, self.direction, &mut self.input);
     }
 
-    fn draw_direction(&mut self) {
+    /// The direction of the steps that come.
+    fn drawn_direction(&self) -> [f32; 2] {
         let mut rng = self
             .seed
             .child("direction")
             .index(self.elapsed as u64)
             .rng();
         let angle = rng.random_range(-std::f32::consts::PI..std::f32::consts::PI);
-        self.set_direction([libm::cosf(angle), libm::sinf(angle)]);
+        [libm::cosf(angle), libm::sinf(angle)]
     }
 }
 
 impl<W: Walker> DirectionTask for Walk<W> {
     fn command(&mut self, direction: [f32; 2]) {
         self.commanded = true;
-        self.set_direction(direction);
+        self.direction = direction;
+        self.show();
     }
 
     fn direction(&self) -> [f32; 2] {
@@ -331,10 +334,11 @@ impl<W: Walker> SkillTask for Walk<W> {
 
     fn reset(&mut self, seed: Seed) {
         (self.seed, self.elapsed, self.commanded) = (seed, 0, false);
+        self.direction = self.drawn_direction();
         let mut rng = seed.child("posture").rng();
-        self.walker.start(&mut self.world, &mut rng);
+        self.walker.start(&mut self.world, self.direction, &mut rng);
         self.walker.observe(&self.world, &mut self.own);
-        self.draw_direction();
+        self.show();
     }
 
     fn observation(&self) -> &[f32] {
@@ -357,10 +361,9 @@ impl<W: Walker> SkillTask for Walk<W> {
             truncated: self.elapsed >= EPISODE_STEPS,
         };
         if !self.commanded && self.elapsed.is_multiple_of(W::STEPS_PER_DIRECTION) {
-            self.draw_direction();
-        } else {
-            self.show();
+            self.direction = self.drawn_direction();
         }
+        self.show();
         step
     }
 }

@@ -174,13 +174,24 @@ impl Validate for OnlineConfig {
 ///
 /// A run ends early where a method breaks.
 pub trait OnlineObserver: Send {
+    /// Before the first step, once a saved state has been taken over whole.
+    fn on_start(&mut self) -> ControlFlow<()>;
+
     /// Averages over the last steps: of the updates, and `episode/return` and `episode/steps` of the episodes that ended.
     fn on_log(&mut self, step: u64, metrics: &Metrics) -> ControlFlow<()>;
 
-    /// The actor on the way, see [`Sac::actor`](crate::sac::Sac::actor), and all that the run goes on from; those at the end are what the
-    /// run gives.
-    fn on_evaluate(&mut self, step: u64, actor: &TensorMap, state: TensorMap) -> ControlFlow<()>;
+    /// The actor on the way, see [`Sac::actor`](crate::sac::Sac::actor), and a copy of all that the run goes on from for those who keep
+    /// it; those at the end are what the run gives.
+    fn on_evaluate(
+        &mut self,
+        step: u64,
+        actor: &TensorMap,
+        state: StateCopy<'_>,
+    ) -> ControlFlow<()>;
 }
+
+/// Copies the state of a run, replay and all.
+pub type StateCopy<'a> = &'a mut dyn FnMut() -> Result<TensorMap, PolicyError>;
 
 /// Where the number of steps lies in a saved state.
 pub const STEP: &str = "step";
@@ -235,23 +246,22 @@ fn run<B: AutodiffBackend>(
     if let Some(state) = saved {
         run.load_state(state)?;
     }
-    while run.step() < config.steps && !stop.load(Ordering::Relaxed) {
+    let mut goes_on = observer.on_start().is_continue();
+    while goes_on && run.step() < config.steps && !stop.load(Ordering::Relaxed) {
         let before = run.step();
         run.round()?;
         let step = run.step();
         // Whether a multiple of `every` lies in the steps of this round.
         let passed = |every: u64| every > 0 && step / every > before / every;
         let over = step >= config.steps;
-        if (over || passed(config.log_every)) && observer.on_log(step, &run.metrics()?).is_break() {
-            break;
+        if over || passed(config.log_every) {
+            goes_on = observer.on_log(step, &run.metrics()?).is_continue();
         }
-        if !over
-            && passed(config.evaluate_every)
-            && observer
-                .on_evaluate(step, &run.actor(), run.state()?)
-                .is_break()
-        {
-            break;
+        if goes_on && !over && passed(config.evaluate_every) {
+            let actor = run.actor();
+            goes_on = observer
+                .on_evaluate(step, &actor, &mut || run.state())
+                .is_continue();
         }
     }
     Ok(OnlineOutcome {
@@ -311,18 +321,29 @@ mod tests {
 
     #[derive(Default)]
     struct Log {
+        starts: usize,
         rows: Vec<(u64, Metrics)>,
         states: Vec<(u64, TensorMap)>,
     }
 
     impl OnlineObserver for Log {
+        fn on_start(&mut self) -> ControlFlow<()> {
+            self.starts += 1;
+            ControlFlow::Continue(())
+        }
+
         fn on_log(&mut self, step: u64, metrics: &Metrics) -> ControlFlow<()> {
             self.rows.push((step, metrics.clone()));
             ControlFlow::Continue(())
         }
 
-        fn on_evaluate(&mut self, step: u64, _: &TensorMap, state: TensorMap) -> ControlFlow<()> {
-            self.states.push((step, state));
+        fn on_evaluate(
+            &mut self,
+            step: u64,
+            _: &TensorMap,
+            state: StateCopy<'_>,
+        ) -> ControlFlow<()> {
+            self.states.push((step, state().unwrap()));
             ControlFlow::Continue(())
         }
     }
@@ -434,7 +455,10 @@ mod tests {
         let damaged = |damage: &dyn Fn(&mut TensorMap)| {
             let mut state = state.clone();
             damage(&mut state);
-            go_on(&config, Some(&state), &mut Log::default()).unwrap_err()
+            let mut log = Log::default();
+            let error = go_on(&config, Some(&state), &mut log).unwrap_err();
+            assert_eq!(log.starts, 0, "{error}");
+            error
         };
         let actions = damaged(&|state| {
             let rows = state.get_f32_rows("worlds.1.actions", 1).unwrap().len();

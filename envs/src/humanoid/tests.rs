@@ -444,8 +444,8 @@ fn a_start_on_its_feet_is_seen_from_its_own_side() {
     let (mut world, humanoid) = world();
     let mut rng = Seed::new(8).rng();
     let (mut feet, mut seen) = (0, BTreeSet::new());
-    for _ in 0..50 {
-        Humanoid::stand(&mut world, [3.0, -2.0], &mut rng);
+    for yaw_rad in (0..50).map(|index| 0.12 * index as f32 - 3.0) {
+        Humanoid::stand(&mut world, [3.0, -2.0], yaw_rad, &mut rng);
         let observation = observed(&world, &humanoid);
         assert!(is_standing(&observation));
         assert!(
@@ -458,6 +458,8 @@ fn a_start_on_its_feet_is_seen_from_its_own_side() {
         let facing = world.body_pose(humanoid.torso).rotation * Vector::X;
         let length = facing.x.hypot(facing.y);
         let ahead = [facing.x / length, facing.y / length];
+        assert!((ahead[0] - libm::cosf(yaw_rad)).abs() < 1e-5, "{yaw_rad}");
+        assert!((ahead[1] - libm::sinf(yaw_rad)).abs() < 1e-5, "{yaw_rad}");
         let mut moving = observation;
         moving[VELOCITIES..VELOCITIES + 2].copy_from_slice(&ahead);
         moving[CENTRE_VELOCITY..CENTRE_VELOCITY + 2].copy_from_slice(&[-ahead[1], ahead[0]]);
