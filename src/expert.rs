@@ -189,7 +189,8 @@ pub enum Begin<'a> {
 /// Trains an expert in `folder` to the end of the run, or until `stop` is set.
 ///
 /// # Errors
-/// [`FlowError::Argument`] for an unknown task, or a dataset of a task that is no environment, before the folder is made;
+/// [`FlowError::Argument`] for an unknown task, or a dataset of a task that is no environment, and [`PolicyError::Device`], before the
+/// folder is made;
 /// [`FlowError::Train`], with [`TrainError::ConfigChanged`] for a run that resumes with other settings; [`FlowError::Policy`];
 /// [`FlowError::File`].
 pub fn train_expert(
@@ -208,6 +209,7 @@ pub fn train_expert(
             expected: format!("one of: {}", names.join(", ")),
         });
     };
+    config.device.check()?;
     let recorder = match (begin, skill) {
         (Begin::New | Begin::Resuming, _) => None,
         (Begin::Recording(path), Skill::Rewards(spec, _)) => {

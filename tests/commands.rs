@@ -305,6 +305,31 @@ fn an_expert_is_the_same_for_the_same_seed_and_leaves_its_curve() {
         swim.stderr
     );
     assert!(!std::path::Path::new(&path("swim")).exists());
+    // Neither with a driver nor without one does it leave a folder behind where it cannot run.
+    let device = [
+        "train-expert",
+        config,
+        "--set",
+        "device=cuda",
+        "--set",
+        "steps=400",
+    ];
+    let out = path("cuda");
+    let report = telic(
+        &[
+            device.as_slice(),
+            &["--set", "random_steps=300", "--out", &out],
+        ]
+        .concat(),
+    );
+    if report.code != 0 {
+        assert!(
+            flat(&report.stderr).contains("cannot use device `cuda`"),
+            "{}",
+            report.stderr
+        );
+        assert!(!std::path::Path::new(&out).exists());
+    }
 }
 
 #[test]
@@ -312,10 +337,10 @@ fn an_environment_without_demonstrator_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("none.npz");
     let path = out.to_str().unwrap();
-    let report = telic(&["collect", "--env", "humanoid-maze-medium", "--out", path]);
+    let report = telic(&["collect", "--env", "walker", "--out", path]);
     assert_eq!(report.code, 2, "{}", report.stderr);
     assert!(
-        flat(&report.stderr).contains("`humanoid-maze-medium` has no demonstrator"),
+        flat(&report.stderr).contains("`walker` has no demonstrator"),
         "{}",
         report.stderr
     );
@@ -329,6 +354,7 @@ fn a_collected_file_is_the_same_for_any_number_of_threads_and_replays_to_the_bit
         "point-maze-medium",
         "ant-maze-medium",
         "ant-soccer-arena",
+        "humanoid-maze-medium",
         "block-push",
         "cube-single",
     ] {

@@ -203,7 +203,7 @@ impl Humanoid {
 
     /// Drops it at `xy`, in metres, in a random posture that touches nothing, itself included. Returns how many it drew, at most
     /// [`START_TRIES`]; should none be free, the last stays and the engine pushes it apart.
-    pub(crate) fn start(world: &mut World, xy: [f32; 2], rng: &mut Rng) -> usize {
+    pub(crate) fn drop_at(world: &mut World, xy: [f32; 2], rng: &mut Rng) -> usize {
         for tries in 1..=START_TRIES {
             let mut qpos = [0.0; POSITIONS];
             qpos[..2].copy_from_slice(&xy);

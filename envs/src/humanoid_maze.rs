@@ -1,8 +1,9 @@
 //! A humanoid in a maze: the ids `humanoid-maze-{medium,large,giant}`.
 //!
-//! Robot, mazes, tasks, tolerance, step limits and the order of a reset are those of OGBench's humanoidmaze (Park et al. 2024).
-//! Nothing has taught it to walk yet, so these environments have no demonstrator.
+//! Robot, mazes, tasks, tolerance, step limits and the order of a reset are those of OGBench's humanoidmaze (Park et al. 2024), but
+//! that an episode starts on its feet: there it is dropped in any posture and has to get up.
 
+use std::f32::consts::PI;
 use std::sync::OnceLock;
 
 use rand::RngExt;
@@ -16,9 +17,8 @@ use crate::maze_env::{self, Play, Robot};
 use crate::shared_model::SharedModel;
 use crate::{ActionEntry, Entry, EnvSpec};
 
-/// Weights of its expert, the file that `telic train-expert configs/humanoid_expert.toml` makes; `None` until there is one. With
-/// `Some(include_bytes!("../assets/humanoid_gait.safetensors"))` the mazes have their demonstrators.
-const GAIT: Option<&[u8]> = None;
+/// Weights of its expert, made by `telic train-expert configs/humanoid_expert.toml` (`docs/experts.md`).
+const GAIT: &[u8] = include_bytes!("../assets/humanoid_gait.safetensors");
 
 /// Distance of the torso from the goal within which it counts as reached, in metres.
 const TOLERANCE_M: f32 = 0.5;
@@ -30,21 +30,21 @@ pub(crate) fn specs() -> Vec<EnvSpec> {
     maze_env::specs::<WalkingHumanoid>()
 }
 
-/// The humanoid with its expert, if it has one.
+/// The humanoid with its expert.
 struct WalkingHumanoid {
     humanoid: Humanoid,
-    gait: Option<&'static Gait>,
+    gait: &'static Gait,
 }
 
 /// The gait in the repository.
-fn gait() -> Result<Option<&'static Gait>, String> {
+fn gait() -> Result<&'static Gait, String> {
     static SLOT: OnceLock<Result<Gait, String>> = OnceLock::new();
-    GAIT.map(|bytes| gait::shared(&SLOT, bytes)).transpose()
+    gait::shared(&SLOT, GAIT)
 }
 
 impl Robot for WalkingHumanoid {
     const FAMILY: &'static str = "humanoid-maze";
-    const VERSION: u32 = 0;
+    const VERSION: u32 = 1;
     const ENVS: [Option<(&'static str, &'static str)>; MAZES.len()] = [
         None,
         Some(("humanoid-maze-medium", "A humanoid crosses an 8×8 maze.")),
@@ -61,7 +61,6 @@ impl Robot for WalkingHumanoid {
     }
 
     fn episode_steps(play: Play, maze: &Maze) -> Option<usize> {
-        GAIT?;
         match play {
             Play::Navigate => Some(Self::max_episode_steps(maze)),
             Play::Stitch => Some(400),
@@ -99,12 +98,13 @@ impl Robot for WalkingHumanoid {
         })
     }
 
+    /// On its feet, looking anywhere: its expert cannot get up.
     fn start(&self, world: &mut World, xy: [f32; 2], _: [f32; 2], rng: &mut Rng) {
-        Humanoid::start(world, xy, rng);
+        Humanoid::stand(world, xy, rng.random_range(-PI..PI), rng);
     }
 
     fn goal(&self, world: &mut World, xy: [f32; 2], rng: &mut Rng, observation: &mut [f32]) {
-        Humanoid::start(world, xy, rng);
+        Humanoid::drop_at(world, xy, rng);
         for _ in 0..GOAL_STEPS {
             let action = [0.0; humanoid::ACTION_DIM].map(|_: f32| rng.random_range(-1.0..=1.0));
             Humanoid::act(world, &action);
@@ -129,16 +129,11 @@ impl Robot for WalkingHumanoid {
         self.humanoid.height(world)
     }
 
-    /// Without an expert it lets go of every hinge.
     fn head(&self, world: &World, observation: &[f32], direction: [f32; 2], action: &mut [f32]) {
-        let Some(gait) = self.gait else {
-            action.fill(0.0);
-            return;
-        };
         let mut input = [0.0; humanoid::GAIT_INPUT_DIM];
         self.humanoid
             .write_gait_input(world, observation, direction, &mut input);
-        gait.act(&input, action);
+        self.gait.act(&input, action);
     }
 }
 
@@ -154,7 +149,7 @@ mod tests {
     use crate::{ResetOptions, spec};
 
     #[test]
-    fn specs_have_the_published_limits_and_demonstrators_only_with_a_gait() {
+    fn specs_have_the_published_limits_and_lengths() {
         for (id, steps) in [
             ("humanoid-maze-medium", 2000),
             ("humanoid-maze-large", 2000),
@@ -162,7 +157,7 @@ mod tests {
         ] {
             let spec = spec(id).unwrap();
             assert_eq!(spec.max_episode_steps, steps);
-            assert_eq!(spec.demonstrators.is_empty(), GAIT.is_none(), "{id}");
+            assert_eq!(spec.demonstrators.len(), 2, "{id}");
             for demonstrator in &spec.demonstrators {
                 let expected = if demonstrator.name == "stitch" {
                     400
@@ -183,13 +178,13 @@ mod tests {
 
     /// The corner of a cell is a metre from two walls, and a leg is longer.
     #[test]
-    fn a_start_in_a_corner_touches_no_wall() {
+    fn a_drop_in_a_corner_touches_no_wall() {
         let (mut world, _) = world(&MAZES[1]);
         let mut rng = Seed::new(4).rng();
         for xy in [[-1.0, -1.0], [-0.9, 0.8]] {
             let (mut draws, mut most) = (0, 0);
             for _ in 0..300 {
-                let drawn = Humanoid::start(&mut world, xy, &mut rng);
+                let drawn = Humanoid::drop_at(&mut world, xy, &mut rng);
                 assert!(world.contacts().all(|contact| contact.distance_m > 0.0));
                 draws += drawn;
                 most = most.max(drawn);
@@ -226,7 +221,7 @@ mod tests {
             None,
         )
         .unwrap();
-        robot.gait = Some(Box::leak(Box::new(Gait::from_safetensors(&file).unwrap())));
+        robot.gait = Box::leak(Box::new(Gait::from_safetensors(&file).unwrap()));
         let mut observation = [0.0; humanoid::OBSERVATION_DIM];
         robot.observe(&world, &mut observation);
         let mut action = [1.0; humanoid::ACTION_DIM];

@@ -6,7 +6,7 @@ use telic_envs::{EnvSpec, specs};
 
 /// Whether an environment has legs: its episodes are long.
 fn walks(spec: &EnvSpec) -> bool {
-    spec.family.starts_with("ant-")
+    spec.family.starts_with("ant-") || spec.family == "humanoid-maze"
 }
 
 fn episodes(spec: &EnvSpec) -> usize {
@@ -28,12 +28,15 @@ fn solve(spec: &EnvSpec, demonstrator: usize, episode: usize) -> Option<usize> {
     None
 }
 
-/// Share of the episodes that have to be solved, in percent. The expert that dribbles is at the beginning of what it could learn
-/// (`docs/experts.md`).
+/// Share of the episodes that have to be solved, in percent. The expert that dribbles and that of the humanoid are at the beginning of what
+/// they could learn (`docs/experts.md`).
 fn floor_percent(spec: &EnvSpec) -> usize {
     match spec.id {
         "ant-soccer-arena" => 40,
         "ant-soccer-medium" => 2,
+        "humanoid-maze-medium" => 75,
+        "humanoid-maze-large" => 20,
+        "humanoid-maze-giant" => 1,
         _ => 95,
     }
 }

@@ -108,8 +108,8 @@ def test_an_expert_can_be_driven_step_by_step() -> None:
         expert.step(action)
     with pytest.raises(telic.InputError, match="no demonstrator `nobody`; known: "):
         telic.Demonstrator(SMALL, name="nobody")
-    with pytest.raises(telic.InputError, match="`humanoid-maze-medium` has no demonstrator"):
-        telic.Demonstrator("humanoid-maze-medium")
+    with pytest.raises(telic.InputError, match="`walker` has no demonstrator"):
+        telic.Demonstrator("walker")
     with pytest.raises(telic.InputError, match="`noise` is -1"):
         telic.Demonstrator(SMALL, noise=-1)
 

@@ -265,7 +265,7 @@ fn a_start_touches_nothing_and_is_within_the_ranges() {
     let mut rng = Seed::new(2).rng();
     let mut draws = 0;
     for _ in 0..300 {
-        draws += Humanoid::start(&mut world, [4.0, -8.0], &mut rng);
+        draws += Humanoid::drop_at(&mut world, [4.0, -8.0], &mut rng);
         assert!(world.contacts().all(|contact| contact.distance_m > 0.0));
         let observation = observed(&world, &humanoid);
         assert!((observation[0] - 4.0).abs() < 1e-5 && (observation[1] + 8.0).abs() < 1e-5);
@@ -308,7 +308,7 @@ fn thrash(world: &mut World, humanoid: &Humanoid, steps: usize) -> Thrashing {
     let (mut busy_secs, mut counted, mut outside) = (0.0, 0.0, 0.0);
     for step in 0..steps {
         if step % 1000 == 0 {
-            Humanoid::start(world, [0.0; 2], &mut rng);
+            Humanoid::drop_at(world, [0.0; 2], &mut rng);
         }
         let action = random_action(&mut rng);
         let start = Instant::now();
