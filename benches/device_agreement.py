@@ -16,6 +16,7 @@ import tempfile
 POLICIES = {
     "beso": ["policy.network.embed_dim=64", "policy.network.heads=4", "policy.network.layers=2"],
     "hilp": [],
+    "hilp_zero_shot": [],
     "smore": [],
     "gcivl": [],
     "gciql": [],

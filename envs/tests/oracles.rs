@@ -34,9 +34,9 @@ fn floor_percent(spec: &EnvSpec) -> usize {
     match spec.id {
         "ant-soccer-arena" => 40,
         "ant-soccer-medium" => 2,
-        "humanoid-maze-medium" => 75,
-        "humanoid-maze-large" => 20,
-        "humanoid-maze-giant" => 1,
+        "humanoid-maze-medium" => 70,
+        "humanoid-maze-large" => 50,
+        "humanoid-maze-giant" => 60,
         _ => 95,
     }
 }

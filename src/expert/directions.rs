@@ -137,18 +137,31 @@ mod tests {
 
     use super::*;
 
-    /// The last row of the table in `docs/experts.md`.
+    /// The last row of the tables in `docs/experts.md`.
     #[test]
-    fn the_expert_in_the_repository_walks_as_its_page_says() {
-        let bytes = include_bytes!("../../envs/assets/ant_gait.safetensors");
-        let gait = Gait::from_safetensors(bytes).unwrap();
-        let report = evaluate(&direction_tasks()[0], &gait, Seed::new(0)).unwrap();
-        for (turn, speed) in TURNS_DEGREES.into_iter().zip([1.83, 1.70, 1.67]) {
-            let (found, heading_error) = report.mean(turn);
-            eprintln!("after {turn}°: {found:.3} m/s, {heading_error:.1}°");
-            assert!((found - speed).abs() < 0.006, "after {turn}°: {found} m/s");
-            assert!(heading_error < 10.0, "after {turn}°: {heading_error}°");
+    fn the_experts_in_the_repository_walk_as_their_page_says() {
+        let ant: &[u8] = include_bytes!("../../envs/assets/ant_gait.safetensors");
+        let humanoid: &[u8] = include_bytes!("../../envs/assets/humanoid_gait.safetensors");
+        for (spec, bytes, speeds, errors, falls) in [
+            (&direction_tasks()[0], ant, [1.83, 1.70, 1.67], [10.0; 3], 0),
+            (
+                &direction_tasks()[1],
+                humanoid,
+                [1.10, 1.10, 0.53],
+                [7.0, 9.0, 59.0],
+                6,
+            ),
+        ] {
+            let gait = Gait::from_safetensors(bytes).unwrap();
+            let report = evaluate(spec, &gait, Seed::new(0)).unwrap();
+            for (leg, turn) in TURNS_DEGREES.into_iter().enumerate() {
+                let (found, heading_error) = report.mean(turn);
+                let what = format!("{} after {turn}°", spec.name);
+                eprintln!("{what}: {found:.3} m/s, {heading_error:.1}°");
+                assert!((found - speeds[leg]).abs() < 0.006, "{what}: {found} m/s");
+                assert!(heading_error < errors[leg], "{what}: {heading_error}°");
+            }
+            assert_eq!(report.falls, falls, "{}", spec.name);
         }
-        assert_eq!(report.falls, 0);
     }
 }
