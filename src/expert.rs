@@ -271,7 +271,7 @@ pub fn train_expert(
         recorder: recorder.clone(),
         failure: None,
     };
-    let outcome =
+    let mut outcome =
         train_online(config, &mut tasks, saved.as_ref(), stop, &mut observer).map_err(of_state)?;
     if let Some(failure) = observer.failure.take() {
         return Err(failure);
@@ -285,7 +285,9 @@ pub fn train_expert(
         let gait = Gait::from_safetensors(&tensor_file::to_bytes(&outcome.actor))?;
         skill.evaluate(&gait, observer.seed)?
     } else {
-        observer.evaluate(steps, &outcome.actor, &mut || Ok(outcome.state.clone()))?
+        observer.evaluate(steps, &outcome.actor, &mut || {
+            Ok(std::mem::take(&mut outcome.state))
+        })?
     };
     Ok(ExpertOutcome {
         steps,
