@@ -1,8 +1,8 @@
 //! Copies single rows out of a table.
 
-/// Rows of at most this width are copied by code of their own, which knows the width: a general copy of a few entries takes
-/// longer to call than to do.
-const NARROW: usize = 8;
+/// Entries that are copied at once. Rows are copied by code that knows how many pieces they have, or their width where it is no more
+/// than this: a general copy of a few entries takes longer to call than to do.
+const PIECE: usize = 8;
 
 /// Entries of a cache line.
 #[cfg(target_arch = "x86_64")]
@@ -68,7 +68,7 @@ fn narrow<const WIDTH: usize>(table: &[f32], rows: impl Iterator<Item = usize>, 
     }
 }
 
-/// Rows in `BLOCKS` pieces of [`NARROW`] entries, the last of which overlaps the one before it.
+/// Rows in `BLOCKS` pieces of [`PIECE`] entries, the last of which overlaps the one before it.
 fn wide<const BLOCKS: usize>(
     table: &[f32],
     width: usize,
@@ -78,11 +78,11 @@ fn wide<const BLOCKS: usize>(
     for (row, out) in rows.zip(out.chunks_exact_mut(width)) {
         let row = &table[row * width..][..width];
         for block in 0..BLOCKS {
-            let start = (block * NARROW).min(width - NARROW);
-            let piece: &mut [f32; NARROW] = (&mut out[start..start + NARROW])
+            let start = (block * PIECE).min(width - PIECE);
+            let piece: &mut [f32; PIECE] = (&mut out[start..start + PIECE])
                 .try_into()
                 .expect("a slice of this length");
-            piece.copy_from_slice(&row[start..start + NARROW]);
+            piece.copy_from_slice(&row[start..start + PIECE]);
         }
     }
 }

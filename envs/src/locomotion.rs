@@ -1,7 +1,8 @@
 //! Following directions: the tasks that teach a robot to walk.
 //!
 //! Rewards and ends of episodes are those with which OGBench's experts were trained (Park et al. 2025), but that the ant's directions
-//! change four times as often, and that the humanoid starts on its feet and a fall ends its episode. What they teach drives the demonstrators of the mazes.
+//! change four times as often, and that the humanoid starts on its feet, looking about where it shall walk, and a fall
+//! ends its episode. What they teach drives the demonstrators of the mazes.
 
 use rand::RngExt;
 use telic_seed::{Rng, Seed};
