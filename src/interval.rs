@@ -20,7 +20,14 @@ impl Interval {
         let z2 = Z95 * Z95;
         let centre = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);
         let half = Z95 / (1.0 + z2 / n) * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
-        Self((centre - half).max(0.0), (centre + half).min(1.0))
+        // At the ends one limit is exact, which the difference is only up to its rounding.
+        let low = if successes == 0 { 0.0 } else { centre - half };
+        let high = if successes == episodes {
+            1.0
+        } else {
+            centre + half
+        };
+        Self(low, high)
     }
 
     /// Normal interval of a mean, from the sample standard deviation; a single value is its own interval.
@@ -68,6 +75,10 @@ mod tests {
         let Interval(lo, hi) = Interval::wilson(10, 10);
         close(lo, 0.7225);
         close(hi, 1.0);
+        for episodes in 1..300 {
+            assert_eq!(Interval::wilson(0, episodes).0, 0.0);
+            assert_eq!(Interval::wilson(episodes, episodes).1, 1.0);
+        }
     }
 
     #[test]

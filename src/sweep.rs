@@ -188,16 +188,8 @@ impl SweepConfig {
     /// Every combination, the first seed of all of them first. Nothing is written.
     ///
     /// # Errors
-    /// [`ConfigError`] of the first training whose configuration is wrong; a dataset that is not there.
+    /// [`ConfigError`] of the first training whose configuration is wrong.
     pub fn rows(&self) -> Result<Vec<Row>, FlowError> {
-        for path in self.datasets.values() {
-            if !path.is_file() {
-                return Err(FlowError::File {
-                    reason: "there is no such dataset".to_owned(),
-                    path: path.clone(),
-                });
-            }
-        }
         let mut rows = vec![];
         for &seed in &self.seeds {
             for (dataset, path) in &self.datasets {
@@ -265,8 +257,21 @@ impl Row {
     /// What is left to do.
     ///
     /// # Errors
-    /// [`FlowError::Mismatch`] if the run in the folder has another configuration.
+    /// [`FlowError::Mismatch`] if the run in the folder has another configuration; [`FlowError::File`] if it has to train and
+    /// there is no dataset.
     pub fn todo(&self) -> Result<Todo, FlowError> {
+        let todo = self.unfinished()?;
+        let dataset = &self.resolved.dataset;
+        if matches!(todo, Todo::Train | Todo::Resume) && !dataset.is_file() {
+            return Err(FlowError::File {
+                reason: "there is no such dataset".to_owned(),
+                path: dataset.clone(),
+            });
+        }
+        Ok(todo)
+    }
+
+    fn unfinished(&self) -> Result<Todo, FlowError> {
         let config = self.folder.join(CONFIG_FILE);
         if !config.is_file() {
             return Ok(Todo::Train);
@@ -540,7 +545,6 @@ mod tests {
             folder.join("gcivl.toml"),
             folder.join("sweep.toml"),
         );
-        write(&data, "");
         write(&config, "steps = 10\n[policy]\nid = 'gcivl'\n");
         write(
             &file,
@@ -577,6 +581,13 @@ mod tests {
                     .to_owned(),
             ]
         );
+        let error = rows[0].todo().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!("there is no such dataset\nin {data}"),
+            "only what has to train needs its data"
+        );
+        write(&data, "");
         assert_eq!(rows[0].todo().unwrap(), Todo::Train);
     }
 

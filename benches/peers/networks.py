@@ -1,12 +1,14 @@
 """Training steps and actions of Telic beside JAX and PyTorch, in one run.
 
-    python3 benches/peers/networks.py --telic target/release/telic [--repeats 3] [--seconds 5] [--only gciql]
+    python3 benches/peers/networks.py --telic target/release/telic [--repeats 3] [--seconds 5] [--only gciql] [--precision bf16]
     python3 networks.py --telic ./telic --device cuda          (on a machine with a GPU, see benches/gpu.sh)
 
 Makes a virtual environment with the peers on its first call; with `--device cuda` it takes the JAX and PyTorch that are
-installed, and trains at the published sizes. On a GPU steps are timed in blocks of 20, up to where a loss is read. The other side of each row is the same computation, written for
-this script: JAX jitted as one step with donated buffers, PyTorch with its fused attention and fused Adam. Every figure is the
-median over the repeats of medians over steps; the sides take turns, so that a drift of the machine's speed hits both.
+installed, and trains at the published sizes. On a GPU steps are timed in blocks of 20, up to where a loss is read, and large
+products in f32 take TF32 on all sides. The other side of each row is the same computation, written for this script: JAX jitted as
+one step with donated buffers, PyTorch with its fused attention and fused Adam. Every figure is the median over the repeats of
+medians over steps; the sides take turns, so that a drift of the machine's speed hits both. `--precision bf16` gives updates mixed
+precision on all sides: Telic's, the same casts in JAX, PyTorch's autocast.
 """
 
 import argparse
@@ -20,6 +22,8 @@ import virtual_environment
 PACKAGES = ["jax[cpu]==0.10.2", "torch==2.15.0", "numpy"]
 # Where PyTorch computes; JAX takes a GPU where it finds one.
 DEVICE = "cpu"
+# How updates multiply: f32 or bf16.
+PRECISION = "f32"
 
 
 def median_ms(step, seconds, warm_up=5):
@@ -66,7 +70,11 @@ def jax_forward(layers, x):
     import jax.numpy as jnp
 
     for layer in layers[:-1]:
-        x = jax.nn.gelu(x @ layer["w"] + layer["b"], approximate=True)
+        if PRECISION == "bf16":
+            product = (x.astype(jnp.bfloat16) @ layer["w"].astype(jnp.bfloat16)).astype(jnp.float32)
+        else:
+            product = x @ layer["w"]
+        x = jax.nn.gelu(product + layer["b"], approximate=True)
         if "scale" in layer:
             mean = x.mean(-1, keepdims=True)
             variance = jnp.square(x - mean).mean(-1, keepdims=True)
@@ -238,6 +246,7 @@ def torch_beso_train(row, seconds):
     import torch
 
     torch.manual_seed(0)
+    torch.set_float32_matmul_precision("high" if DEVICE == "cuda" else "highest")
     batch, window, a = row["batch"], row["window"], row["action"]
     torch.set_default_device(DEVICE)
     score = torch_beso(row).train()
@@ -252,7 +261,9 @@ def torch_beso_train(row, seconds):
         noisy = actions + torch.randn_like(actions) * sigma[:, None]
         skip, out = 0.25 / total**2, sigma[:, None] * 0.5 / total
         target = (actions - skip * noisy) / out
-        loss = (score(states, noisy / total, goal, sigma) - target).square().mean()
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=PRECISION == "bf16"):
+            predicted = score(states, noisy / total, goal, sigma)
+        loss = (predicted - target).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -336,7 +347,7 @@ def telic(binary, what, policy, settings, row, seconds):
     command = [binary, "bench", what, "--policy", policy, "--dims", f"{row['observation']},{row['action']}"]
     command += ["--seconds", str(seconds), "--device", DEVICE, "--json"]
     if what == "train":
-        command += ["--batch", str(row["batch"])]
+        command += ["--batch", str(row["batch"]), "--precision", PRECISION]
     for setting in settings:
         command += ["--set", setting]
     report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -350,6 +361,7 @@ def parse():
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--only", default="", help="rows whose name has this in it")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--precision", default="f32", choices=["f32", "bf16"])
     return parser.parse_args()
 
 
@@ -372,7 +384,7 @@ def main(arguments):
 
 if __name__ == "__main__":
     ARGUMENTS = parse()
-    DEVICE = ARGUMENTS.device
+    DEVICE, PRECISION = ARGUMENTS.device, ARGUMENTS.precision
     if DEVICE == "cpu":
         virtual_environment.enter("networks", PACKAGES)
     main(ARGUMENTS)

@@ -49,7 +49,8 @@ pub fn benchmark_updates(
     while index < warm_up + updates {
         let begin = Instant::now();
         for _ in 0..block {
-            threads.run(|| learner.update(index as u64))?;
+            let precision = config.precision;
+            threads.run(|| precision.scope(|| learner.update(index as u64)))?;
             index += 1;
         }
         let read = threads.run(|| learner.take_metrics());

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::config_table::{apply_overrides, differences, from_table, to_table};
-use crate::{Device, PolicySpec, Problems, registry};
+use crate::{Device, PolicySpec, Precision, Problems, registry};
 
 /// A training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ pub struct TrainConfig {
 
     /// What networks run on.
     pub device: Device,
+    /// How hidden layers multiply in updates.
+    pub precision: Precision,
     /// Threads of the networks on the CPU; 0 for all cores.
     pub threads: usize,
     /// Batches that are read ahead on another thread; 0 for none.
@@ -115,6 +117,7 @@ impl Default for TrainConfig {
             batch_size: 256,
             seed: 0,
             device: Device::Cpu,
+            precision: Precision::F32,
             threads: 0,
             prefetch: 2,
             log_every: 100,
@@ -316,6 +319,7 @@ impl TrainConfig {
                 train_fraction,
                 batch_size,
                 seed,
+                precision,
                 policy,
                 ..
             } = config;
@@ -331,6 +335,7 @@ impl TrainConfig {
             table.insert("train_fraction".into(), (*train_fraction).into());
             table.insert("batch_size".into(), (*batch_size as i64).into());
             table.insert("seed".into(), (*seed as i64).into());
+            table.insert("precision".into(), precision.to_string().into());
             table.insert("policy".into(), to_table(policy).into());
             table
         };

@@ -251,7 +251,9 @@ impl Trainer {
         let mut stopped = stop.load(Ordering::Relaxed);
         while self.step < self.config.steps && !stopped {
             let begin = Instant::now();
-            self.threads.run(|| self.learner.update(self.step))?;
+            let (precision, step) = (self.config.precision, self.step);
+            self.threads
+                .run(|| precision.scope(|| self.learner.update(step)))?;
             self.step += 1;
             if self.reads_metrics() {
                 self.read_metrics()?;

@@ -166,6 +166,45 @@ fn threads_and_reading_ahead_change_no_bit() {
     }
 }
 
+/// Mean losses of the last two updates.
+fn last_losses(path: &Utf8Path) -> Vec<(String, f64)> {
+    let text = fs::read_to_string(path.join("metrics.csv")).unwrap();
+    let mut rows = text.lines();
+    let names = rows.next().unwrap().split(',');
+    let last = rows.last().unwrap().split(',');
+    names
+        .zip(last)
+        .filter(|(name, _)| name.starts_with("training/") && name.ends_with("/loss"))
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
+}
+
+#[test]
+fn mixed_precision_rounds_and_resumes_to_the_same_bits() {
+    const BF16: &[&str] = &["precision=bf16"];
+    let folder = Folder::new();
+    for spec in specs() {
+        let run = |name: &str| folder.run(&format!("{}-{name}", spec.id));
+        train(create(spec, &[], &run("f32")), 6);
+        train(create(spec, BF16, &run("bf16")), 6);
+        train(create(spec, BF16, &run("parts")), 3);
+        let parts = Trainer::resume_with(config(spec, BF16), &run("parts"), data(), None).unwrap();
+        train(parts, 6);
+        assert_same_end(spec, &run("bf16"), &run("parts"));
+        let [exact, mixed] = ["f32", "bf16"].map(|name| last_losses(&run(name)));
+        assert_ne!(exact, mixed, "{}: nothing is rounded", spec.id);
+        assert!(!exact.is_empty(), "{}", spec.id);
+        for ((name, exact), (_, mixed)) in exact.iter().zip(&mixed) {
+            assert!(
+                // Weights exp(α A) of imitation move most.
+                (exact - mixed).abs() < 0.15 * exact.abs().max(0.1),
+                "{}: {name} is {exact} in f32 and {mixed} in bf16",
+                spec.id
+            );
+        }
+    }
+}
+
 #[test]
 fn an_interrupted_run_equals_an_uninterrupted_one() {
     let folder = Folder::new();

@@ -98,6 +98,9 @@ struct PolicyArgs {
     /// What it runs on: `cpu` or `cuda`.
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// How hidden layers multiply in an update: `f32` or `bf16`.
+    #[arg(long, default_value = "f32")]
+    precision: String,
     /// Setting of the policy, for example `embed_dim=128`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -283,6 +286,7 @@ fn bench_setup(args: &PolicyArgs) -> Result<(TrainConfig, Arc<Dataset>), FlowErr
         format!("policy.id={:?}", args.policy),
         format!("batch_size={}", args.batch),
         format!("device={:?}", args.device),
+        format!("precision={:?}", args.precision),
     ];
     overrides.extend(args.set.iter().map(|setting| format!("policy.{setting}")));
     let config = TrainConfig::parse("", "the command line", &overrides)?;

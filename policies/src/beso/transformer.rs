@@ -283,7 +283,7 @@ impl<B: Backend> ScoreTransformer<B> {
         for (i, block) in self.blocks.iter().enumerate() {
             let projection = block
                 .projection
-                .product(block.attention_norm.forward(x.clone()));
+                .hidden_product(block.attention_norm.forward(x.clone()));
             let mut attended = fused::causal_attention(
                 projection,
                 block.projection.bias.val(),
@@ -297,33 +297,29 @@ impl<B: Backend> ScoreTransformer<B> {
             let branch = &block.attention_output;
             x = fused::bias_residual(
                 x,
-                branch.product(attended),
+                branch.hidden_product(attended),
                 branch.bias.val(),
                 draw(config.residual_dropout),
             );
-            let hidden = block.feed_forward_in.forward_activation(
+            let hidden = block.feed_forward_in.forward_hidden(
                 block.feed_forward_norm.forward(x.clone()),
                 config.activation,
             );
             let branch = &block.feed_forward_out;
             x = fused::bias_residual(
                 x,
-                branch.product(hidden),
+                branch.hidden_product(hidden),
                 branch.bias.val(),
                 draw(config.residual_dropout),
             );
         }
         let mut x = self.norm.forward(x);
         for (i, layer) in self.head.iter().enumerate() {
-            let last = i + 1 == self.head.len();
-            x = layer.forward_activation(
-                x,
-                if last {
-                    Activation::Identity
-                } else {
-                    Activation::Silu
-                },
-            );
+            x = if i + 1 < self.head.len() {
+                layer.forward_hidden(x, Activation::Silu)
+            } else {
+                layer.forward(x)
+            };
         }
         if alone { x.slice(s![1..2, ..]) } else { x }
     }

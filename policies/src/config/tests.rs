@@ -20,6 +20,7 @@ evaluate_every = 0
 evaluation_episodes = 50
 keep_checkpoints = 2
 log_every = 100
+precision = "f32"
 prefetch = 2
 seed = 0
 steps = 100000
@@ -160,6 +161,7 @@ fn only_what_fixes_the_bits_conflicts() {
         &[
             "seed=3",
             "policy.optimizer.lr=1.0",
+            "precision=bf16",
             "validation_dataset=v.npz",
         ],
     )
@@ -168,6 +170,7 @@ fn only_what_fixes_the_bits_conflicts() {
         config.conflicts_with(&other),
         [
             "`policy.optimizer.lr`: 0.003 and 1.0",
+            "`precision`: \"f32\" and \"bf16\"",
             "`seed`: 0 and 3",
             "`validation_dataset`: \"\" and \"v.npz\""
         ]

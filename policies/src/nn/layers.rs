@@ -88,17 +88,18 @@ impl<B: Backend> Linear<B> {
 
     /// `[rows, inputs]` → `[rows, outputs]`.
     pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        self.forward_activation(x, Activation::Identity)
+        let product = fused::product(x, self.weight.val());
+        fused::bias_activation(product, self.bias.val(), Activation::Identity)
     }
 
-    /// `act(x W + b)`, `[rows, inputs]` → `[rows, outputs]`.
-    pub fn forward_activation(&self, x: Tensor<B, 2>, activation: Activation) -> Tensor<B, 2> {
-        fused::bias_activation(self.product(x), self.bias.val(), activation)
+    /// `act(x W + b)` as a hidden layer, `[rows, inputs]` → `[rows, outputs]`.
+    pub fn forward_hidden(&self, x: Tensor<B, 2>, activation: Activation) -> Tensor<B, 2> {
+        fused::bias_activation(self.hidden_product(x), self.bias.val(), activation)
     }
 
-    /// `x W`, `[rows, inputs]` → `[rows, outputs]`.
-    pub fn product(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        fused::product(x, self.weight.val())
+    /// `x W` as a part of a hidden layer, in the [precision](crate::Precision) of the update, `[rows, inputs]` → `[rows, outputs]`.
+    pub fn hidden_product(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+        fused::mixed_product(x, self.weight.val())
     }
 }
 
@@ -242,14 +243,14 @@ impl<B: Backend> Mlp<B> {
         for (i, layer) in self.layers.iter().enumerate() {
             x = match self.norms.get(i) {
                 Some(norm) => fused::bias_activation_norm(
-                    layer.product(x),
+                    layer.hidden_product(x),
                     layer.bias.val(),
                     self.activation,
                     norm.gamma.val(),
                     norm.beta.val(),
                     norm.epsilon,
                 ),
-                None => layer.forward_activation(x, self.activation),
+                None => layer.forward_hidden(x, self.activation),
             };
         }
         x

@@ -2,13 +2,12 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 use telic_seed::Rng;
 
 use super::HilpZeroShotConfig;
 use crate::inputs::Inputs;
-use crate::nn::{Initializer, LayerNorm, Linear, tanh};
+use crate::nn::{Activation, Initializer, LayerNorm, Linear, tanh};
 
 /// Weights as torch's layers start, but for orthogonal matrices: uniform with the variance of Glorot.
 fn linear<B: Backend>(
@@ -39,8 +38,9 @@ impl<B: Backend> Trunk<B> {
     }
 
     fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        let hidden = tanh(self.norm.forward(self.first.forward(x)));
-        relu(self.second.forward(hidden))
+        let first = self.first.forward_hidden(x, Activation::Identity);
+        let hidden = tanh(self.norm.forward(first));
+        self.second.forward_hidden(hidden, Activation::Relu)
     }
 }
 
@@ -60,7 +60,8 @@ impl<B: Backend> Head<B> {
     }
 
     fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        self.output.forward(relu(self.hidden.forward(x)))
+        self.output
+            .forward(self.hidden.forward_hidden(x, Activation::Relu))
     }
 }
 

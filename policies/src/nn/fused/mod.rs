@@ -38,7 +38,7 @@ pub use attention::{AttentionShape, causal_attention};
 pub use dropout::Dropout;
 pub use interval_union::interval_union;
 pub use norm::{bias_activation_norm, layer_norm};
-pub use product::product;
+pub use product::{mixed_product, product};
 pub use residual::bias_residual;
 pub(crate) use slices::{for_blocks, simd, sum_squares};
 

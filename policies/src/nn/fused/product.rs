@@ -1,12 +1,13 @@
 //! `x w`: the matrix product of burn's flex backend without what surrounds it there, where every result is allocated twice,
 //! zeroed and copied before the product is written.
 
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{FloatDType, Tensor};
 use burn_flex::FlexTensor;
 
-use super::slices::{cols, from_values, values};
-use super::{Kernel, primitive, run, tensor};
+use super::slices::{cols, from_values, map_rows, values};
+use super::{Kernel, is_flex, primitive, run, tensor};
+use crate::Precision;
 
 /// `x w`.
 ///
@@ -20,6 +21,73 @@ pub fn product<B: Backend>(x: Tensor<B, 2>, w: Tensor<B, 2>) -> Tensor<B, 2> {
         Ok(output) => tensor(output),
         Err([x, w]) => tensor::<B, 2>(x).matmul(tensor(w)),
     }
+}
+
+/// `x w` in the [precision](Precision) that the thread works in: what hidden layers are made of.
+///
+/// # Shapes
+/// As [`product`].
+pub fn mixed_product<B: Backend>(x: Tensor<B, 2>, w: Tensor<B, 2>) -> Tensor<B, 2> {
+    match Precision::current() {
+        Precision::F32 => product(x, w),
+        Precision::Bf16 if is_flex::<B>() => round(product(round(x), round(w))),
+        Precision::Bf16 => {
+            let product = x.cast(FloatDType::BF16).matmul(w.cast(FloatDType::BF16));
+            product.cast(FloatDType::F32)
+        }
+    }
+}
+
+/// The nearest numbers of `bf16`, and gradients to the nearest as well.
+pub(super) fn round<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
+    match run::<B, _, 1>(&Round, [primitive(x)]) {
+        Ok(output) => tensor(output),
+        Err([x]) => tensor::<B, 2>(x)
+            .cast(FloatDType::BF16)
+            .cast(FloatDType::F32),
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Round;
+
+impl Kernel<1> for Round {
+    type Saved = ();
+
+    fn save(&self, _: &[FlexTensor; 1]) -> Self::Saved {}
+
+    fn forward(&self, [x]: [FlexTensor; 1]) -> FlexTensor {
+        map_rows(
+            x,
+            #[inline(always)]
+            |_, x, rounded| {
+                for (x, rounded) in x.iter().zip(rounded) {
+                    *rounded = round_to_bf16(*x);
+                }
+            },
+        )
+    }
+
+    fn backward(
+        &self,
+        (): Self::Saved,
+        gradient: FlexTensor,
+        _: [bool; 1],
+    ) -> [Option<FlexTensor>; 1] {
+        [Some(self.forward([gradient]))]
+    }
+}
+
+/// The nearest `bf16`, of two equally near ones the even one. Without branches, so that loops become vector code.
+#[inline(always)]
+fn round_to_bf16(x: f32) -> f32 {
+    /// Bits that `bf16` does not have.
+    const LOST: u32 = 0xffff;
+    let bits = x.to_bits();
+    let up = (LOST >> 1) + ((bits >> 16) & 1);
+    let rounded = f32::from_bits(bits.wrapping_add(up) & !LOST);
+    // The sum would turn some that are no numbers into infinities.
+    if x.is_nan() { x } else { rounded }
 }
 
 #[derive(Clone, Debug)]

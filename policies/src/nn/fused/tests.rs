@@ -1,10 +1,11 @@
 //! Kernels against the compositions that define them, values and gradients.
 
-use burn::tensor::TensorData;
+use burn::tensor::{TensorData, bf16};
 use rand::RngExt;
 use telic_seed::{Rng, Seed};
 
 use super::*;
+use crate::Precision;
 
 type A = Autodiff<Flex>;
 
@@ -325,6 +326,74 @@ fn a_product_is_that_of_the_backend() {
             |x, _| product(x[0].clone(), x[1].clone()),
             |x, _| x[0].clone().matmul(x[1].clone()),
         );
+    }
+}
+
+/// The nearest number of `bf16`, by the crate that defines the type.
+fn rounded(values: &[f32]) -> Vec<f32> {
+    values.iter().map(|x| bf16::from_f32(*x).to_f32()).collect()
+}
+
+/// All bits at random: also infinities, numbers too large for `bf16`, subnormal ones and halves between two neighbours.
+#[test]
+fn rounding_to_bf16_gives_the_nearest_number() {
+    let mut rng = Seed::new(11).rng();
+    let halves = (0..0x1_0000_u32).map(|high| high << 16 | 0x8000);
+    let bits: Vec<u32> = (0..200_000).map(|_| rng.random()).chain(halves).collect();
+    let numbers: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
+    let data = TensorData::new(numbers.clone(), [numbers.len() / 8, 8]);
+    let found = product::round(Tensor::<Flex, 2>::from_data(data, &Default::default()));
+    for (found, expected) in values(found).into_iter().zip(rounded(&numbers)) {
+        assert!(
+            found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan(),
+            "{found} and {expected}"
+        );
+    }
+}
+
+#[test]
+fn a_mixed_product_rounds_factors_results_and_gradients() {
+    let mut rng = Seed::new(12).rng();
+    let device = Default::default();
+    for [m, k, n] in [[1, 3, 2], [300, 170, 190], [5, 700, 1]] {
+        let [x, w, weights] = [[m, k], [k, n], [m, n]].map(|shape| leaf(&mut rng, shape));
+        let round = |tensor: &Tensor<A, 2>| {
+            let data = TensorData::new(rounded(&values(tensor.clone())), tensor.dims());
+            Tensor::<A, 2>::from_data(data, &device).require_grad()
+        };
+        let mixed = Precision::Bf16.scope(|| mixed_product(x.clone(), w.clone()));
+        let gradients = (mixed.clone() * weights.clone()).sum().backward();
+        let found = [
+            mixed.clone().inner(),
+            x.grad(&gradients).unwrap(),
+            w.grad(&gradients).unwrap(),
+        ];
+
+        let (near_x, near_w) = (round(&x), round(&w));
+        let exact = near_x.clone().matmul(near_w.clone());
+        let gradients = (exact.clone() * round(&weights)).sum().backward();
+        let expected = [
+            exact.inner(),
+            near_x.grad(&gradients).unwrap(),
+            near_w.grad(&gradients).unwrap(),
+        ];
+        for (found, expected) in found.into_iter().zip(expected) {
+            let (found, expected) = (values(found), values(expected));
+            assert_eq!(found, rounded(&found), "{m} × {k} × {n}");
+            let size = expected.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
+            for (found, expected) in found.iter().zip(&expected) {
+                // Half a step of 8 bits, and sums in another order.
+                let tolerance = expected.abs() / 256.0 + 1e-5 * size;
+                assert!(
+                    (found - expected).abs() <= tolerance,
+                    "{found} and {expected}"
+                );
+            }
+        }
+
+        let plain = values(product(x.clone(), w.clone()));
+        assert_ne!(values(mixed), plain);
+        assert_eq!(values(mixed_product(x, w)), plain, "outside of the scope");
     }
 }
 
