@@ -1,7 +1,7 @@
 //! Mixed precision: which products of an update are computed in fewer digits.
 //!
 //! In [`Precision::Bf16`] the products of hidden layers take factors of `bf16` (8 significant bits, the range of `f32`), which tensor
-//! cores multiply several times as fast, and give results of `bf16`, forwards and backwards. Weights, their gradients' sums,
+//! cores multiply several times as fast, and give results of `bf16`, forwards and backwards. Weights,
 //! biases, activations, norms, output layers, losses and the optimiser stay in `f32`, and no loss has to be scaled, since the range
 //! is that of `f32` (Micikevicius et al. 2018, arXiv:1710.03740; Kalamkar et al. 2019, arXiv:1905.12322). Output layers stay exact
 //! because values of some hundred steps in 8 bits would be off by a step.
@@ -20,7 +20,7 @@ pub enum Precision {
     /// In `f32`. CUDA's tensor cores round the factors of large products to TF32, 11 significant bits.
     #[default]
     F32,
-    /// From factors of `bf16`, summed in `f32`, rounded to `bf16`. A CPU computes the same numbers, without being faster.
+    /// From factors of `bf16`, summed in `f32`, rounded to `bf16`. A CPU computes the same roundings, without being faster.
     Bf16,
 }
 

@@ -38,7 +38,7 @@ pub fn mixed_product<B: Backend>(x: Tensor<B, 2>, w: Tensor<B, 2>) -> Tensor<B, 
     }
 }
 
-/// The nearest numbers of `bf16`, and gradients to the nearest as well.
+/// The nearest numbers of `bf16`, of the same shape, and gradients to the nearest as well.
 pub(super) fn round<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
     match run::<B, _, 1>(&Round, [primitive(x)]) {
         Ok(output) => tensor(output),
