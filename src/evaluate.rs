@@ -8,7 +8,7 @@ use ndarray::{Array1, Array2, ArrayView2};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use telic_envs::{EnvError, EnvSpec, GoalEnv, ResetOptions, Start, Step};
-use telic_policies::Policy;
+use telic_policies::{Policy, Threads};
 use telic_seed::{Rng, Seed};
 
 use crate::FlowError;
@@ -182,14 +182,7 @@ pub fn evaluate(
 ) -> Result<(Evaluation, Vec<EpisodeResult>), FlowError> {
     let tasks = resolve_tasks(spec, config)?;
     fits(policy, spec)?;
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(config.threads)
-        .build()
-        .map_err(|error| FlowError::Argument {
-            name: "threads",
-            value: config.threads.to_string(),
-            expected: error.to_string(),
-        })?;
+    let threads = Threads::new(config.threads)?;
     let seed = Seed::new(config.seed).child("evaluate");
     let worlds = config.worlds.min(config.episodes);
     let mut slots = Vec::with_capacity(worlds);
@@ -241,8 +234,10 @@ pub fn evaluate(
                 .assign(&ndarray::aview1(slot.env.observation()));
             goals.row_mut(row).assign(&ndarray::aview1(slot.goal()));
         }
-        policy.act(observations.view(), goals.view(), &mut rngs, &mut actions)?;
-        step_all(&pool, &mut slots, actions.view())?;
+        threads.run(|| -> Result<(), FlowError> {
+            policy.act(observations.view(), goals.view(), &mut rngs, &mut actions)?;
+            Ok(step_all(&mut slots, actions.view())?)
+        })?;
         for row in 0..worlds {
             let slot = &mut slots[row];
             let Some(episode) = slot.episode else {
@@ -335,26 +330,20 @@ pub fn evaluate_rewards(
     Ok((summarise(spec, config, &tasks, &results), results))
 }
 
-fn step_all(
-    pool: &rayon::ThreadPool,
-    slots: &mut [Slot],
-    actions: ArrayView2<f32>,
-) -> Result<(), EnvError> {
-    pool.install(|| {
-        slots
-            .par_iter_mut()
-            .enumerate()
-            .filter(|(_, slot)| slot.episode.is_some())
-            .try_for_each(|(row, slot)| {
-                let action = actions.row(row);
-                let action = action
-                    .as_slice()
-                    .expect("rows of an owned array are contiguous");
-                slot.last = slot.env.step(action)?;
-                slot.episode_return += f64::from(slot.last.reward);
-                Ok(())
-            })
-    })
+fn step_all(slots: &mut [Slot], actions: ArrayView2<f32>) -> Result<(), EnvError> {
+    slots
+        .par_iter_mut()
+        .enumerate()
+        .filter(|(_, slot)| slot.episode.is_some())
+        .try_for_each(|(row, slot)| {
+            let action = actions.row(row);
+            let action = action
+                .as_slice()
+                .expect("rows of an owned array are contiguous");
+            slot.last = slot.env.step(action)?;
+            slot.episode_return += f64::from(slot.last.reward);
+            Ok(())
+        })
 }
 
 fn resolve_tasks(spec: &'static EnvSpec, config: &EvaluateConfig) -> Result<Vec<usize>, FlowError> {

@@ -20,6 +20,7 @@
 //! policies = ["gciql"]
 //! datasets = ["cube-single-play"]
 //! set = ["policy.alpha=1.0"]
+//! seeds = [0, 1, 2, 3]                      # in place of those above
 //!
 //! [prompts.hilp]                            # further evaluations of the same run
 //! plan = ["prompt.kind=plan"]
@@ -96,6 +97,8 @@ pub struct SweepOverride {
     pub datasets: Option<Vec<String>>,
     /// `KEY=VALUE` each.
     pub set: Vec<String>,
+    /// Seeds of these trainings in place of the sweep's.
+    pub seeds: Option<Vec<u64>>,
 }
 
 impl SweepOverride {
@@ -170,6 +173,12 @@ impl SweepConfig {
         for name in self.prompts.keys() {
             known("prompts".to_owned(), name, policies());
         }
+        for (index, entry) in self.overrides.iter().enumerate() {
+            if let Some(seeds) = &entry.seeds {
+                let key = format!("overrides.{index}.seeds");
+                problems.check(!seeds.is_empty(), &key, seeds.len(), "at least one");
+            }
+        }
         for name in self.datasets.keys().chain(self.policies.keys()) {
             let plain = !name.is_empty()
                 && name
@@ -191,39 +200,41 @@ impl SweepConfig {
     /// [`ConfigError`] of the first training whose configuration is wrong.
     pub fn rows(&self) -> Result<Vec<Row>, FlowError> {
         let mut rows = vec![];
-        for &seed in &self.seeds {
-            for (dataset, path) in &self.datasets {
-                for (policy, config) in &self.policies {
-                    let mut set = self.set.clone();
-                    for entry in self
-                        .overrides
-                        .iter()
-                        .filter(|entry| entry.is_for(policy, dataset))
-                    {
-                        set.extend(entry.set.iter().cloned());
-                    }
-                    set.push(format!("dataset={path}"));
+        for (dataset, path) in &self.datasets {
+            for (policy, config) in &self.policies {
+                let mut set = self.set.clone();
+                let mut seeds = &self.seeds;
+                for entry in self
+                    .overrides
+                    .iter()
+                    .filter(|entry| entry.is_for(policy, dataset))
+                {
+                    set.extend(entry.set.iter().cloned());
+                    seeds = entry.seeds.as_ref().unwrap_or(seeds);
+                }
+                set.push(format!("dataset={path}"));
+                let mut evaluations = vec![("evaluation.json".to_owned(), vec![])];
+                for (name, set) in self.prompts.get(policy).into_iter().flatten() {
+                    evaluations.push((format!("evaluation-{name}.json"), set.clone()));
+                }
+                for (turn, seed) in seeds.iter().enumerate() {
+                    let mut set = set.clone();
                     set.push(format!("seed={seed}"));
-                    let mut evaluations = vec![("evaluation.json".to_owned(), vec![])];
-                    for (name, set) in self.prompts.get(policy).into_iter().flatten() {
-                        evaluations.push((format!("evaluation-{name}.json"), set.clone()));
-                    }
-                    rows.push(Row {
-                        folder: self
-                            .out
-                            .join(dataset)
-                            .join(policy)
-                            .join(format!("seed-{seed}")),
+                    let folder = self.out.join(dataset).join(policy);
+                    let row = Row {
+                        folder: folder.join(format!("seed-{seed}")),
                         resolved: TrainConfig::load(config, &set)?,
                         config: config.clone(),
                         set,
-                        evaluations,
+                        evaluations: evaluations.clone(),
                         evaluation: self.evaluation,
-                    });
+                    };
+                    rows.push((turn, row));
                 }
             }
         }
-        Ok(rows)
+        rows.sort_by_key(|(turn, _)| *turn);
+        Ok(rows.into_iter().map(|(_, row)| row).collect())
     }
 }
 
@@ -549,10 +560,10 @@ mod tests {
         write(
             &file,
             &format!(
-                "out = 'runs/table'\nseeds = [3, 4]\nset = ['threads=1']\n[evaluation]\nepisodes = 10\n\
+                "out = 'runs/table'\nseeds = [3]\nset = ['threads=1']\n[evaluation]\nepisodes = 10\n\
                  [datasets]\nmaze = '{data}'\n[policies]\ngcivl = '{config}'\n\
-                 [[overrides]]\npolicies = ['gcivl']\nset = ['policy.alpha=3.0']\n\
-                 [[overrides]]\ndatasets = []\nset = ['steps=99']\n\
+                 [[overrides]]\npolicies = ['gcivl']\nset = ['policy.alpha=3.0']\nseeds = [3, 4]\n\
+                 [[overrides]]\ndatasets = []\nset = ['steps=99']\nseeds = [8]\n\
                  [prompts.gcivl]\nwarm = ['inference.temperature=0.5']\n"
             ),
         );
@@ -566,6 +577,7 @@ mod tests {
             ]
         );
         assert_eq!(rows[0].resolved.steps, 10);
+        assert_eq!(rows[1].resolved.seed, 4);
         assert_eq!(
             rows[0].commands(),
             [
@@ -598,7 +610,7 @@ mod tests {
         write(
             &file,
             "outt = 'x'\nseeds = []\n[datasets]\nmaze = 'a.npz'\n[policies]\n'../qrl' = 'qrl.toml'\n\
-             [[overrides]]\ndatasets = ['mazes']\n[evaluation]\nepisodes = 0\n",
+             [[overrides]]\ndatasets = ['mazes']\nseeds = []\n[evaluation]\nepisodes = 0\n",
         );
         let text = SweepConfig::load(&file).unwrap_err().to_string();
         for part in [
@@ -606,6 +618,7 @@ mod tests {
             "`out`",
             "`seeds` is 0; expected at least one",
             "did you mean `maze`?",
+            "`overrides.0.seeds` is 0; expected at least one",
             "../qrl",
             "`evaluation.episodes` is 0",
         ] {

@@ -132,29 +132,60 @@ impl Threads {
     /// microseconds each, and to wake a thread takes as long as one of them. Always the same thread, because allocators keep
     /// memory per thread.
     pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        let (work, result) = (Mutex::new(Some(work)), Mutex::new(None));
-        let done = AtomicBool::new(false);
-        self.0.broadcast(|context| {
-            if context.index() > 0 {
-                while !done.load(Ordering::Relaxed) {
-                    if rayon::yield_now() != Some(rayon::Yield::Executed) {
-                        std::thread::yield_now();
-                    }
+        let awake = Awake::new(work);
+        self.0.broadcast(|context| awake.join(context.index()));
+        awake.into_result()
+    }
+}
+
+/// Runs `work` on the threads that this thread computes on, with all of them [awake](Threads::run): those of rayon for the whole
+/// process, or simply here where this is one of a pool's already.
+pub(crate) fn with_awake_threads<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    if rayon::current_thread_index().is_some() || rayon::current_num_threads() == 1 {
+        return work();
+    }
+    let awake = Awake::new(work);
+    rayon::broadcast(|context| awake.join(context.index()));
+    awake.into_result()
+}
+
+/// Work for the first thread of a pool, beside which the others wait without sleeping.
+struct Awake<W, R> {
+    work: Mutex<Option<W>>,
+    result: Mutex<Option<R>>,
+    done: AtomicBool,
+}
+
+impl<R: Send, W: FnOnce() -> R + Send> Awake<W, R> {
+    fn new(work: W) -> Self {
+        Self {
+            work: Mutex::new(Some(work)),
+            result: Mutex::new(None),
+            done: AtomicBool::new(false),
+        }
+    }
+
+    /// What thread `index` of the pool does.
+    fn join(&self, index: usize) {
+        if index > 0 {
+            while !self.done.load(Ordering::Relaxed) {
+                if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                    std::thread::yield_now();
                 }
-                return;
             }
-            let _rest = Rest(&done);
-            let work = work.lock().ok().and_then(|mut work| work.take());
-            let outcome = work.map(|work| work());
-            if let Ok(mut result) = result.lock() {
-                *result = outcome;
-            }
-        });
-        result
-            .into_inner()
-            .ok()
-            .flatten()
-            .expect("the first thread has run the work, or its panic has passed through")
+            return;
+        }
+        let _rest = Rest(&self.done);
+        let work = self.work.lock().ok().and_then(|mut work| work.take());
+        let outcome = work.map(|work| work());
+        if let Ok(mut result) = self.result.lock() {
+            *result = outcome;
+        }
+    }
+
+    fn into_result(self) -> R {
+        let result = self.result.into_inner().ok().flatten();
+        result.expect("the first thread has run the work, or its panic has passed through")
     }
 }
 
@@ -183,6 +214,21 @@ mod tests {
             (0..10_000_u64).into_par_iter().sum::<u64>()
         });
         assert_eq!(sum, 49_995_000);
+    }
+
+    #[test]
+    fn awake_threads_are_those_of_the_process_or_of_the_pool() {
+        let names = || {
+            let name = || std::thread::current().name().map(str::to_owned);
+            (rayon::current_num_threads(), with_awake_threads(name))
+        };
+        let outside = names();
+        assert_eq!(outside, names(), "always the same thread");
+        let inside = Threads::new(3).unwrap().run(names);
+        assert_eq!(inside, (3, Some("train-0".to_owned())));
+        let outcome = std::panic::catch_unwind(|| with_awake_threads(|| panic!("on purpose")));
+        assert!(outcome.is_err());
+        assert_eq!(with_awake_threads(|| 7), 7);
     }
 
     #[test]

@@ -13,7 +13,9 @@ use super::denoise::{Conditions, Denoiser, Level};
 use super::history::Context;
 use super::network::{Dims, InputLayout, NetworkKind, ScoreNetwork};
 use crate::config_table;
+use crate::device::with_awake_threads;
 use crate::module_state::load_module;
+use crate::nn::is_flex;
 use crate::trained::NETWORK;
 use crate::{DenoisingLevel, DenoisingTrace, Model, Policy, PolicyError, Problems};
 
@@ -230,9 +232,14 @@ impl<B: Backend> Policy for BesoPolicy<B> {
                 .filter(|(row, _)| wanted.next_if(|&member| member == row).is_some())
                 .map(|(_, rng)| rng)
                 .collect();
-            let drawn =
-                self.denoiser
-                    .sample(&self.settings, &self.sigmas, &conditions, &mut rngs, None)?;
+            let (settings, sigmas, denoiser) = (&self.settings, &self.sigmas, &mut self.denoiser);
+            let mut sample = || denoiser.sample(settings, sigmas, &conditions, &mut rngs, None);
+            // Three passes of the perceptron take less time than to wake a thread.
+            let drawn = if self.network == NetworkKind::Transformer && is_flex::<B>() {
+                with_awake_threads(sample)
+            } else {
+                sample()
+            }?;
             for (&row, drawn) in members.iter().zip(drawn.chunks_exact(self.action_dim)) {
                 let out = &mut sampled[row * self.action_dim..(row + 1) * self.action_dim];
                 out.iter_mut()

@@ -98,6 +98,31 @@ fn assert_rows_are_independent(mut policy: BesoPolicy<Flex>, settings: &[&str]) 
     }
 }
 
+/// From outside of any pool an action wakes all threads; inside of one it keeps to those.
+#[test]
+fn an_action_is_the_same_on_any_number_of_threads() {
+    let mut config = small();
+    config.network.embed_dim = 128;
+    let mut policy =
+        BesoPolicy::<Flex>::load(&config, &agent(&config).model(), &Default::default()).unwrap();
+    let (observations, goals) = (draw(4, 3, 1), draw(4, 3, 2));
+    let mut act = || {
+        policy.reset(4);
+        let (mut rngs, mut actions) = (streams(4), Array2::zeros((4, 2)));
+        policy
+            .act(observations.view(), goals.view(), &mut rngs, &mut actions)
+            .unwrap();
+        actions
+    };
+    let expected = act();
+    for threads in [1, 3] {
+        assert_eq!(
+            crate::Threads::new(threads).unwrap().run(&mut act),
+            expected
+        );
+    }
+}
+
 #[test]
 fn a_trained_policy_moves_towards_its_goal() {
     let config = small();

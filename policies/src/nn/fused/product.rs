@@ -1,6 +1,9 @@
 //! `x w`: the matrix product of burn's flex backend without what surrounds it there, where every result is allocated twice,
 //! zeroed and copied before the product is written.
 
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
 use burn::tensor::backend::Backend;
 use burn::tensor::{FloatDType, Tensor};
 use burn_flex::FlexTensor;
@@ -162,8 +165,12 @@ impl<'a> Matrix<'a> {
 /// `left right`, on all cores if that is worth it. The result does not depend on their number.
 #[allow(unsafe_code)]
 fn multiply(left: Matrix<'_>, right: Matrix<'_>) -> FlexTensor {
-    /// Multiplications from which on the hand-over to other threads is small.
-    const PARALLEL: usize = 192 * 192 * 192;
+    /// Up to this many rows it takes longer to rearrange `right` than to read it in place.
+    const FEW_ROWS: usize = 64;
+    /// Columns that the library reads in place come in multiples of its widest vector.
+    const LANES: usize = 16;
+    /// With more columns than this the library always adds up in parts of the same length.
+    const ALIKE: usize = 64;
     let (m, k, n) = (left.rows, left.cols, right.cols);
     assert_eq!(
         k, right.rows,
@@ -174,28 +181,54 @@ fn multiply(left: Matrix<'_>, right: Matrix<'_>) -> FlexTensor {
         left.is_inside() && right.is_inside(),
         "a product of empty matrices"
     );
-    let parallelism = if m * k * n < PARALLEL {
-        gemm::Parallelism::None
-    } else {
-        gemm::Parallelism::Rayon(0)
-    };
     let mut output: Vec<f32> = Vec::with_capacity(m * n);
-    // SAFETY: `is_inside` has checked that every entry that the strides reach lies in its slice, and the slices are borrowed
-    // during the call. The output has room for m · n numbers and is written row by row (row stride n, column stride 1); with
-    // `read_dst` false the product writes every entry and reads none, so all m · n numbers are initialised afterwards.
+    let entries = &mut output.spare_capacity_mut()[..m * n];
+    let rest = n % LANES + ALIKE;
+    if rest > ALIKE && n > rest + ALIKE && (2..=FEW_ROWS).contains(&m) && right.col_stride == 1 {
+        multiply_columns(left, right, 0..n - rest, entries);
+        multiply_columns(left, right, n - rest..n, entries);
+    } else {
+        multiply_columns(left, right, 0..n, entries);
+    }
+    // SAFETY: all m · n numbers, every column of every row, have been written.
+    unsafe { output.set_len(m * n) };
+    from_values(output, [m, n])
+}
+
+/// Writes some columns of `left right` to `output`, `[left.rows, right.cols]` row by row.
+#[allow(unsafe_code)]
+fn multiply_columns(
+    left: Matrix<'_>,
+    right: Matrix<'_>,
+    columns: Range<usize>,
+    output: &mut [MaybeUninit<f32>],
+) {
+    /// Multiplications from which on it is worth to wake threads.
+    const PARALLEL: usize = 192 * 192 * 192;
+    let (m, k, n) = (left.rows, left.cols, columns.len());
+    assert!(columns.end <= right.cols && output.len() == m * right.cols);
+    // On a thread of a pool the others are awake, and the library's own limit holds.
+    let parallelism = if rayon::current_thread_index().is_some() || m * k * n >= PARALLEL {
+        gemm::Parallelism::Rayon(0)
+    } else {
+        gemm::Parallelism::None
+    };
+    // SAFETY: `multiply` has checked that every entry that the strides reach lies in its slice, and the slices are borrowed
+    // during the call. The columns are some of `right`, and of `output`, whose rows are `right.cols` apart (column stride 1).
+    // With `read_dst` false the product writes every entry of them and reads none.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            output.as_mut_ptr(),
+            output.as_mut_ptr().add(columns.start).cast(),
             1,
-            n as isize,
+            right.cols as isize,
             false,
             left.values.as_ptr(),
             left.col_stride as isize,
             left.row_stride as isize,
-            right.values.as_ptr(),
+            right.values.as_ptr().add(columns.start * right.col_stride),
             right.col_stride as isize,
             right.row_stride as isize,
             0.0,
@@ -205,7 +238,5 @@ fn multiply(left: Matrix<'_>, right: Matrix<'_>) -> FlexTensor {
             false,
             parallelism,
         );
-        output.set_len(m * n);
     }
-    from_values(output, [m, n])
 }

@@ -401,7 +401,14 @@ fn a_mixed_product_rounds_factors_results_and_gradients() {
 fn rows_of_a_product_do_not_depend_on_their_neighbours_or_on_threads() {
     let mut rng = Seed::new(8).rng();
     let device = Default::default();
-    for [k, n] in [[58, 512], [512, 512], [240, 960], [960, 240], [1440, 360]] {
+    for [k, n] in [
+        [58, 512],
+        [512, 512],
+        [240, 960],
+        [960, 240],
+        [360, 1080],
+        [1440, 360],
+    ] {
         let x = normal(&mut rng, 400 * k);
         let w =
             Tensor::<Flex, 2>::from_data(TensorData::new(normal(&mut rng, k * n), [k, n]), &device);
