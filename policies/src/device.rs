@@ -1,8 +1,8 @@
 //! Where networks run: CPU or CUDA, and on how many threads.
 
 use std::fmt;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use burn::backend::{Autodiff, Flex};
 use serde::{Deserialize, Serialize};
@@ -139,8 +139,15 @@ impl Threads {
 }
 
 /// Runs `work` on the threads that this thread computes on, with all of them [awake](Threads::run): those of rayon for the whole
-/// process, or simply here where this is one of a pool's already.
+/// process, or simply here where this is one of a pool's already. The copy of a process that `fork` makes has none of the threads,
+/// and works on a new one.
 pub(crate) fn with_awake_threads<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    static OWNER: OnceLock<u32> = OnceLock::new();
+    let process = std::process::id();
+    let is_copy = *OWNER.get_or_init(|| process) != process;
+    if is_copy && let Ok(threads) = Threads::new(1) {
+        return threads.run(work);
+    }
     if rayon::current_thread_index().is_some() || rayon::current_num_threads() == 1 {
         return work();
     }

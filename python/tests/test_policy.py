@@ -1,5 +1,6 @@
 """Policies: trained from Python, loaded, and acting."""
 
+import multiprocessing
 import pathlib
 import pickle
 from typing import Any
@@ -66,6 +67,24 @@ def test_one_observation_gives_one_action(run: pathlib.Path, inputs: tuple[np.nd
     # Lists and other types of numbers are as good as float32 arrays.
     policy.reset()
     np.testing.assert_array_equal(policy.act(observations[0].astype(np.float64).tolist(), goals[0]), action)
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_process_acts_the_same(run: pathlib.Path, inputs: tuple[np.ndarray, np.ndarray]) -> None:
+    """`fork` copies none of the threads that a policy may have acted on."""
+    policy = telic.load_policy(run)
+    policy.act(*inputs)
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=lambda: sender.send(policy.act(*inputs)))
+    child.start()
+    try:
+        assert receiver.poll(60), "the copy does not act"
+        found = receiver.recv()
+    finally:
+        child.kill()
+        child.join()
+    np.testing.assert_array_equal(found, policy.act(*inputs))
 
 
 def test_a_row_does_not_depend_on_its_neighbours(run: pathlib.Path, inputs: tuple[np.ndarray, np.ndarray]) -> None:
