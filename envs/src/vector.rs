@@ -361,7 +361,9 @@ pub struct VecEnv {
     spare: Option<StepBatch>,
     options: VecOptions,
     pool: Option<ThreadPool>,
-    /// Rows that one thread takes at a time.
+    /// The process that has the threads of the pool; a copy of it made by `fork` has none of them.
+    process: u32,
+    /// Rows that one thread of the pool takes at a time.
     grain: usize,
     clipped: Vec<f32>,
 }
@@ -420,11 +422,8 @@ impl VecEnv {
             options,
             pool,
             // A few parts per thread even out rows of different cost.
-            grain: if threads == 1 {
-                n
-            } else {
-                n.div_ceil(threads * 4)
-            },
+            grain: n.div_ceil(threads * 4),
+            process: std::process::id(),
             clipped: vec![0.0; spec.action_dim()],
         })
     }
@@ -605,11 +604,15 @@ impl VecEnv {
     where
         F: Fn(&mut Shard<'_>, usize) + Sync,
     {
+        /// Never divided.
+        const ALL: usize = usize::MAX;
         let (spec, grain) = (self.spec, self.grain);
         let shard = Shard::of(&mut self.rows, &mut self.batch);
         match &self.pool {
-            Some(pool) => pool.install(|| shard.for_each(spec, grain, work)),
-            None => shard.for_each(spec, grain, work),
+            Some(pool) if self.process == std::process::id() => {
+                pool.install(|| shard.for_each(spec, grain, work));
+            }
+            _ => shard.for_each(spec, ALL, work),
         }
     }
 

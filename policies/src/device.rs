@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use burn::backend::{Autodiff, Flex};
 use serde::{Deserialize, Serialize};
@@ -138,16 +138,38 @@ impl Threads {
     }
 }
 
-/// Runs `work` on the threads that this thread computes on, with all of them [awake](Threads::run): those of rayon for the whole
-/// process, or simply here where this is one of a pool's already. The copy of a process that `fork` makes has none of the threads,
-/// and works on a new one.
-pub(crate) fn with_awake_threads<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    static OWNER: OnceLock<u32> = OnceLock::new();
+/// Runs `work` here; in the copy of a process that `fork` makes, where the threads of its parent are missing, on a thread of its own
+/// that stays for the next work. What is parallel in `work` would else wait for the missing ones for ever.
+///
+/// Which process is the first is decided by the first call: it must come before any copy is made.
+pub fn with_present_threads<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    static FIRST: OnceLock<u32> = OnceLock::new();
+    static OWN: Mutex<Option<(u32, Arc<Threads>)>> = Mutex::new(None);
     let process = std::process::id();
-    let is_copy = *OWNER.get_or_init(|| process) != process;
-    if is_copy && let Ok(threads) = Threads::new(1) {
-        return threads.run(work);
+    if *FIRST.get_or_init(|| process) == process {
+        return work();
     }
+    let threads = {
+        let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*own {
+            Some((owner, threads)) if *owner == process => Ok(Arc::clone(threads)),
+            _ => Threads::new(1).map(|threads| {
+                let threads = Arc::new(threads);
+                // Those of the parent cannot be joined here.
+                std::mem::forget(own.replace((process, Arc::clone(&threads))));
+                threads
+            }),
+        }
+    };
+    match threads {
+        Ok(threads) => threads.run(work),
+        Err(_) => work(),
+    }
+}
+
+/// Runs `work` on the threads that this thread computes on, with all of them [awake](Threads::run): those of rayon for the whole
+/// process, or simply here where this is one of a pool's already.
+pub(crate) fn with_awake_threads<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     if rayon::current_thread_index().is_some() || rayon::current_num_threads() == 1 {
         return work();
     }
@@ -236,6 +258,12 @@ mod tests {
         let outcome = std::panic::catch_unwind(|| with_awake_threads(|| panic!("on purpose")));
         assert!(outcome.is_err());
         assert_eq!(with_awake_threads(|| 7), 7);
+    }
+
+    #[test]
+    fn present_threads_are_those_of_the_caller() {
+        let caller = std::thread::current().id();
+        assert_eq!(with_present_threads(|| std::thread::current().id()), caller);
     }
 
     #[test]

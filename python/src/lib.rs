@@ -52,6 +52,8 @@ mod _telic {
     #[pymodule_init]
     fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
         ::telic::allocator::keep_freed_memory();
+        // This process is the one whose copies are to know that they are copies.
+        telic_policies::device::with_present_threads(|| ());
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use numpy::{
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use telic_policies::{Checkpoint, Device};
+use telic_policies::{Checkpoint, Device, device::with_present_threads};
 use telic_seed::{Rng, Seed};
 
 use crate::arrays::AnyArray;
@@ -35,13 +35,12 @@ pub(crate) fn load_policy(
             )));
         }
     };
-    let (checkpoint, policy) = py
-        .detach(|| {
-            let checkpoint = Checkpoint::open(&path)?;
-            let policy = checkpoint.policy(device)?;
-            Ok((checkpoint, policy))
-        })
-        .map_err(|error| of_checkpoint(&error))?;
+    let (checkpoint, policy) = compute(py, || {
+        let checkpoint = Checkpoint::open(&path)?;
+        let policy = checkpoint.policy(device)?;
+        Ok((checkpoint, policy))
+    })
+    .map_err(|error| of_checkpoint(&error))?;
     Ok(Policy {
         inner: Mutex::new(policy),
         checkpoint,
@@ -49,6 +48,11 @@ pub(crate) fn load_policy(
         seed: 0,
         rngs: Vec::new(),
     })
+}
+
+/// Runs a network while other threads of Python go on, also in a process made by `fork`.
+pub(crate) fn compute<R: Send>(py: Python<'_>, work: impl FnOnce() -> R + Send) -> R {
+    py.detach(|| with_present_threads(work))
 }
 
 /// A trained policy, which acts towards goals.
@@ -249,7 +253,8 @@ impl Policy {
             .get_mut()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut actions = Array2::zeros((rows, action_dim));
-        py.detach(|| policy.act(observations.view(), goals.view(), rngs, &mut actions))
+        let (seen, wanted) = (observations.view(), goals.view());
+        compute(py, || policy.act(seen, wanted, rngs, &mut actions))
             .map_err(|error| of_policy(&error))?;
         let actions: ArrayD<f32> = if observation.ndim() == 1 {
             actions.row(0).to_owned().into_dyn()
@@ -268,8 +273,7 @@ impl Policy {
     ) -> PyResult<Option<Bound<'py, PyArray1<f32>>>> {
         let policy = self.policy();
         let (observations, goals) = pairs(&observation, &goal, policy.observation_dim())?;
-        let values = py
-            .detach(|| policy.values(observations.view(), goals.view()))
+        let values = compute(py, || policy.values(observations.view(), goals.view()))
             .map_err(|error| of_policy(&error))?;
         Ok(values.map(|values| values.into_pyarray(py)))
     }
@@ -283,8 +287,7 @@ impl Policy {
         let policy = self.policy();
         let width = policy.observation_dim();
         let observations = rows_of("observation", observation.as_array(), width)?;
-        let latents = py
-            .detach(|| policy.latents(observations.view()))
+        let latents = compute(py, || policy.latents(observations.view()))
             .map_err(|error| of_policy(&error))?;
         Ok(latents.map(|latents| latents.into_pyarray(py)))
     }
@@ -301,8 +304,10 @@ impl Policy {
         let width = policy.observation_dim();
         let observations = rows_of("observations", observations.as_array(), width)?;
         let rewards: Array1<f32> = rewards.as_array().iter().copied().collect();
-        py.detach(|| policy.prompt_reward(observations.view(), rewards.view()))
-            .map_err(|error| of_policy(&error))
+        compute(py, || {
+            policy.prompt_reward(observations.view(), rewards.view())
+        })
+        .map_err(|error| of_policy(&error))
     }
 
     /// Inference settings in force.

@@ -13,7 +13,7 @@ use telic_viz::RecordingTarget;
 
 use crate::error::{input, of_env, of_flow};
 use crate::nested;
-use crate::policy::Policy;
+use crate::policy::{Policy, compute};
 
 /// Success of a policy on the tasks of its environment, as `telic evaluate` measures it.
 #[pyfunction]
@@ -82,7 +82,7 @@ pub(crate) fn record(
     };
     policy
         .borrow_for_rollouts(|policy| {
-            py.detach(|| {
+            compute(py, || {
                 let target = RecordingTarget::File(path);
                 record_rollouts(policy, spec, &config, target, &AtomicBool::new(false))
             })

@@ -1,6 +1,8 @@
 """What the tests have in common."""
 
+import multiprocessing
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -47,3 +49,17 @@ def assert_same(left: Any, right: Any, *, place: str = "") -> None:
         np.testing.assert_array_equal(left, right, err_msg=place, strict=True)
     else:
         assert left == right, place
+
+
+def in_a_fork(work: Callable[[], Any], *, seconds: float = 60) -> Any:
+    """What `work` returns in a copy of this process, which has to be done in time."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=lambda: sender.send(work()))
+    child.start()
+    try:
+        assert receiver.poll(seconds), f"the copy is not done after {seconds:.0f} seconds"
+        return receiver.recv()
+    finally:
+        child.kill()
+        child.join()

@@ -1,13 +1,12 @@
 """Policies: trained from Python, loaded, and acting."""
 
-import multiprocessing
 import pathlib
 import pickle
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SMALL, assert_same
+from conftest import SMALL, assert_same, in_a_fork
 
 import telic
 
@@ -70,21 +69,19 @@ def test_one_observation_gives_one_action(run: pathlib.Path, inputs: tuple[np.nd
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_forked_process_acts_the_same(run: pathlib.Path, inputs: tuple[np.ndarray, np.ndarray]) -> None:
-    """`fork` copies none of the threads that a policy may have acted on."""
+@pytest.mark.parametrize("copies", [1, 16], ids=["few", "many"])
+def test_a_forked_process_acts_the_same(
+    run: pathlib.Path, inputs: tuple[np.ndarray, np.ndarray], copies: int
+) -> None:
+    """`fork` copies none of the threads that a policy may have acted on; many rows are divided among them by any policy."""
+    observations, goals = (np.tile(rows, (copies, 1)) for rows in inputs)
     policy = telic.load_policy(run)
-    policy.act(*inputs)
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=lambda: sender.send(policy.act(*inputs)))
-    child.start()
-    try:
-        assert receiver.poll(60), "the copy does not act"
-        found = receiver.recv()
-    finally:
-        child.kill()
-        child.join()
-    np.testing.assert_array_equal(found, policy.act(*inputs))
+    policy.act(observations, goals)
+
+    def act() -> tuple[np.ndarray, np.ndarray | None]:
+        return policy.act(observations, goals), policy.values(observations, goals)
+
+    assert_same(*(dict(enumerate(side)) for side in (in_a_fork(act), act())))
 
 
 def test_a_row_does_not_depend_on_its_neighbours(run: pathlib.Path, inputs: tuple[np.ndarray, np.ndarray]) -> None:

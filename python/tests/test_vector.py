@@ -8,7 +8,7 @@ import time
 import gymnasium
 import numpy as np
 import pytest
-from conftest import SMALL, assert_same
+from conftest import SMALL, assert_same, in_a_fork
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import telic
@@ -120,6 +120,17 @@ def test_number_of_threads_changes_nothing() -> None:
         actions = alone.action_space.sample()
         left, right = alone.step(actions), many.step(actions)
         assert_same(dict(enumerate(left)), dict(enumerate(right)))
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_process_steps_the_same() -> None:
+    """`fork` copies none of the threads that step."""
+    envs = telic.TelicVectorEnv(SMALL, num_envs=7, threads=2)
+    envs.reset(seed=1)
+    actions = np.full(envs.action_space.shape, 0.5, dtype=np.float32)
+    envs.step(actions)
+    found = in_a_fork(lambda: envs.step(actions))
+    assert_same(*(dict(enumerate(side)) for side in (found, envs.step(actions))))
 
 
 def test_make_vec_gives_the_native_environment(gymnasium_id: str) -> None:
