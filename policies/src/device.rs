@@ -155,7 +155,7 @@ pub fn with_present_threads<R: Send>(work: impl FnOnce() -> R + Send) -> R {
             Some((owner, threads)) if *owner == process => Ok(Arc::clone(threads)),
             _ => Threads::new(1).map(|threads| {
                 let threads = Arc::new(threads);
-                // Those of the parent cannot be joined here.
+                // To end those of the parent would mean to speak to threads that are not here.
                 std::mem::forget(own.replace((process, Arc::clone(&threads))));
                 threads
             }),
