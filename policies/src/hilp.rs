@@ -29,8 +29,8 @@ pub mod zero_shot;
 use std::sync::Arc;
 
 use burn::module::Module;
+use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Tensor, TensorData};
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 use telic_datasets::{GoalMix, HindsightConfig, TransitionBatch};
@@ -39,14 +39,14 @@ use telic_seed::{Rng, Seed};
 pub use self::policy::HilpPolicy;
 use self::policy::{Reach, Skills};
 pub use self::prompt::{PromptConfig, PromptKind};
-use crate::gaussian::{GaussianInference, LearnedDeviation, halves};
+use crate::gaussian::{GaussianInference, LearnedDeviation};
 use crate::inputs::{InputConfig, Inputs};
 use crate::joint::{Given, JointAgent, JointTraining, Objective};
 use crate::losses::{
     Losses, ValueTargets, advantage_weight, check_alpha, check_rates, each, expectile_loss,
     least_of, mean_of, regression_loss,
 };
-use crate::module_state::{insert_module, load_module, tensor_values};
+use crate::module_state::{insert_module, load_module};
 use crate::nn::{Activation, AdamConfig, LrSchedule, Mlp, MlpConfig};
 use crate::tables::{Table, upload};
 use crate::trained::NETWORK;
@@ -203,11 +203,7 @@ impl Algorithm for Hilp {
         let inputs = Inputs::of_model(model);
         let fresh = Actor::<B>::new(config, &inputs, &mut Seed::new(0).rng(), device);
         let actor = load_module(&model.weights, NETWORK, fresh)?;
-        let count = config.prompt.places;
-        let places = model
-            .weights
-            .get_f32(PLACES, &[count, config.embedding_dim])?
-            .into();
+        let places = prompt::load_places(model, &config.prompt, config.embedding_dim)?;
         let Actor {
             embedding,
             mean,
@@ -228,9 +224,6 @@ impl Algorithm for Hilp {
         )?))
     }
 }
-
-/// Where the latents of plans lie in a model.
-const PLACES: &str = "places";
 
 /// What acting needs: φ and the mean of π.
 #[derive(Module, Debug)]
@@ -292,19 +285,10 @@ fn negative_distance<B: Backend>(a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 
         .neg()
 }
 
-/// V_k of observation and goal side by side.
-fn distances<B: Backend, E>(
-    embeddings: &[E],
-    pairs: &Tensor<B, 2>,
-    embed: impl Fn(&E, Tensor<B, 2>) -> Tensor<B, 2>,
-) -> Vec<Tensor<B, 2>> {
-    let [observations, goals] = halves(pairs.clone());
-    embeddings
-        .iter()
-        .map(|embedding| {
-            let to = embed(embedding, goals.clone());
-            negative_distance(embed(embedding, observations.clone()), to)
-        })
+/// V_k of what the embeddings φ_k make of states, and of goals.
+fn distances<B: Backend>(from: Vec<Tensor<B, 2>>, to: &[Tensor<B, 2>]) -> Vec<Tensor<B, 2>> {
+    let both = from.into_iter().zip(to);
+    both.map(|(from, to)| negative_distance(from, to.clone()))
         .collect()
 }
 
@@ -355,8 +339,9 @@ impl Objective for Hilp {
         let (now, next) = (&batch.observations, &batch.next_observations);
         let directions = draw_directions(batch.size, config.embedding_dim, rng);
         let tables = [
-            table(&[now, &batch.value_goals]),
-            table(&[next, &batch.value_goals]),
+            table(&[now]),
+            table(&[next]),
+            table(&[&batch.value_goals]),
             table(&[now, &directions]),
             table(&[next, &directions]),
             table(&[now, &directions, &batch.actions]),
@@ -366,8 +351,9 @@ impl Objective for Hilp {
             table(&[&batch.masks]),
         ];
         let [
-            goal_now,
-            goal_next,
+            now,
+            next,
+            goals,
             skill_now,
             skill_next,
             acted,
@@ -375,37 +361,37 @@ impl Objective for Hilp {
             actions,
             rewards,
             masks,
-        ] = upload::<I, 9>(tables, given.device);
+        ] = upload::<I, 10>(tables, given.device);
         let constant = given.networks;
         let (slow_embeddings, slow_critics) = given.slow.split_at(2);
         let discount = config.goals.discount;
 
+        let slow_goals = each(slow_embeddings, &goals);
         let targets = ValueTargets {
             rewards,
             masks,
-            slow_now: distances(slow_embeddings, &goal_now, Mlp::forward),
-            slow_next: distances(slow_embeddings, &goal_next, Mlp::forward),
+            slow_now: distances(each(slow_embeddings, &now), &slow_goals),
+            slow_next: distances(each(slow_embeddings, &next), &slow_goals),
         };
-        let found = distances(&networks.embeddings, &lift(goal_now.clone()), Mlp::forward);
+        let from = each(&networks.embeddings, &lift(now));
+        let before = from[0].clone().detach();
+        let found = distances(from, &each(&networks.embeddings, &lift(goals)));
         let embedding_loss = targets.loss(&found, discount, config.expectile, &lift);
 
-        let embedding = &constant.embeddings[0];
-        let [before, after] =
-            [goal_now, goal_next].map(|pairs| embedding.forward(halves(pairs)[0].clone()));
-        let step = after - before;
-        let reward = (step.clone() * directions).sum_dim(1);
+        let step = lift(constant.embeddings[0].forward(next)) - before;
+        let reward = (step.clone() * lift(directions)).sum_dim(1);
 
         let slow_q = least_of(&each(slow_critics, &acted));
         let v = networks.value.forward(lift(skill_now.clone()));
-        let error = lift(slow_q.clone()) - v.clone();
-        let value_loss = expectile_loss(error.clone(), error, config.skill_expectile);
+        let error = lift(slow_q) - v.clone();
+        let value_loss = expectile_loss(error.clone(), error.clone(), config.skill_expectile);
 
-        let target = lift(reward + constant.value.forward(skill_next) * discount);
+        let target = reward + lift(constant.value.forward(skill_next) * discount);
         let q = each(&networks.critics, &lift(acted));
         let critic_loss = regression_loss(&q, &target);
 
-        let advantage = slow_q - constant.value.forward(skill_now.clone());
-        let weight = lift(advantage_weight(advantage.clone(), config.alpha));
+        let advantage = error.detach();
+        let weight = advantage_weight(advantage.clone(), config.alpha);
         let error = networks.mean.forward(lift(skill_now)) - lift(actions);
         let mse = (error.clone() * error.clone()).mean();
         let imitation = networks.log_std.negative_log_prob(error);
@@ -416,7 +402,7 @@ impl Objective for Hilp {
                 .with("embedding/distance", found[0].clone().mean().neg())
                 .with(
                     "embedding/step",
-                    lift((step.clone() * step).sum_dim(1).sqrt()).mean(),
+                    (step.clone() * step).sum_dim(1).sqrt().mean(),
                 )
                 .with("value/loss", value_loss.clone())
                 .with("value/v_mean", v.mean())
@@ -424,7 +410,7 @@ impl Objective for Hilp {
                 .with("critic/q_mean", mean_of(&q).mean())
                 .with("actor/loss", actor_loss.clone())
                 .with("actor/mse", mse)
-                .with("actor/advantage", lift(advantage).mean()),
+                .with("actor/advantage", advantage.mean()),
             total: embedding_loss + value_loss + critic_loss + actor_loss,
         }
     }
@@ -436,12 +422,10 @@ impl Objective for Hilp {
             log_std: networks.log_std.clone(),
         };
         let width = self.inputs.observation_dim();
-        let shape = [self.places.len() / width, width];
-        let places = TensorData::new(self.places.clone(), shape);
-        let places = Tensor::<B, 2>::from_data(places, &actor.mean.device());
-        let latents = actor.embedding.forward(places);
+        let places = Table::side_by_side(self.places.len() / width, &[&self.places]);
+        let latents = places.upload::<B>(&actor.mean.device());
         let mut weights = TensorMap::new();
-        weights.insert_f32(PLACES, &latents.dims(), tensor_values(latents));
+        prompt::insert_places(&mut weights, actor.embedding.forward(latents));
         insert_module(&mut weights, NETWORK, &actor);
         let settings = self.config.prompt.settings(self.config.inference);
         self.inputs.model(None, settings, weights)

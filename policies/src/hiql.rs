@@ -321,8 +321,9 @@ impl Objective for Hiql {
         let (discount, expectile) = (config.goals.discount, config.expectile);
         let value_loss = targets.loss(&values, discount, expectile, &lift);
 
-        let advantage = value_of(&low_next) - value_of(&low_now);
-        let found = networks.low_actor.forward(lift(constant.seen(&low_now)));
+        let low_seen = constant.seen(&low_now);
+        let advantage = value_of(&low_next) - mean_of(&each(&constant.values, &low_seen));
+        let found = networks.low_actor.forward(lift(low_seen));
         let low = ActorLoss::weighted(
             &config.low_actor,
             found,

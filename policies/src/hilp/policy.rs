@@ -36,7 +36,7 @@ pub(super) struct Skills<B: Backend> {
 pub(super) enum Reach {
     /// Along φ(g) − φ(s), or to a way-point among these latents, `[count, D]`.
     Direction {
-        /// Latents of states of the data; none for a policy that does not plan.
+        /// Latents of states of the data.
         places: Arc<[f32]>,
     },
     /// Up the indicator of the goal: along C⁻¹ (φ(g) − μ), whatever the state.
@@ -123,8 +123,8 @@ impl<B: Backend> HilpPolicy<B> {
             negative_distance(of_value(observations), of_value(goals))
         });
         let places = match &reach {
-            Reach::Direction { places } if !places.is_empty() => Some(Arc::clone(places)),
-            _ => None,
+            Reach::Direction { places } => Some(Arc::clone(places)),
+            Reach::Indicator { .. } => None,
         };
         let (shared, of_mean) = (Arc::clone(&prompt), Arc::clone(&embed));
         let mean: Head<B> = Box::new(move |pairs| {

@@ -9,16 +9,20 @@
 //! ```
 
 use std::fmt;
+use std::sync::Arc;
 
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 use telic_datasets::{HindsightConfig, HindsightSampler};
 
 use crate::config_table;
 use crate::gaussian::GaussianInference;
 use crate::inputs::Inputs;
+use crate::module_state::tensor_values;
 use crate::nn::fused::simd;
 use crate::problems::Validate;
-use crate::{PolicyError, Problems, TrainingTask};
+use crate::{Model, PolicyError, Problems, TensorMap, TrainingTask};
 
 /// What a prompt asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +127,23 @@ pub(super) fn draw_places(
         inputs.features.observe(&observation.to_vec(), place);
     }
     Ok(places)
+}
+
+/// Where the latents of plans lie in a model.
+const PLACES: &str = "places";
+
+/// Saves the latents of plans, `[count, D]`.
+pub(super) fn insert_places<B: Backend>(weights: &mut TensorMap, latents: Tensor<B, 2>) {
+    weights.insert_f32(PLACES, &latents.dims(), tensor_values(latents));
+}
+
+/// The latents of plans that a model was saved with, `[count, dim]`.
+pub(super) fn load_places(
+    model: &Model,
+    prompt: &PromptConfig,
+    dim: usize,
+) -> Result<Arc<[f32]>, PolicyError> {
+    Ok(model.weights.get_f32(PLACES, &[prompt.places, dim])?.into())
 }
 
 /// `|a − b|²`, summed in eight lanes.

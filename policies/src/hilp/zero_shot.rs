@@ -1,8 +1,9 @@
 //! HILP for any reward: successor features of the Hilbert representation (Park et al. 2024, zero-shot variant).
 //!
 //! The embeddings φ_k learn temporal distances as those of [HILP](super). With μ, the moving average of φ(s), features are
-//! f = φ(s') − μ, or φ(s') − φ(s). A latent z has length √D. It is drawn uniformly; with probability `mix` a row of a batch takes
-//! √D · normalise(C⁻¹ f) in place, of the feature f of another row and C = mean f fᵀ: the latent of the indicator of that row.
+//! f = φ(s') − μ, or φ(s') − φ(s). A latent z has length √D. It is drawn uniformly; with probability `mix` a row of a batch takes one
+//! from the data in place: with state features √D · normalise(C⁻¹ f) of the feature f of another row and C = mean f fᵀ, the latent
+//! of the indicator of that row; with differences √D · normalise(φ(g) − φ(s)), the latent that leads to the goal g of the row.
 //! Successor features ψ_k and a deterministic π learn by
 //!
 //! ```text
@@ -33,7 +34,7 @@ use telic_datasets::TransitionBatch;
 use telic_seed::{Rng, Seed};
 
 pub use self::config::{Features, HilpZeroShotConfig};
-use self::networks::{Actor, Embedding, Successor};
+use self::networks::{Actor, Embedding, Successor, embed_each};
 use super::policy::{HilpPolicy, Reach, Skills};
 use super::reward::{SecondMoment, with_norm};
 use super::{distances, draw_directions, prompt};
@@ -109,7 +110,7 @@ impl Algorithm for HilpZeroShot {
         let dim = config.embedding_dim;
         let reach = match config.features {
             Features::Difference => Reach::Direction {
-                places: Arc::default(),
+                places: prompt::load_places(model, &config.prompt, dim)?,
             },
             Features::State => Reach::Indicator {
                 centre: model.weights.get_f32(CENTRE, &[dim])?.to_vec(),
@@ -187,12 +188,9 @@ fn successor_loss<B: Backend>(
 
 /// A batch as tensors.
 struct Tables<B: Backend> {
-    /// (s, g).
-    goal_now: Tensor<B, 2>,
-    /// (s', g).
-    goal_next: Tensor<B, 2>,
     now: Tensor<B, 2>,
     next: Tensor<B, 2>,
+    goals: Tensor<B, 2>,
     actions: Tensor<B, 2>,
     rewards: Tensor<B, 2>,
     masks: Tensor<B, 2>,
@@ -242,25 +240,39 @@ impl<B: AutodiffBackend> HilpZeroShotAgent<B> {
             .collect()
     }
 
-    /// Latents of length √D for features `[rows, D]`.
-    fn draw_latents(&self, features: &[f32], rng: &mut Rng) -> Vec<f32> {
-        let dim = self.config.embedding_dim;
-        let (rows, norm) = (features.len() / dim, (dim as f64).sqrt());
+    /// Latents of length √D, for what those of the data are made of: features or ways to goals, `[rows, D]`.
+    fn draw_latents(&self, of_data: &[f32], rng: &mut Rng) -> Vec<f32> {
+        let (dim, mix) = (self.config.embedding_dim, self.config.mix);
+        let (rows, norm) = (of_data.len() / dim, (dim as f64).sqrt());
         let mut latents = draw_directions(rows, dim, rng);
         latents.iter_mut().for_each(|x| *x *= norm as f32);
-        // Without one, the training has diverged, and the losses will say so.
-        if self.config.mix > 0.0
-            && let Some(moment) = SecondMoment::of(features, dim)
-        {
-            let mut order: Vec<usize> = (0..rows).collect();
-            order.shuffle(rng);
-            for (latent, row) in latents.chunks_exact_mut(dim).zip(order) {
-                if rng.random::<f64>() < self.config.mix {
-                    let feature: Vec<f64> = features[row * dim..(row + 1) * dim]
-                        .iter()
-                        .map(|x| f64::from(*x))
-                        .collect();
-                    latent.copy_from_slice(&with_norm(&moment.solve(&feature), norm));
+        if mix == 0.0 {
+            return latents;
+        }
+        let mut order: Vec<usize> = (0..rows).collect();
+        let moment = match self.config.features {
+            Features::Difference => None,
+            Features::State => {
+                order.shuffle(rng);
+                let moment = SecondMoment::of(of_data, dim);
+                if moment.is_none() {
+                    // The training has diverged, and the losses will say so.
+                    return latents;
+                }
+                moment
+            }
+        };
+        for (latent, row) in latents.chunks_exact_mut(dim).zip(order) {
+            if rng.random::<f64>() < mix {
+                let entries = of_data[row * dim..(row + 1) * dim].iter();
+                let entries: Vec<f64> = entries.map(|x| f64::from(*x)).collect();
+                let way = match &moment {
+                    Some(moment) => moment.solve(&entries),
+                    None => entries,
+                };
+                // There is no way to where the row already is.
+                if way.iter().any(|x| *x != 0.0) {
+                    latent.copy_from_slice(&with_norm(&way, norm));
                 }
             }
         }
@@ -280,45 +292,37 @@ impl<B: AutodiffBackend> HilpZeroShotAgent<B> {
             self.draw_noise(batch.size, rng),
         );
         let tables = [
-            table(&[&batch.observations, &batch.value_goals]),
-            table(&[&batch.next_observations, &batch.value_goals]),
             table(&[&batch.observations]),
             table(&[&batch.next_observations]),
+            table(&[&batch.value_goals]),
             table(&[&batch.actions]),
             table(&[&batch.rewards]),
             table(&[&batch.masks]),
             table(&[&next_noise]),
             table(&[&noise]),
         ];
-        let [
-            goal_now,
-            goal_next,
-            now,
-            next,
-            actions,
-            rewards,
-            masks,
-            next_noise,
-            noise,
-        ] = upload::<B::InnerBackend, 9>(tables, device);
+        let [now, next, goals, actions, rewards, masks, next_noise, noise] =
+            upload::<B::InnerBackend, 8>(tables, device);
         let embedding = &self.embeddings.module()[0].valid();
         let (before, after) = (
             embedding.forward(now.clone()),
             embedding.forward(next.clone()),
         );
         let mean = tensor_values(before.clone().mean_dim(0));
-        let steps = after.clone() - before;
-        let features = match self.config.features {
-            Features::Difference => steps.clone(),
-            Features::State => after - self.centre(device),
+        let steps = after.clone() - before.clone();
+        let (features, of_data) = match self.config.features {
+            Features::Difference => (steps.clone(), embedding.forward(goals.clone()) - before),
+            Features::State => {
+                let features = after - self.centre(device);
+                (features.clone(), features)
+            }
         };
-        let latents = self.draw_latents(&tensor_values(features.clone()), rng);
+        let latents = self.draw_latents(&tensor_values(of_data), rng);
         let latents = table(&[&latents]).upload(device);
         let tables = Tables {
-            goal_now,
-            goal_next,
             now,
             next,
+            goals,
             actions,
             rewards,
             masks,
@@ -345,17 +349,16 @@ impl<B: AutodiffBackend> HilpZeroShotAgent<B> {
         numbers: &mut Numbers<C>,
     ) -> Tensor<C, 1> {
         let slow = self.slow_embeddings.get();
+        let slow_goals = embed_each(slow, &tables.goals);
         let targets = ValueTargets {
             rewards: tables.rewards.clone(),
             masks: tables.masks.clone(),
-            slow_now: distances(slow, &tables.goal_now, Embedding::forward),
-            slow_next: distances(slow, &tables.goal_next, Embedding::forward),
+            slow_now: distances(embed_each(slow, &tables.now), &slow_goals),
+            slow_next: distances(embed_each(slow, &tables.next), &slow_goals),
         };
-        let found = distances(
-            embeddings,
-            &lift(tables.goal_now.clone()),
-            Embedding::forward,
-        );
+        let from = embed_each(embeddings, &lift(tables.now.clone()));
+        let to = embed_each(embeddings, &lift(tables.goals.clone()));
+        let found = distances(from, &to);
         let config = &self.config;
         let loss = targets.loss(&found, config.embedding_discount, config.expectile, &lift);
         let steps = tables.steps.clone();
@@ -485,16 +488,21 @@ impl<B: AutodiffBackend> Agent for HilpZeroShotAgent<B> {
         let width = self.inputs.observation_dim();
         let places = Table::side_by_side(self.places.len() / width, &[&self.places]);
         let device = self.device();
-        let features =
-            embedding.forward(places.upload::<B::InnerBackend>(device)) - self.centre(device);
-        let dim = self.config.embedding_dim;
-        let moment = SecondMoment::of(&tensor_values(features), dim);
-        let inverse = moment.map_or(vec![f32::NAN; dim * dim], |moment| moment.inverse());
+        let latents = embedding.forward(places.upload::<B::InnerBackend>(device));
         let mut weights = TensorMap::new();
         insert_module(&mut weights, EMBEDDING, &embedding);
         insert_module(&mut weights, ACTOR, self.actor.module());
-        weights.insert_f32(CENTRE, &[dim], self.centre.clone());
-        weights.insert_f32(INVERSE_MOMENT, &[dim, dim], inverse);
+        match self.config.features {
+            Features::Difference => prompt::insert_places(&mut weights, latents),
+            Features::State => {
+                let dim = self.config.embedding_dim;
+                let features = tensor_values(latents - self.centre(device));
+                let inverse = SecondMoment::of(&features, dim)
+                    .map_or(vec![f32::NAN; dim * dim], |moment| moment.inverse());
+                weights.insert_f32(CENTRE, &[dim], self.centre.clone());
+                weights.insert_f32(INVERSE_MOMENT, &[dim, dim], inverse);
+            }
+        }
         let settings = self.config.prompt.settings(self.config.inference);
         self.inputs.model(None, settings, weights)
     }

@@ -17,7 +17,7 @@ pub enum Features {
     /// φ(s') − μ.
     #[default]
     State,
-    /// φ(s') − φ(s); a latent is then a direction.
+    /// φ(s') − φ(s); a latent is then a direction, and latents from the data point to the goals of their rows.
     Difference,
 }
 
@@ -130,7 +130,11 @@ impl PolicyConfig for HilpZeroShotConfig {
             ("prompt", &self.prompt),
             ("inference", &self.inference),
         ]);
-        self.prompt.validate_kind(problems, &[PromptKind::Goal]);
+        let kinds: &[PromptKind] = match self.features {
+            Features::State => &[PromptKind::Goal],
+            Features::Difference => &[PromptKind::Goal, PromptKind::Plan],
+        };
+        self.prompt.validate_kind(problems, kinds);
         for (key, number) in [
             ("embedding_dim", self.embedding_dim),
             ("embedding_width", self.embedding_width),

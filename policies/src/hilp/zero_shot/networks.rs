@@ -91,6 +91,17 @@ impl<B: Backend> Embedding<B> {
     }
 }
 
+/// What each φ_k makes of the same states.
+pub(super) fn embed_each<B: Backend>(
+    embeddings: &[Embedding<B>],
+    states: &Tensor<B, 2>,
+) -> Vec<Tensor<B, 2>> {
+    embeddings
+        .iter()
+        .map(|embedding| embedding.forward(states.clone()))
+        .collect()
+}
+
 /// ψ₁ and ψ₂.
 #[derive(Module, Debug)]
 pub(super) struct Successor<B: Backend> {

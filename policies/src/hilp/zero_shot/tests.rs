@@ -2,6 +2,8 @@ use burn::backend::Flex;
 use ndarray::{Array1, Array2};
 
 use super::*;
+use crate::PolicyConfig;
+use crate::hilp::prompt::PromptKind;
 use crate::test_agents::{self, agent};
 
 fn small() -> HilpZeroShotConfig {
@@ -60,14 +62,86 @@ fn targets_match_published_values() {
 }
 
 /// Goals are directions of differences; as the reward of being at a goal they are not reliable, see the documentation.
+fn small_differences() -> HilpZeroShotConfig {
+    HilpZeroShotConfig {
+        features: Features::Difference,
+        ..small()
+    }
+}
+
 #[test]
 fn a_line_is_learned() {
-    let config = HilpZeroShotConfig {
-        features: Features::Difference,
+    let mut config = HilpZeroShotConfig {
         scalar_loss: true,
-        ..small()
+        ..small_differences()
     };
     test_agents::check_line::<HilpZeroShot>(&config, 2000);
+    config.prompt.kind = PromptKind::Plan;
+    config.prompt.recursions = 1;
+    test_agents::check_line::<HilpZeroShot>(&config, 2000);
+}
+
+#[test]
+fn latents_of_the_data_are_asked_for_as_prompts_are() {
+    let dim = small().embedding_dim;
+    let drawn = |config: &HilpZeroShotConfig| {
+        let agent = agent::<HilpZeroShot>(config);
+        let batch = test_agents::batch(&agent, 3);
+        let (tables, _) = agent.tables(&batch, &mut Seed::new(4).rng());
+        let embedding = agent.embeddings.module()[0].valid();
+        let ways = embedding.forward(tables.goals) - embedding.forward(tables.now);
+        (tensor_values(tables.latents), tensor_values(ways))
+    };
+    let cosines = |(latents, ways): (Vec<f32>, Vec<f32>)| -> Vec<f32> {
+        latents
+            .chunks_exact(dim)
+            .zip(ways.chunks_exact(dim))
+            .filter(|(_, way)| way.iter().any(|x| *x != 0.0))
+            .map(|(latent, way)| {
+                let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+                let length = dot(latent, latent).sqrt();
+                assert!((length - (dim as f32).sqrt()).abs() < 1e-4, "{length}");
+                dot(latent, way) / (length * dot(way, way).sqrt())
+            })
+            .collect()
+    };
+    let lead_there = |mix: f64| {
+        let config = HilpZeroShotConfig {
+            mix,
+            ..small_differences()
+        };
+        let cosines = cosines(drawn(&config));
+        cosines.iter().filter(|c| **c > 0.999).count() as f64 / cosines.len() as f64
+    };
+    assert_eq!((lead_there(0.0), lead_there(1.0)), (0.0, 1.0));
+    let half = lead_there(0.5);
+    assert!((0.35..0.65).contains(&half), "{half}");
+    // A state feature asks for another row of the batch, whatever its goal.
+    let config = HilpZeroShotConfig {
+        mix: 1.0,
+        ..small()
+    };
+    assert!(cosines(drawn(&config)).iter().any(|c| *c < 0.0));
+}
+
+#[test]
+fn plans_need_directions() {
+    let set = toml::from_str::<toml::Table>("[prompt]\nkind = 'plan'").unwrap();
+    let configured = |config: HilpZeroShotConfig| {
+        let model = agent::<HilpZeroShot>(&config).model();
+        let device = Default::default();
+        let mut policy = HilpZeroShot::load::<Flex>(&config, &model, &device).unwrap();
+        policy.configure(&set)
+    };
+    configured(small_differences()).unwrap();
+    let error = configured(small()).unwrap_err().to_string();
+    assert!(error.contains("no directions"), "{error}");
+    let mut config = small();
+    config.prompt.kind = PromptKind::Plan;
+    let mut problems = crate::Problems::new();
+    config.validate(&mut problems);
+    let error = problems.into_result().unwrap_err().to_string();
+    assert!(error.contains("prompt.kind"), "{error}");
 }
 
 #[test]
