@@ -18,8 +18,8 @@
 //! ```
 //!
 //! The Gaussian π has a learned standard deviation, the same in all states. To reach a goal, z points from φ(s) to φ(g), or to
-//! where a plan says ([`PromptConfig`]); a reward that is regressed on φ is a direction too. [`zero_shot`] is the variant for
-//! rewards.
+//! where a plan says ([`PromptConfig`]); a reward that is regressed on φ is a direction too. With `mix` above 0 that share of the
+//! directions of training are such prompts, from the state of a row to its goal. [`zero_shot`] is the variant for rewards.
 
 mod policy;
 mod prompt;
@@ -31,6 +31,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 use telic_datasets::{GoalMix, HindsightConfig, TransitionBatch};
@@ -39,6 +40,7 @@ use telic_seed::{Rng, Seed};
 pub use self::policy::HilpPolicy;
 use self::policy::{Reach, Skills};
 pub use self::prompt::{PromptConfig, PromptKind};
+use self::reward::with_norm;
 use crate::gaussian::{GaussianInference, LearnedDeviation};
 use crate::inputs::{InputConfig, Inputs};
 use crate::joint::{Given, JointAgent, JointTraining, Objective};
@@ -46,7 +48,7 @@ use crate::losses::{
     Losses, ValueTargets, advantage_weight, check_alpha, check_rates, each, expectile_loss,
     least_of, mean_of, regression_loss,
 };
-use crate::module_state::{insert_module, load_module};
+use crate::module_state::{insert_module, load_module, tensor_values};
 use crate::nn::{Activation, AdamConfig, LrSchedule, Mlp, MlpConfig};
 use crate::tables::{Table, upload};
 use crate::trained::NETWORK;
@@ -87,6 +89,8 @@ pub struct HilpConfig {
     pub target_rate: f64,
     /// α. Higher is greedier.
     pub alpha: f64,
+    /// Share of the directions of training that lead from the state of a row to its goal; 0 as published.
+    pub mix: f64,
     /// Adam, one for all networks.
     pub optimizer: AdamConfig,
     /// Learning rate over the run.
@@ -127,6 +131,7 @@ impl Default for HilpConfig {
             skill_expectile: 0.9,
             target_rate: 0.005,
             alpha: 10.0,
+            mix: 0.0,
             optimizer: AdamConfig::default(),
             lr_schedule: LrSchedule::default(),
             prompt: PromptConfig::default(),
@@ -161,6 +166,7 @@ impl PolicyConfig for HilpConfig {
             "a number between 0 and 1",
         );
         check_alpha(problems, "alpha", self.alpha);
+        check_mix(problems, self.mix);
     }
 }
 
@@ -303,6 +309,57 @@ fn draw_directions(rows: usize, dim: usize, rng: &mut Rng) -> Vec<f32> {
     all
 }
 
+/// Adds a share of latents from the data that is out of range.
+fn check_mix(problems: &mut Problems, mix: f64) {
+    let holds = (0.0..=1.0).contains(&mix);
+    problems.check(holds, "mix", mix, "a share in 0..=1");
+}
+
+/// Puts ways from the data in place of latents `[rows, dim]`, each with probability `mix` and at the length `norm`.
+fn mix_in(
+    latents: &mut [f32],
+    dim: usize,
+    (mix, norm): (f64, f64),
+    rng: &mut Rng,
+    way: impl Fn(usize) -> Vec<f64>,
+) {
+    for (row, latent) in latents.chunks_exact_mut(dim).enumerate() {
+        if rng.random::<f64>() < mix {
+            let way = way(row);
+            // There is no way to where the row already is.
+            if way.iter().any(|x| *x != 0.0) {
+                latent.copy_from_slice(&with_norm(&way, norm));
+            }
+        }
+    }
+}
+
+impl Hilp {
+    /// Directions of length 1 for a batch, `[rows, D]`: uniform, or, with probability `mix`, from the state of a row to its goal.
+    fn directions<B: Backend>(
+        &self,
+        batch: &TransitionBatch,
+        embedding: &Mlp<B>,
+        device: &B::Device,
+        rng: &mut Rng,
+    ) -> Vec<f32> {
+        let (dim, mix) = (self.config.embedding_dim, self.config.mix);
+        let mut directions = draw_directions(batch.size, dim, rng);
+        if mix > 0.0 {
+            let [from, to] = [&batch.observations, &batch.value_goals].map(|states| {
+                let states = Table::side_by_side(batch.size, &[states]);
+                tensor_values(embedding.forward(states.upload(device)))
+            });
+            mix_in(&mut directions, dim, (mix, 1.0), rng, |row| {
+                (row * dim..(row + 1) * dim)
+                    .map(|i| f64::from(to[i]) - f64::from(from[i]))
+                    .collect()
+            });
+        }
+        directions
+    }
+}
+
 impl Objective for Hilp {
     type Batch = TransitionBatch;
     type Networks<B: Backend> = Networks<B>;
@@ -337,7 +394,9 @@ impl Objective for Hilp {
         let config = &self.config;
         let table = |tables: &[&[f32]]| Table::side_by_side(batch.size, tables);
         let (now, next) = (&batch.observations, &batch.next_observations);
-        let directions = draw_directions(batch.size, config.embedding_dim, rng);
+        let constant = given.networks;
+        let embedding = &constant.embeddings[0];
+        let directions = self.directions(batch, embedding, given.device, rng);
         let tables = [
             table(&[now]),
             table(&[next]),
@@ -362,7 +421,6 @@ impl Objective for Hilp {
             rewards,
             masks,
         ] = upload::<I, 10>(tables, given.device);
-        let constant = given.networks;
         let (slow_embeddings, slow_critics) = given.slow.split_at(2);
         let discount = config.goals.discount;
 
@@ -378,7 +436,7 @@ impl Objective for Hilp {
         let found = distances(from, &each(&networks.embeddings, &lift(goals)));
         let embedding_loss = targets.loss(&found, discount, config.expectile, &lift);
 
-        let step = lift(constant.embeddings[0].forward(next)) - before;
+        let step = lift(embedding.forward(next)) - before;
         let reward = (step.clone() * lift(directions)).sum_dim(1);
 
         let slow_q = least_of(&each(slow_critics, &acted));

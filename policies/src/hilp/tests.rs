@@ -1,4 +1,5 @@
 use burn::backend::Flex;
+use burn::module::AutodiffModule;
 
 use super::*;
 use crate::Agent;
@@ -68,6 +69,45 @@ fn directions_are_new_and_of_length_one() {
     assert!(mean.iter().all(|mean| mean.abs() < 0.3), "{mean:?}");
 }
 
+/// Cosines of latents and ways, `[rows, dim]`, but for ways of length 0.
+pub(super) fn cosines(latents: &[f32], ways: &[f32], dim: usize) -> Vec<f32> {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    latents
+        .chunks_exact(dim)
+        .zip(ways.chunks_exact(dim))
+        .filter(|(_, way)| way.iter().any(|x| *x != 0.0))
+        .map(|(latent, way)| dot(latent, way) / (dot(latent, latent) * dot(way, way)).sqrt())
+        .collect()
+}
+
+#[test]
+fn a_share_of_the_directions_leads_to_goals() {
+    let dim = small().embedding_dim;
+    let share_that_leads_there = |mix: f64| {
+        let config = HilpConfig { mix, ..small() };
+        let agent = agent::<Hilp>(&config);
+        let batch = test_agents::batch(&agent, 3);
+        let objective = Hilp {
+            inputs: Inputs::fit(&config.inputs, &test_agents::line(1)).unwrap(),
+            config,
+            places: vec![],
+        };
+        let device = Default::default();
+        let embedding = agent.networks().embeddings[0].valid();
+        let mut rng = Seed::new(4).rng();
+        let directions = objective.directions(&batch, &embedding, &device, &mut rng);
+        let [from, to] = [&batch.observations, &batch.value_goals].map(|states| {
+            embedding.forward(Table::side_by_side(batch.size, &[states]).upload(&device))
+        });
+        let cosines = cosines(&directions, &tensor_values(to - from), dim);
+        cosines.iter().filter(|c| **c > 0.9999).count() as f64 / cosines.len() as f64
+    };
+    assert_eq!(share_that_leads_there(1.0), 1.0);
+    assert_eq!(share_that_leads_there(0.0), 0.0);
+    let half = share_that_leads_there(0.5);
+    assert!((0.35..0.65).contains(&half), "{half}");
+}
+
 #[test]
 fn each_loss_moves_its_own_networks_only() {
     test_agents::check_gradients::<Hilp>(
@@ -87,6 +127,7 @@ fn a_line_is_learned() {
     let mut planned = small();
     planned.prompt.kind = PromptKind::Plan;
     planned.prompt.recursions = 1;
+    planned.mix = 0.5;
     test_agents::check_line::<Hilp>(&planned, 2500);
 }
 

@@ -27,7 +27,6 @@ use std::sync::Arc;
 use burn::module::{AutodiffModule, Module};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
-use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_distr::{Distribution, StandardNormal};
 use telic_datasets::TransitionBatch;
@@ -36,8 +35,8 @@ use telic_seed::{Rng, Seed};
 pub use self::config::{Features, HilpZeroShotConfig};
 use self::networks::{Actor, Embedding, Successor, embed_each};
 use super::policy::{HilpPolicy, Reach, Skills};
-use super::reward::{SecondMoment, with_norm};
-use super::{distances, draw_directions, prompt};
+use super::reward::SecondMoment;
+use super::{distances, draw_directions, mix_in, prompt};
 use crate::ema::SlowCopy;
 use crate::inputs::Inputs;
 use crate::losses::{ValueTargets, climbing_loss};
@@ -249,30 +248,19 @@ impl<B: AutodiffBackend> HilpZeroShotAgent<B> {
         if mix == 0.0 {
             return latents;
         }
-        let mut order: Vec<usize> = (0..rows).collect();
-        let moment = match self.config.features {
-            Features::Difference => None,
-            Features::State => {
-                order.shuffle(rng);
-                let moment = SecondMoment::of(of_data, dim);
-                if moment.is_none() {
-                    // The training has diverged, and the losses will say so.
-                    return latents;
-                }
-                moment
-            }
+        let entries = |row: usize| -> Vec<f64> {
+            let entries = of_data[row * dim..(row + 1) * dim].iter();
+            entries.map(|x| f64::from(*x)).collect()
         };
-        for (latent, row) in latents.chunks_exact_mut(dim).zip(order) {
-            if rng.random::<f64>() < mix {
-                let entries = of_data[row * dim..(row + 1) * dim].iter();
-                let entries: Vec<f64> = entries.map(|x| f64::from(*x)).collect();
-                let way = match &moment {
-                    Some(moment) => moment.solve(&entries),
-                    None => entries,
-                };
-                // There is no way to where the row already is.
-                if way.iter().any(|x| *x != 0.0) {
-                    latent.copy_from_slice(&with_norm(&way, norm));
+        match self.config.features {
+            Features::Difference => mix_in(&mut latents, dim, (mix, norm), rng, entries),
+            Features::State => {
+                let mut order: Vec<usize> = (0..rows).collect();
+                order.shuffle(rng);
+                // Without one, the training has diverged, and the losses will say so.
+                if let Some(moment) = SecondMoment::of(of_data, dim) {
+                    let way = |row: usize| moment.solve(&entries(order[row]));
+                    mix_in(&mut latents, dim, (mix, norm), rng, way);
                 }
             }
         }

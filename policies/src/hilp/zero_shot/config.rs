@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use telic_datasets::{GoalMix, HindsightConfig};
 
 use crate::gaussian::GaussianInference;
+use crate::hilp::check_mix;
 use crate::hilp::prompt::{PromptConfig, PromptKind};
 use crate::inputs::InputConfig;
 use crate::losses::{check_alpha, check_rates};
@@ -158,12 +159,7 @@ impl PolicyConfig for HilpZeroShotConfig {
             rate,
             "a number above 0 and at most 1",
         );
-        problems.check(
-            (0.0..=1.0).contains(&self.mix),
-            "mix",
-            self.mix,
-            "a share in 0..=1",
-        );
+        check_mix(problems, self.mix);
         for (key, number) in [
             ("std", self.std),
             ("noise_clip", self.noise_clip),
