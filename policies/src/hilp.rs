@@ -291,7 +291,7 @@ fn negative_distance<B: Backend>(a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 
         .neg()
 }
 
-/// V_k of what the embeddings φ_k make of states, and of goals.
+/// V_k of latents φ_k(s) and φ_k(g), `[rows, D]`; `[rows, 1]` each.
 fn distances<B: Backend>(from: Vec<Tensor<B, 2>>, to: &[Tensor<B, 2>]) -> Vec<Tensor<B, 2>> {
     let both = from.into_iter().zip(to);
     both.map(|(from, to)| negative_distance(from, to.clone()))

@@ -127,6 +127,7 @@ fn a_line_is_learned() {
     let mut planned = small();
     planned.prompt.kind = PromptKind::Plan;
     planned.prompt.recursions = 1;
+    test_agents::check_line::<Hilp>(&planned, 2500);
     planned.mix = 0.5;
     test_agents::check_line::<Hilp>(&planned, 2500);
 }

@@ -91,7 +91,7 @@ impl<B: Backend> Embedding<B> {
     }
 }
 
-/// What each φ_k makes of the same states.
+/// Latents `[rows, D]` that each φ_k gives the same states.
 pub(super) fn embed_each<B: Backend>(
     embeddings: &[Embedding<B>],
     states: &Tensor<B, 2>,
