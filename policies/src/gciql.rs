@@ -29,7 +29,8 @@ use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, 
 use crate::inputs::{InputConfig, Inputs};
 use crate::joint::{Given, JointAgent, JointTraining, Objective};
 use crate::losses::{
-    ActorLoss, Losses, check_alpha, check_rates, each, expectile_loss, least_of, regression_loss,
+    ActorLoss, Extraction, Losses, check_alpha, check_rates, each, expectile_loss, least_of,
+    regression_loss,
 };
 use crate::module_state::{insert_module, load_module};
 use crate::nn::{AdamConfig, LrSchedule, Mlp, MlpConfig};
@@ -46,17 +47,6 @@ pub const SPEC: PolicySpec = PolicySpec::of::<Gciql>(
     "implicit Q-learning of goal-reaching values; the actor climbs them close to the data",
     "Kostrikov et al. 2022, arXiv:2110.06169; settings of OGBench, Park et al. 2025, arXiv:2410.20092",
 );
-
-/// How the actor learns from the critics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Extraction {
-    /// Gradient of the critics through the action, with imitation as an anchor. A lower `alpha` is greedier.
-    #[default]
-    DdpgBc,
-    /// Imitation weighted by the advantage. A higher `alpha` is greedier.
-    Awr,
-}
 
 /// Settings of GCIQL. The defaults are those of OGBench for states.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

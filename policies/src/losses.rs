@@ -14,6 +14,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
+use serde::{Deserialize, Serialize};
 
 use crate::gaussian::GaussianConfig;
 use crate::nn::Mlp;
@@ -145,6 +146,17 @@ pub fn climbing_loss<B: Backend>(q: Tensor<B, 2>) -> Tensor<B, 1> {
 /// `min(exp(α · advantage), 100)`.
 pub fn advantage_weight<B: Backend>(advantage: Tensor<B, 2>, alpha: f64) -> Tensor<B, 2> {
     (advantage * alpha).clamp_max(100.0_f64.ln()).exp()
+}
+
+/// How an actor learns from values of actions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Extraction {
+    /// Gradient of the values through the action, with imitation as an anchor. A lower `alpha` is greedier.
+    #[default]
+    DdpgBc,
+    /// Imitation weighted by the advantage. A higher `alpha` is greedier.
+    Awr,
 }
 
 /// The loss of a [Gaussian actor](crate::gaussian) with a fixed standard deviation.

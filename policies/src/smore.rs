@@ -6,14 +6,17 @@
 //!
 //! ```text
 //! L_M = mean_h E(S̄ − M; S̄ − M)
-//! L_π = −mean_h min(exp(α (S̄ − M)), 100) log π(a | s, g), the weight without gradient
+//! awr:     L_π = −mean_h min(exp(α (S̄ − M)), 100) log π(a | s, g), the weight without gradient
+//! ddpg_bc: L_π = −mean_h q / (mean_h |q| + 1e−6) − α mean_h log π(a | s, g),  q = min(S₁, S₂)(s, μ(s, g), g)
 //! stable: L_S = mean_e (S − 2 / (1 − γ))² + 1e−4 (1 − γ) mean_h S² + ½ mean_h (S − T)²,  T = −2 + γ M(s', g)
 //! plain:  L_S = −mean_e S + 1e−4 mean_h S + ½ mean_h (S − T)²,  T = γ M(s', g)
 //! S̄ ← ρ S + (1 − ρ) S̄ with the S after the step
 //! ```
 //!
 //! M takes its step first, then π with the new M, then S with the new M. The Gaussian π has a mean in −1..1 and a learned
-//! standard deviation.
+//! standard deviation, which is 1 for `ddpg_bc`.
+//!
+//! `ddpg_bc` is not of the paper: it is the extraction that GCIQL and CRL use in OGBench (Park et al. 2025), on SMORe's scores.
 //!
 //! The reference release bootstraps where s' is the goal from M(g, g), which its data may not have; a goal one step ahead then
 //! scores less than one two steps ahead. With `absorbing_goal`, the default here, T is 2 / (1 − γ) there for
@@ -31,7 +34,9 @@ use crate::gaussian::{
     ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, Head, LearnedDeviation,
 };
 use crate::inputs::{InputConfig, Inputs};
-use crate::losses::{advantage_weight, check_alpha, check_rates, each, least_of, mean_of};
+use crate::losses::{
+    ActorLoss, Extraction, advantage_weight, check_alpha, check_rates, each, least_of, mean_of,
+};
 use crate::module_state::{insert_module, load_module};
 use crate::nn::{Activation, AdamConfig, LrSchedule, LrScheduleKind, Mlp, MlpConfig, tanh};
 use crate::tables::{Table, upload};
@@ -82,7 +87,9 @@ pub struct SmoreConfig {
     pub expectile: f64,
     /// ρ, share of the new weights in the slow scores per update.
     pub target_rate: f64,
-    /// α. Higher is greedier.
+    /// Loss of the actor; `awr` is the paper's.
+    pub extraction: Extraction,
+    /// α. Higher is greedier with `awr`, lower with `ddpg_bc`.
     pub alpha: f64,
     /// Adam of each network.
     pub optimizer: AdamConfig,
@@ -122,6 +129,7 @@ impl Default for SmoreConfig {
             absorbing_goal: true,
             expectile: 0.8,
             target_rate: 0.005,
+            extraction: Extraction::Awr,
             alpha: 3.0,
             optimizer: AdamConfig::default(),
             lr_schedule: LrSchedule {
@@ -394,9 +402,9 @@ fn score_loss<B: Backend>(
 /// Trains the networks, each with an optimiser of its own.
 ///
 /// Metrics of an update and of an evaluation: `value/loss`, `value/m_mean`; `actor/loss`; `actor/mse`, the mean squared error of
-/// the mean per action entry; `actor/advantage`; `actor/weight`, the mean weight, at most 100; `score/goal` and `score/along`, the
-/// parts of L_S at goals and along the data; `score/s_mean` and `score/s_goal`, mean scores of both halves. Of an update also
-/// `optimizer/gradient_norm` and `optimizer/lr` of the scores.
+/// the mean per action entry; `actor/advantage` and `actor/weight`, the mean weight, at most 100 (`awr`), or `actor/q_loss`
+/// (`ddpg_bc`); `score/goal` and `score/along`, the parts of L_S at goals and along the data; `score/s_mean` and `score/s_goal`,
+/// mean scores of both halves. Of an update also `optimizer/gradient_norm` and `optimizer/lr` of the scores.
 pub struct SmoreAgent<B: AutodiffBackend> {
     config: SmoreConfig,
     inputs: Inputs,
@@ -422,22 +430,41 @@ impl<B: AutodiffBackend> SmoreAgent<B> {
         loss
     }
 
+    /// Of the advantage S̄ − M at h, `[rows, 1]`, and the scores, which are constants, what the extraction asks for is made.
     fn actor_loss<C: Backend>(
         &self,
         actor: &Actor<C>,
-        advantage: Tensor<C, 2>,
+        advantage: impl FnOnce() -> Tensor<C, 2>,
+        scores: impl FnOnce() -> Vec<Mlp<C>>,
         now: Tensor<C, 2>,
         actions: Tensor<C, 2>,
         numbers: &mut Numbers<C>,
     ) -> Tensor<C, 1> {
-        let weight = advantage_weight(advantage.clone(), self.config.alpha);
-        let error = actor.mean(now) - actions;
-        let mse = (error.clone() * error.clone()).mean();
-        let loss = (weight.clone() * actor.deviation.negative_log_prob(error)).mean();
+        let means = actor.mean(now.clone());
+        let (loss, mse) = match self.config.extraction {
+            Extraction::Awr => {
+                let advantage = advantage();
+                numbers.insert("actor/advantage", advantage.clone().mean());
+                let weight = advantage_weight(advantage, self.config.alpha);
+                numbers.insert("actor/weight", weight.clone().mean());
+                let error = means - actions;
+                let mse = (error.clone() * error.clone()).mean();
+                let loss = (weight * actor.deviation.negative_log_prob(error)).mean();
+                (loss, mse)
+            }
+            Extraction::DdpgBc => {
+                let values = |means| {
+                    let acted = Tensor::cat(vec![now, means], 1);
+                    least_of(&each(&scores(), &acted))
+                };
+                let unit = GaussianConfig::default();
+                let actor = ActorLoss::climbing(&unit, means, actions, self.config.alpha, values);
+                numbers.insert("actor/q_loss", actor.guide);
+                (actor.loss, actor.mse)
+            }
+        };
         numbers.insert("actor/loss", loss.clone());
         numbers.insert("actor/mse", mse);
-        numbers.insert("actor/advantage", advantage.mean());
-        numbers.insert("actor/weight", weight.mean());
         loss
     }
 
@@ -510,10 +537,11 @@ impl<B: AutodiffBackend> Agent for SmoreAgent<B> {
         let loss = self.value_loss(self.value.module(), lift(slow.clone()), now, &mut numbers);
         self.value.step(loss, &mut unreported);
 
-        let advantage = slow - self.value.module().valid().forward(tables.now.clone());
+        let advantage = || lift(slow - self.value.module().valid().forward(tables.now.clone()));
         let loss = self.actor_loss(
             self.actor.module(),
-            lift(advantage),
+            advantage,
+            || self.scores.module().clone().no_grad(),
             lift(tables.now.clone()),
             lift(tables.actions.clone()),
             &mut numbers,
@@ -537,12 +565,19 @@ impl<B: AutodiffBackend> Agent for SmoreAgent<B> {
         let mut numbers = Numbers::new();
         let value = self.value.module().valid();
         self.value_loss(&value, slow.clone(), tables.now.clone(), &mut numbers);
-        let advantage = slow - value.forward(tables.now.clone());
+        let advantage = || slow - value.forward(tables.now.clone());
         let actor = self.actor.module().valid();
         let (now, actions) = (tables.now.clone(), tables.actions.clone());
-        self.actor_loss(&actor, advantage, now, actions, &mut numbers);
-        let target = self.target(&tables);
         let scores = self.scores.module().valid();
+        self.actor_loss(
+            &actor,
+            advantage,
+            || scores.clone(),
+            now,
+            actions,
+            &mut numbers,
+        );
+        let target = self.target(&tables);
         self.scores_loss(
             &scores,
             &tables.entering,

@@ -150,11 +150,21 @@ fn a_line_is_learned() {
         config.loss = loss;
         test_agents::check_line::<Smore>(&config, 2500);
     }
+    let mut config = small();
+    config.extraction = Extraction::DdpgBc;
+    config.alpha = 0.5;
+    test_agents::check_line::<Smore>(&config, 2500);
 }
 
 #[test]
 fn a_resumed_run_goes_on_to_the_same_bits() {
-    test_agents::check_resume::<Smore>(&small());
+    for extraction in [Extraction::Awr, Extraction::DdpgBc] {
+        let config = SmoreConfig {
+            extraction,
+            ..small()
+        };
+        test_agents::check_resume::<Smore>(&config);
+    }
 }
 
 /// State, action (0 left, 1 right) and goal of a transition on a chain of five states whose walls hold.
