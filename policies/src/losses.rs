@@ -148,14 +148,14 @@ pub fn advantage_weight<B: Backend>(advantage: Tensor<B, 2>, alpha: f64) -> Tens
     (advantage * alpha).clamp_max(100.0_f64.ln()).exp()
 }
 
-/// How an actor learns from values of actions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How an actor learns from values of actions, with a factor `alpha`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Extraction {
-    /// Gradient of the values through the action, with imitation as an anchor. A lower `alpha` is greedier.
-    #[default]
+    /// [`ActorLoss::climbing`]: the gradient of the values through the action, with imitation as an anchor, as in OGBench (Park et al.
+    /// 2025). A lower `alpha` is greedier.
     DdpgBc,
-    /// Imitation weighted by the advantage. A higher `alpha` is greedier.
+    /// Imitation weighted by [`advantage_weight`] (AWR, Peng et al. 2019, arXiv:1910.00177). A higher `alpha` is greedier.
     Awr,
 }
 

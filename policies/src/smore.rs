@@ -430,7 +430,7 @@ impl<B: AutodiffBackend> SmoreAgent<B> {
         loss
     }
 
-    /// Of the advantage S̄ − M at h, `[rows, 1]`, and the scores, which are constants, what the extraction asks for is made.
+    /// `advantage` makes S̄ − M at h, `[rows, 1]`, and `scores` S₁ and S₂ as constants; only what the extraction needs is made.
     fn actor_loss<C: Backend>(
         &self,
         actor: &Actor<C>,
