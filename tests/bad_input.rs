@@ -129,6 +129,14 @@ fn training_refuses_what_it_cannot_learn_from() {
         &[&of_good, "policy.goals.actor.stitched=1.5"],
         &["stitched", "1.5"],
     );
+    train(
+        &[&of_good, "policy.goals.n_step=0"],
+        &["`policy.goals.n_step` is 0", "at least 1"],
+    );
+    train(
+        &[&of_good, "policy={id='crl', goals={n_step=3}}"],
+        &["`policy.goals.n_step` is 3", "expected 1"],
+    );
 
     // What is there is not touched by another configuration, another dataset or a damaged file.
     let (code, message) = telic(&[

@@ -96,6 +96,8 @@ pub struct HindsightConfig {
     pub discount: f64,
     /// Rewards −1 and 0 (at the goal) in place of 0 and 1.
     pub negative_rewards: bool,
+    /// n, steps of play whose rewards are added up before a value follows them, at least 1 and fewer at the end of an episode.
+    pub n_step: usize,
     /// Clusters of like states, for stitched goals. Published: 20, 40 and 80 for small, medium and large mazes.
     pub clusters: usize,
 }
@@ -114,6 +116,7 @@ impl Default for HindsightConfig {
             actor: GoalMix::UNIFORM_FUTURE,
             discount: 0.99,
             negative_rewards: true,
+            n_step: 1,
             clusters: 40,
         }
     }
@@ -132,6 +135,13 @@ impl HindsightConfig {
         if self.clusters == 0 {
             return Err(SamplerError::Setting {
                 field: "clusters",
+                value: 0.0,
+                expected: "at least 1",
+            });
+        }
+        if self.n_step == 0 {
+            return Err(SamplerError::Setting {
+                field: "n_step",
                 value: 0.0,
                 expected: "at least 1",
             });
@@ -168,10 +178,14 @@ pub struct TransitionBatch {
     pub value_goals: Vec<f32>,
     /// Goal of the actor as an observation, `[size, observation_dim]`.
     pub actor_goals: Vec<f32>,
-    /// Reward towards the value goal, `[size]`.
+    /// Reward towards the value goal, `[size]`; of n steps Σᵢ γⁱ rᵢ, up to where the goal is reached.
     pub rewards: Vec<f32>,
-    /// 0 where the value goal is reached and nothing is bootstrapped, else 1, `[size]`.
+    /// 0 where the value goal is reached and nothing is bootstrapped, else 1, or γᵏ⁻¹ after k steps, `[size]`.
     pub masks: Vec<f32>,
+    /// Observations after the steps of the rewards if those are several, `[size, observation_dim]`, else empty.
+    pub later_observations: Vec<f32>,
+    /// Row of each of them.
+    pub later_rows: Vec<usize>,
     /// Row of the dataset that each transition starts from, `[size]`.
     pub rows: Vec<usize>,
     /// Row of each value goal, `[size]`.
@@ -186,6 +200,22 @@ impl TransitionBatch {
         Self {
             size,
             ..Self::default()
+        }
+    }
+
+    /// Steps of play from transition `i` to the observation whose value follows its reward.
+    pub fn steps(&self, i: usize) -> usize {
+        self.later_rows
+            .get(i)
+            .map_or(1, |later| later - self.rows[i])
+    }
+
+    /// The observations whose values follow the rewards, `[size, observation_dim]`: the next ones, or those n steps on.
+    pub fn bootstrap_observations(&self) -> &[f32] {
+        if self.later_observations.is_empty() {
+            &self.next_observations
+        } else {
+            &self.later_observations
         }
     }
 }
@@ -378,6 +408,12 @@ impl HindsightSampler {
         self.action_normalizer.apply(&mut batch.actions);
         batch.rewards.clear();
         batch.masks.clear();
+        batch.later_observations.clear();
+        batch.later_rows.clear();
+        if self.config.n_step > 1 {
+            self.gather_later(batch);
+            return;
+        }
         for (row, goal_row) in rows.iter().zip(value_goal_rows.iter()) {
             let success = f32::from(row == goal_row);
             batch.masks.push(1.0 - success);
@@ -387,6 +423,37 @@ impl HindsightSampler {
                 success
             });
         }
+    }
+
+    /// Rewards of several steps, and where they lead to. A goal is reached at its row, as with single steps.
+    fn gather_later(&self, batch: &mut TransitionBatch) {
+        let HindsightConfig {
+            discount, n_step, ..
+        } = self.config;
+        let index = self.dataset.episodes();
+        for (&row, &goal_row) in batch.rows.iter().zip(&batch.value_goal_rows) {
+            let steps = n_step.min(index.end_row(row) + 1 - row);
+            batch.later_rows.push(row + steps);
+            let reached = (row..row + steps).contains(&goal_row);
+            let paid = if reached { goal_row - row } else { steps };
+            let power = libm::pow(discount, paid as f64);
+            batch.masks.push(if reached {
+                0.0
+            } else {
+                libm::pow(discount, (paid - 1) as f64) as f32
+            });
+            batch.rewards.push(if self.config.negative_rewards {
+                -((1.0 - power) / (1.0 - discount)) as f32
+            } else if reached {
+                power as f32
+            } else {
+                0.0
+            });
+        }
+        self.gather_observations(
+            batch.later_rows.iter().copied(),
+            &mut batch.later_observations,
+        );
     }
 
     /// Writes what is seen of the observations of `rows` to `out`, `[rows, features]`.

@@ -19,7 +19,7 @@ use telic_datasets::{GoalMix, HindsightConfig, TransitionBatch};
 use telic_seed::{Rng, Seed};
 
 use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, Head, halves};
-use crate::inputs::{InputConfig, Inputs};
+use crate::inputs::{InputConfig, Inputs, check_single_steps};
 use crate::joint::{Given, JointAgent, JointTraining, Objective};
 use crate::losses::{ActorLoss, Losses, check_alpha, least_of, mean_of, softplus};
 use crate::module_state::{insert_module, load_module};
@@ -102,6 +102,7 @@ impl PolicyConfig for CrlConfig {
             ("lr_schedule", &self.lr_schedule),
             ("inference", &self.inference),
         ]);
+        check_single_steps(problems, &self.goals);
         let dim = self.embedding_dim;
         problems.check(dim >= 1, "embedding_dim", dim, "at least 1");
         check_alpha(problems, "alpha", self.alpha);

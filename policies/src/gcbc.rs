@@ -13,7 +13,7 @@ use telic_datasets::{GoalMix, HindsightConfig, TransitionBatch};
 use telic_seed::Rng;
 
 use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy};
-use crate::inputs::{InputConfig, Inputs};
+use crate::inputs::{InputConfig, Inputs, check_single_steps};
 use crate::joint::{Given, JointAgent, JointTraining, Objective};
 use crate::losses::Losses;
 use crate::module_state::insert_module;
@@ -76,6 +76,7 @@ impl PolicyConfig for GcbcConfig {
             ("lr_schedule", &self.lr_schedule),
             ("inference", &self.inference),
         ]);
+        check_single_steps(problems, &self.goals);
     }
 }
 

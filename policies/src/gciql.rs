@@ -222,7 +222,7 @@ impl Objective for Gciql {
         let (observations, goals) = (&batch.observations, &batch.value_goals);
         let tables = [
             table(&[observations, goals]),
-            table(&[&batch.next_observations, goals]),
+            table(&[batch.bootstrap_observations(), goals]),
             table(&[observations, goals, &batch.actions]),
             table(&[observations, &batch.actor_goals]),
             table(&[&batch.actions]),

@@ -197,7 +197,7 @@ impl Objective for Gcivl {
         let table = |tables: &[&[f32]]| Table::side_by_side(batch.size, tables);
         let tables = [
             table(&[&batch.observations, &batch.value_goals]),
-            table(&[&batch.next_observations, &batch.value_goals]),
+            table(&[batch.bootstrap_observations(), &batch.value_goals]),
             table(&[&batch.observations, &batch.actor_goals]),
             table(&[&batch.next_observations, &batch.actor_goals]),
             table(&[&batch.actions]),
@@ -285,6 +285,13 @@ mod tests {
     #[test]
     fn a_line_is_learned() {
         test_agents::check_line::<Gcivl>(&small(), 1500);
+    }
+
+    #[test]
+    fn a_line_is_learned_from_rewards_of_several_steps() {
+        let mut config = small();
+        config.goals.n_step = 4;
+        test_agents::check_line::<Gcivl>(&config, 1500);
     }
 
     #[test]

@@ -400,6 +400,7 @@ impl Objective for Hilp {
         let tables = [
             table(&[now]),
             table(&[next]),
+            table(&[batch.bootstrap_observations()]),
             table(&[&batch.value_goals]),
             table(&[now, &directions]),
             table(&[next, &directions]),
@@ -412,6 +413,7 @@ impl Objective for Hilp {
         let [
             now,
             next,
+            later,
             goals,
             skill_now,
             skill_next,
@@ -420,7 +422,7 @@ impl Objective for Hilp {
             actions,
             rewards,
             masks,
-        ] = upload::<I, 10>(tables, given.device);
+        ] = upload::<I, 11>(tables, given.device);
         let (slow_embeddings, slow_critics) = given.slow.split_at(2);
         let discount = config.goals.discount;
 
@@ -429,7 +431,7 @@ impl Objective for Hilp {
             rewards,
             masks,
             slow_now: distances(each(slow_embeddings, &now), &slow_goals),
-            slow_next: distances(each(slow_embeddings, &next), &slow_goals),
+            slow_next: distances(each(slow_embeddings, &later), &slow_goals),
         };
         let from = each(&networks.embeddings, &lift(now));
         let before = from[0].clone().detach();

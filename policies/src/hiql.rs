@@ -286,7 +286,10 @@ impl Objective for Hiql {
         let table = |tables: &[&[f32]]| Table::side_by_side(transitions.size, tables);
         let tables = [
             table(&[now, &transitions.value_goals]),
-            table(&[next, &transitions.value_goals]),
+            table(&[
+                transitions.bootstrap_observations(),
+                &transitions.value_goals,
+            ]),
             table(&[now, low_goals]),
             table(&[next, low_goals]),
             table(&[now, high_goals]),

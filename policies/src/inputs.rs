@@ -171,6 +171,14 @@ impl Inputs {
     }
 }
 
+/// Adds rewards of several steps, which not every policy learns from.
+pub fn check_single_steps(problems: &mut Problems, goals: &HindsightConfig) {
+    problems.nested("goals", |problems| {
+        let expected = "1: only gcivl, gciql, hilp, hiql and smore add up rewards of several steps";
+        problems.check(goals.n_step <= 1, "n_step", goals.n_step, expected);
+    });
+}
+
 impl Validate for HindsightConfig {
     fn validate(&self, problems: &mut Problems) {
         for (key, mix) in [("value", self.value), ("actor", self.actor)] {
@@ -192,6 +200,7 @@ impl Validate for HindsightConfig {
             problems.check(holds, key, share, "a share in 0..=1");
         }
         problems.check(self.clusters >= 1, "clusters", self.clusters, "at least 1");
+        problems.check(self.n_step >= 1, "n_step", self.n_step, "at least 1");
         problems.check(
             (0.0..1.0).contains(&self.discount),
             "discount",

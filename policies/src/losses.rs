@@ -9,6 +9,9 @@
 //! weighting:      min(exp(α A), 100) for an advantage A
 //! ```
 //!
+//! With n-step rewards (`goals.n_step`) s' is the state k ≤ n steps on, r the discounted sum of the rewards up to it and m = γᵏ⁻¹,
+//! or 0 where the goal is reached on the way.
+//!
 //! [`ActorLoss`] turns the other two into losses of an actor. The first is that of HILP, HIQL and GCIVL, the second of DDPG+BC as in OGBench (Park et al. 2025), the third of AWR.
 
 use burn::tensor::Tensor;
@@ -90,7 +93,7 @@ pub fn regression_loss<B: Backend>(values: &[Tensor<B, 2>], target: &Tensor<B, 2
 
 /// What an implicit value learns from, `[rows, 1]` each; constants.
 pub struct ValueTargets<B: Backend> {
-    /// r.
+    /// r, of one step or several.
     pub rewards: Tensor<B, 2>,
     /// m.
     pub masks: Tensor<B, 2>,

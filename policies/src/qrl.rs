@@ -24,7 +24,7 @@ use telic_datasets::{GoalMix, HindsightConfig, TransitionBatch};
 use telic_seed::{Rng, Seed};
 
 use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, Head, halves};
-use crate::inputs::{InputConfig, Inputs};
+use crate::inputs::{InputConfig, Inputs, check_single_steps};
 use crate::joint::{Given, JointAgent, JointTraining, Objective};
 use crate::losses::{ActorLoss, Losses, check_alpha, softplus};
 use crate::module_state::{insert_module, load_module};
@@ -116,6 +116,7 @@ impl PolicyConfig for QrlConfig {
             ("lr_schedule", &self.lr_schedule),
             ("inference", &self.inference),
         ]);
+        check_single_steps(problems, &self.goals);
         let dim = self.embedding_dim;
         let holds = dim >= GROUP && dim.is_multiple_of(GROUP);
         problems.check(holds, "embedding_dim", dim, "a multiple of 8");

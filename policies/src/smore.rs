@@ -21,6 +21,9 @@
 //! The reference release bootstraps where s' is the goal from M(g, g), which its data may not have; a goal one step ahead then
 //! scores less than one two steps ahead. With `absorbing_goal`, the default here, T is 2 / (1 − γ) there for
 //! `stable`, the score of the goal itself, and 0 for `plain`, since nothing is to come.
+//!
+//! With `goals.n_step` = n, s' is the state k ≤ n steps on, T = −2 (1 − γᵏ) / (1 − γ) + γᵏ M(s', g) for `stable` and γᵏ M(s', g) for `plain`;
+//! with `absorbing_goal` the steps end where the goal is entered. That is not of the paper.
 
 use burn::module::{AutodiffModule, Module};
 use burn::tensor::Tensor;
@@ -308,7 +311,7 @@ impl BatchSampler<SmoreBatch> for SmoreSampler {
 struct Tables<B: Backend> {
     /// (s, g) of h.
     now: Tensor<B, 2>,
-    /// (s', g) of h.
+    /// (s', g) of h, s' one step on or several.
     next: Tensor<B, 2>,
     /// (s, g, a) of h.
     acted: Tensor<B, 2>,
@@ -316,37 +319,43 @@ struct Tables<B: Backend> {
     entering: Tensor<B, 2>,
     /// a of h.
     actions: Tensor<B, 2>,
-    /// 1 where s' of h is the goal, `[rows, 1]`.
-    entered: Tensor<B, 2>,
+    /// [What stands for the steps](ScoreLoss::ahead) of h up to s', `[rows, 1]` each.
+    paid: Tensor<B, 2>,
+    share: Tensor<B, 2>,
 }
 
 impl<B: Backend> Tables<B> {
-    fn new(batch: &SmoreBatch, device: &B::Device) -> Self {
+    fn new(batch: &SmoreBatch, config: &SmoreConfig, device: &B::Device) -> Self {
         let h = &batch.hindsight;
         let e = &batch.entering;
         let table = |tables: &[&[f32]]| Table::side_by_side(h.size, tables);
-        let entered: Vec<f32> = h
-            .rows
-            .iter()
-            .zip(&h.value_goal_rows)
-            .map(|(row, goal)| f32::from(u8::from(row + 1 == *goal)))
-            .collect();
+        let (mut paid, mut shares) = (Vec::new(), Vec::new());
+        for (i, (&row, &goal)) in h.rows.iter().zip(&h.value_goal_rows).enumerate() {
+            let steps = h.steps(i);
+            let enters = config.absorbing_goal && (row + 1..=row + steps).contains(&goal);
+            let entered = enters.then(|| goal - row);
+            let [added, share] = config.loss.ahead(config.goals.discount, steps, entered);
+            paid.push(added as f32);
+            shares.push(share as f32);
+        }
         let tables = [
             table(&[&h.observations, &h.value_goals]),
-            table(&[&h.next_observations, &h.value_goals]),
+            table(&[h.bootstrap_observations(), &h.value_goals]),
             table(&[&h.observations, &h.value_goals, &h.actions]),
             table(&[&e.observations, &e.value_goals, &e.actions]),
             table(&[&h.actions]),
-            table(&[&entered]),
+            table(&[&paid]),
+            table(&[&shares]),
         ];
-        let [now, next, acted, entering, actions, entered] = upload(tables, device);
+        let [now, next, acted, entering, actions, paid, share] = upload(tables, device);
         Self {
             now,
             next,
             acted,
             entering,
             actions,
-            entered,
+            paid,
+            share,
         }
     }
 }
@@ -358,23 +367,19 @@ fn maximum_loss<B: Backend>(difference: Tensor<B, 2>, expectile: f64) -> Tensor<
     (weight * difference.clone() * difference).mean()
 }
 
-/// T of h, from M(s', g); `entered` is 1 where s' is the goal and nothing is bootstrapped.
-fn bootstrap<B: Backend>(
-    loss: ScoreLoss,
-    discount: f64,
-    next: Tensor<B, 2>,
-    entered: Option<Tensor<B, 2>>,
-) -> Tensor<B, 2> {
-    let (step, top) = match loss {
-        ScoreLoss::Stable => (-2.0, 2.0 / (1.0 - discount)),
-        ScoreLoss::Plain => (0.0, 0.0),
-    };
-    let target = next * discount + step;
-    match entered {
-        None => target,
-        Some(entered) => {
-            let stays = entered.clone().neg() + 1.0;
-            target * stays + entered * top
+impl ScoreLoss {
+    /// p and c of T = p + c M(s', g), where s' is `steps` steps on; `entered` is the number of steps to a goal at which nothing is
+    /// bootstrapped, at least 1.
+    fn ahead(self, discount: f64, steps: usize, entered: Option<usize>) -> [f64; 2] {
+        let (step, top) = match self {
+            Self::Stable => (-2.0, 2.0 / (1.0 - discount)),
+            Self::Plain => (0.0, 0.0),
+        };
+        let power = |steps: usize| libm::pow(discount, steps as f64);
+        let paid = |steps| step * (1.0 - power(steps)) / (1.0 - discount);
+        match entered {
+            None => [paid(steps), power(steps)],
+            Some(entered) => [paid(entered - 1) + power(entered - 1) * top, 0.0],
         }
     }
 }
@@ -505,8 +510,7 @@ impl<B: AutodiffBackend> SmoreAgent<B> {
     /// T of a batch, with M as it is.
     fn target(&self, tables: &Tables<B::InnerBackend>) -> Tensor<B::InnerBackend, 2> {
         let next = self.value.module().valid().forward(tables.next.clone());
-        let entered = self.config.absorbing_goal.then(|| tables.entered.clone());
-        bootstrap(self.config.loss, self.config.goals.discount, next, entered)
+        next * tables.share.clone() + tables.paid.clone()
     }
 }
 
@@ -526,7 +530,7 @@ impl<B: AutodiffBackend> Agent for SmoreAgent<B> {
     }
 
     fn update(&mut self, batch: &SmoreBatch, _rng: &mut Rng) -> Numbers<B::InnerBackend> {
-        let tables = Tables::<B::InnerBackend>::new(batch, self.value.device());
+        let tables = Tables::<B::InnerBackend>::new(batch, &self.config, self.value.device());
         let slow = least_of(&each(self.slow_scores.get(), &tables.acted));
         let mut numbers = Numbers::new();
         // Learning rate and gradient norm that are reported are those of the scores.
@@ -560,7 +564,7 @@ impl<B: AutodiffBackend> Agent for SmoreAgent<B> {
     }
 
     fn evaluate(&mut self, batch: &SmoreBatch, _rng: &mut Rng) -> Metrics {
-        let tables = Tables::<B::InnerBackend>::new(batch, self.value.device());
+        let tables = Tables::<B::InnerBackend>::new(batch, &self.config, self.value.device());
         let slow = least_of(&each(self.slow_scores.get(), &tables.acted));
         let mut numbers = Numbers::new();
         let value = self.value.module().valid();

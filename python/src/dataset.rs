@@ -329,7 +329,8 @@ impl Dataset {
 
     /// Transitions with goals chosen in hindsight.
     #[pyo3(signature = (
-        batch_size, *, seed=None, value_goals=None, actor_goals=None, discount=0.99, negative_rewards=true, clusters=40
+        batch_size, *, seed=None, value_goals=None, actor_goals=None, discount=0.99, negative_rewards=true, n_step=1,
+        clusters=40
     ))]
     #[allow(clippy::too_many_arguments)]
     fn sample<'py>(
@@ -341,6 +342,7 @@ impl Dataset {
         actor_goals: Option<Bound<'py, PyAny>>,
         discount: f64,
         negative_rewards: bool,
+        n_step: usize,
         clusters: usize,
     ) -> PyResult<Bound<'py, PyDict>> {
         if batch_size == 0 {
@@ -352,6 +354,7 @@ impl Dataset {
             actor: goal_mix("actor_goals", actor_goals.as_ref(), defaults.actor)?,
             discount,
             negative_rewards,
+            n_step,
             clusters,
         };
         let (batch, rows) = py
@@ -389,7 +392,15 @@ impl Dataset {
             ),
             ("value_goals", batch.value_goals, observation_dim),
             ("actor_goals", batch.actor_goals, observation_dim),
+            (
+                "later_observations",
+                batch.later_observations,
+                observation_dim,
+            ),
         ] {
+            if n_step == 1 && name == "later_observations" {
+                continue;
+            }
             sample.set_item(name, table(py, name, values, rows, width)?)?;
         }
         sample.set_item("rewards", batch.rewards.into_pyarray(py))?;

@@ -212,6 +212,24 @@ def test_goal_mixtures_can_be_chosen(dataset: telic.Dataset) -> None:
     assert (batch["actor_goal_rows"] < batch["rows"]).any()
 
 
+def test_rewards_of_several_steps(dataset: telic.Dataset) -> None:
+    single = dataset.sample(256, seed=0)
+    assert "later_observations" not in single
+    batch = dataset.sample(256, seed=0, n_step=3, discount=0.9)
+    np.testing.assert_array_equal(batch["rows"], dataset.sample(256, seed=0, discount=0.9)["rows"])
+    episode = np.searchsorted(dataset.episodes[:, 0], batch["rows"], side="right") - 1
+    final_rows = dataset.episodes[:, 0] + dataset.episodes[:, 1] - 1
+    steps = np.minimum(3, final_rows[episode] - batch["rows"])
+    later = dataset.columns["observations"][batch["rows"] + steps]
+    np.testing.assert_array_equal(batch["later_observations"], later)
+    ahead = batch["value_goal_rows"] - batch["rows"]
+    reached = (ahead >= 0) & (ahead < steps)
+    assert 20 < reached.sum() < 200
+    np.testing.assert_allclose(batch["masks"], np.where(reached, 0, 0.9 ** (steps - 1.0)), rtol=1e-6)
+    paid = np.where(reached, ahead, steps)
+    np.testing.assert_allclose(batch["rewards"], -(1 - 0.9**paid) / 0.1, rtol=1e-6)
+
+
 def test_seeds_fix_batches(play_data: pathlib.Path) -> None:
     first, second = telic.load_dataset(play_data), telic.load_dataset(play_data)
     assert_same(first.sample(32, seed=1), second.sample(32, seed=1))

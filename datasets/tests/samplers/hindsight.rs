@@ -110,6 +110,90 @@ fn the_last_transition_is_its_own_goal_and_a_success() {
     );
 }
 
+/// Reward, mask and last row of the sum of up to `n_step` rewards from `row` towards `goal`.
+fn several_steps(sampler: &HindsightSampler, row: usize, goal: usize) -> (f32, f32, usize) {
+    let mut batch = TransitionBatch {
+        rows: vec![row],
+        value_goal_rows: vec![goal],
+        actor_goal_rows: vec![goal],
+        ..TransitionBatch::default()
+    };
+    sampler.gather(&mut batch);
+    let later = batch.bootstrap_observations()[0] as usize;
+    (batch.rewards[0], batch.masks[0], later)
+}
+
+#[test]
+fn rewards_of_several_steps_are_added_up() {
+    let with = |n_step, negative_rewards| {
+        let config = HindsightConfig {
+            discount: 0.5,
+            n_step,
+            negative_rewards,
+            ..HindsightConfig::default()
+        };
+        HindsightSampler::new(ramp(&[14, 3]), config).unwrap()
+    };
+    let (five, rewarded) = (with(5, true), with(5, false));
+    for (row, goal, expected, reward) in [
+        // Nothing is paid at the goal, on the way to it γ⁰ + γ¹, past it nothing counts.
+        (2, 2, (0.0, 0.0, 7), 1.0),
+        (2, 4, (-1.5, 0.0, 7), 0.25),
+        // Five steps, at whose end the value takes over; also at the goal itself, as with single steps.
+        (2, 7, (-1.9375, 0.0625, 7), 0.0),
+        (2, 9, (-1.9375, 0.0625, 7), 0.0),
+        (2, 1, (-1.9375, 0.0625, 7), 0.0),
+        // Three steps are left of the episode, whose last state is row 14; row 15 is of the next one.
+        (11, 2, (-1.75, 0.25, 14), 0.0),
+        (11, 15, (-1.75, 0.25, 14), 0.0),
+        (13, 13, (0.0, 0.0, 14), 1.0),
+    ] {
+        assert_eq!(several_steps(&five, row, goal), expected, "{row} to {goal}");
+        let (found, mask, later) = several_steps(&rewarded, row, goal);
+        assert_eq!((found, mask, later), (reward, expected.1, expected.2));
+    }
+    let index = five.dataset().episodes();
+    let mut batch = TransitionBatch::with_size(100);
+    five.sample(&mut Seed::new(0).rng(), &mut batch);
+    assert_eq!(batch.later_observations.len(), 300);
+    let ends = |i| index.end_row(batch.rows[i]) + 1 - batch.rows[i];
+    assert!((0..100).all(|i| batch.steps(i) == ends(i).min(5)));
+    with(1, true).sample(&mut Seed::new(0).rng(), &mut batch);
+    assert_eq!(batch.bootstrap_observations(), batch.next_observations);
+    assert!((0..100).all(|i| batch.steps(i) == 1));
+}
+
+proptest! {
+    /// A sum of n rewards and the value after them is n single steps, one after another, for any values.
+    #[test]
+    fn several_steps_are_single_steps_one_after_another(
+        transitions in 1_usize..12, row in 0_usize..12, goal in 0_usize..30, n_step in 1_usize..15, negative_rewards: bool,
+        values in vec(-50.0_f64..50.0, 13),
+    ) {
+        prop_assume!(row < transitions);
+        let with = |n_step| {
+            let config = HindsightConfig { discount: 0.9, n_step, negative_rewards, ..HindsightConfig::default() };
+            HindsightSampler::new(ramp(&[transitions, 20]), config).unwrap()
+        };
+        let goal = goal.min(transitions + 20);
+        let target = |sampler: &HindsightSampler, row, value: &dyn Fn(usize) -> f64| {
+            let (reward, mask, later) = several_steps(sampler, row, goal);
+            f64::from(reward) + 0.9 * f64::from(mask) * value(later)
+        };
+        let single = with(1);
+        let mut expected = values.clone();
+        for steps in 1..=n_step.min(transitions - row) {
+            let after = expected.clone();
+            let from = row..=transitions - steps;
+            for (from, expected) in from.clone().zip(&mut expected[from]) {
+                *expected = target(&single, from, &|later| after[later]);
+            }
+        }
+        let found = target(&with(n_step), row, &|later| values[later]);
+        prop_assert!((found - expected[row]).abs() < 1e-4, "{} instead of {}", found, expected[row]);
+    }
+}
+
 #[test]
 fn goals_come_in_the_shares_of_the_mixture() {
     // With 400 episodes a random goal is in the same episode in 1 of 400 draws.
@@ -249,6 +333,11 @@ fn bad_settings_are_named() {
         ..HindsightConfig::default()
     });
     assert_eq!(message, "`discount` is 1, expected a number in 0..1");
+    let message = build(HindsightConfig {
+        n_step: 0,
+        ..HindsightConfig::default()
+    });
+    assert_eq!(message, "`n_step` is 0, expected at least 1");
     let problem = HindsightSampler::over(ramp(&[3]), &[1], HindsightConfig::default()).unwrap_err();
     assert_eq!(
         problem,

@@ -116,9 +116,16 @@ fn nothing_is_allocated_after_the_first_batch() {
         goal_columns: Some(vec![1]),
         normalizer: scaler.clone(),
     };
-    let hindsight = sampler(&[20, 31], 0.99)
-        .with_features(features, Normalizer::Identity)
-        .unwrap();
+    let several = HindsightConfig {
+        n_step: 3,
+        ..HindsightConfig::default()
+    };
+    let several = HindsightSampler::new(ramp(&[20, 31]), several).unwrap();
+    let [hindsight, several] = [sampler(&[20, 31], 0.99), several].map(|sampler| {
+        sampler
+            .with_features(features.clone(), Normalizer::Identity)
+            .unwrap()
+    });
     let config = WindowConfig {
         goal_columns: Some(vec![0]),
         ..WindowConfig::default()
@@ -131,6 +138,7 @@ fn nothing_is_allocated_after_the_first_batch() {
     let mut window = WindowBatch::with_size(100);
     let mut subgoals = SubgoalBatch::with_size(100);
     let mut round = |hindsight: &HindsightSampler, windows: &WindowSampler| {
+        several.sample(&mut rng, &mut batch);
         hindsight.sample(&mut rng, &mut batch);
         hindsight.sample_subgoals(5, &mut rng, &mut subgoals);
         windows.sample(&mut rng, &mut window);

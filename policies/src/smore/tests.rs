@@ -34,6 +34,31 @@ fn near(found: Tensor<Flex, 1>, expected: f64) {
     );
 }
 
+/// T of single steps.
+fn target(loss: ScoreLoss, next: &[f32; 4], entered: [Option<usize>; 4]) -> Tensor<Flex, 2> {
+    let ahead = entered.map(|entered| loss.ahead(0.99, 1, entered).map(|x| x as f32));
+    column(next) * column(&ahead.map(|[_, share]| share)) + column(&ahead.map(|[paid, _]| paid))
+}
+
+#[test]
+fn several_steps_are_single_steps_one_after_another() {
+    for loss in [ScoreLoss::Stable, ScoreLoss::Plain] {
+        let [step, discount] = loss.ahead(0.9, 1, None);
+        let [top, nothing] = loss.ahead(0.9, 1, Some(1));
+        assert_eq!(nothing, 0.0);
+        let (mut expected, mut entered) = (5.0, top);
+        for steps in 1..=12 {
+            expected = step + discount * expected;
+            let [paid, share] = loss.ahead(0.9, steps, None);
+            assert!((paid + share * 5.0 - expected).abs() < 1e-12);
+            // The goal is entered before the last step.
+            let [paid, share] = loss.ahead(0.9, 12, Some(steps));
+            assert!((paid - entered).abs() < 1e-12 && share == 0.0);
+            entered = step + discount * entered;
+        }
+    }
+}
+
 #[test]
 fn losses_match_published_values() {
     let slow = least_of(&[
@@ -48,7 +73,7 @@ fn losses_match_published_values() {
     let log_prob = column(&[1.0, 2.0, 0.5, 3.0]);
     near((weight * log_prob).mean(), 1.217_964_73);
 
-    let next = column(&[1.5, -0.5, 2.0, 4.0]);
+    let next = [1.5, -0.5, 2.0, 4.0];
     let scores = [
         ([1.0, -2.0, 0.5, 3.0], [10.0, -5.0, 2.0, 0.0]),
         ([0.5, -1.5, 1.0, 2.0], [9.0, -4.0, 3.0, 1.0]),
@@ -70,7 +95,7 @@ fn losses_match_published_values() {
         ),
     ];
     for (loss, expected) in expected {
-        let target = bootstrap(loss, 0.99, next.clone(), None);
+        let target = target(loss, &next, [None; 4]);
         for ((hindsight, entering), expected) in scores.iter().zip(expected) {
             let parts = score_loss(
                 loss,
@@ -84,8 +109,7 @@ fn losses_match_published_values() {
             }
         }
     }
-    let entered = Some(column(&[0.0, 1.0, 0.0, 0.0]));
-    let target = bootstrap(ScoreLoss::Stable, 0.99, next, entered);
+    let target = target(ScoreLoss::Stable, &next, [None, Some(1), None, None]);
     let found = tensor_values(target);
     for (found, expected) in found.into_iter().zip([-0.515, 200.0, -0.02, 1.96]) {
         assert!((found - expected).abs() < 1e-3, "{found}, not {expected}");
@@ -306,9 +330,11 @@ impl ChainBatch {
         };
 
         let scores = column(all.iter().map(|row| solution.score(*row)).collect()).require_grad();
-        let entered =
-            absorbing.then(|| of_hindsight(&|row| f64::from(u8::from(chain_next(row) == row.2))));
-        let target = bootstrap(loss, 0.99, of_hindsight(&|row| solution.next(row)), entered);
+        let target = of_hindsight(&|row| {
+            let entered = (absorbing && chain_next(row) == row.2).then_some(1);
+            let [paid, share] = loss.ahead(0.99, 1, entered);
+            paid + share * solution.next(row)
+        });
         let parts = score_loss(
             loss,
             0.99,
@@ -327,6 +353,13 @@ impl ChainBatch {
         let total = maximum_loss(slow - m, 0.8);
         flat(maxima.grad(&total.backward()).unwrap());
     }
+}
+
+#[test]
+fn the_line_is_learned_from_several_steps() {
+    let mut config = small();
+    config.goals.n_step = 3;
+    test_agents::check_line::<Smore>(&config, 2000);
 }
 
 #[test]

@@ -35,6 +35,7 @@ class TransitionBatch(TypedDict):
     rows: NDArray[np.int64]
     value_goal_rows: NDArray[np.int64]
     actor_goal_rows: NDArray[np.int64]
+    later_observations: NotRequired[NDArray[np.float32]]
 
 def env_specs() -> list[EnvDescription]: ...
 def rewards(env: str, achieved_goals: ArrayLike, desired_goals: ArrayLike) -> NDArray[np.float32]: ...
@@ -222,9 +223,13 @@ class Dataset:
         actor_goals: GoalMix | None = None,
         discount: float = 0.99,
         negative_rewards: bool = True,
+        n_step: int = 1,
         clusters: int = 40,
     ) -> TransitionBatch:
         """Transitions with goals chosen in hindsight, as new arrays.
+
+        With ``n_step`` above 1, ``rewards`` are discounted sums of up to as many steps, ``later_observations`` are those that
+        they lead to, and ``masks`` are γ to the power of one less than their number.
 
         A share ``stitched`` of the trajectory goals of a mixture is taken from any episode that passes a state like one
         ahead, out of ``clusters`` clusters of states.

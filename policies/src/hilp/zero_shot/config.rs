@@ -6,7 +6,7 @@ use telic_datasets::{GoalMix, HindsightConfig};
 use crate::gaussian::GaussianInference;
 use crate::hilp::check_mix;
 use crate::hilp::prompt::{PromptConfig, PromptKind};
-use crate::inputs::InputConfig;
+use crate::inputs::{InputConfig, check_single_steps};
 use crate::losses::{check_alpha, check_rates};
 use crate::nn::{AdamConfig, LrSchedule};
 use crate::{PolicyConfig, Problems};
@@ -131,6 +131,7 @@ impl PolicyConfig for HilpZeroShotConfig {
             ("prompt", &self.prompt),
             ("inference", &self.inference),
         ]);
+        check_single_steps(problems, &self.goals);
         let kinds: &[PromptKind] = match self.features {
             Features::State => &[PromptKind::Goal],
             Features::Difference => &[PromptKind::Goal, PromptKind::Plan],

@@ -13,6 +13,7 @@
 mod activation;
 mod attention;
 mod dropout;
+mod few_rows;
 mod interval_union;
 mod norm;
 mod product;

@@ -8,6 +8,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{FloatDType, Tensor};
 use burn_flex::FlexTensor;
 
+use super::few_rows;
 use super::slices::{cols, from_values, map_rows, values};
 use super::{Kernel, is_flex, primitive, run, tensor};
 use crate::Precision;
@@ -153,6 +154,11 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// Whether the rows stand one after another.
+    fn is_contiguous(&self) -> bool {
+        self.col_stride == 1 && self.row_stride == self.cols
+    }
+
     /// Whether every entry lies in `values`.
     fn is_inside(&self) -> bool {
         self.rows > 0
@@ -181,6 +187,12 @@ fn multiply(left: Matrix<'_>, right: Matrix<'_>) -> FlexTensor {
         left.is_inside() && right.is_inside(),
         "a product of empty matrices"
     );
+    if left.is_contiguous() && right.is_contiguous() && few_rows::is_faster([m, k, n]) {
+        return from_values(
+            few_rows::multiply(left.values, right.values, [m, k, n]),
+            [m, n],
+        );
+    }
     let mut output: Vec<f32> = Vec::with_capacity(m * n);
     let entries = &mut output.spare_capacity_mut()[..m * n];
     let rest = n % LANES + ALIKE;

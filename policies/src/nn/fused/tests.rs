@@ -408,6 +408,7 @@ fn rows_of_a_product_do_not_depend_on_their_neighbours_or_on_threads() {
         [960, 240],
         [360, 1080],
         [1440, 360],
+        [700, 317],
     ] {
         let x = normal(&mut rng, 400 * k);
         let w =
@@ -422,7 +423,7 @@ fn rows_of_a_product_do_not_depend_on_their_neighbours_or_on_threads() {
         };
         let together = run(400, 1);
         assert_eq!(run(400, 3), together);
-        for rows in [2, 3, 7, 24, 100] {
+        for rows in [2, 3, 5, 7, 10, 11, 16, 17, 24, 100] {
             assert_eq!(run(rows, 2), together[..rows * n], "{rows} rows, {k} × {n}");
         }
         if k <= 512 {
