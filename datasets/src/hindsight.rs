@@ -96,7 +96,8 @@ pub struct HindsightConfig {
     pub discount: f64,
     /// Rewards −1 and 0 (at the goal) in place of 0 and 1.
     pub negative_rewards: bool,
-    /// n, steps of play whose rewards are added up before a value follows them, at least 1 and fewer at the end of an episode.
+    /// n, steps of play whose rewards are added up before a value follows them, at least 1 and fewer at the end of an episode:
+    /// n-step returns, as for offline goals by Park et al. 2025 (arXiv:2506.04168).
     pub n_step: usize,
     /// Clusters of like states, for stitched goals. Published: 20, 40 and 80 for small, medium and large mazes.
     pub clusters: usize,

@@ -408,7 +408,7 @@ fn rows_of_a_product_do_not_depend_on_their_neighbours_or_on_threads() {
         [960, 240],
         [360, 1080],
         [1440, 360],
-        [700, 317],
+        [1100, 317],
     ] {
         let x = normal(&mut rng, 400 * k);
         let w =
