@@ -185,7 +185,7 @@ pub struct TransitionBatch {
     pub masks: Vec<f32>,
     /// Observations after the steps of the rewards if those are several, `[size, observation_dim]`, else empty.
     pub later_observations: Vec<f32>,
-    /// Row of each of them.
+    /// Row of each of these observations, `[size]`, or empty with them.
     pub later_rows: Vec<usize>,
     /// Row of the dataset that each transition starts from, `[size]`.
     pub rows: Vec<usize>,
@@ -426,7 +426,7 @@ impl HindsightSampler {
         }
     }
 
-    /// Rewards of several steps, and where they lead to. A goal is reached at its row, as with single steps.
+    /// Rewards and masks of several steps, and the observations they lead to. A goal is reached at its row, as with single steps.
     fn gather_later(&self, batch: &mut TransitionBatch) {
         let HindsightConfig {
             discount, n_step, ..

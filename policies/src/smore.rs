@@ -368,8 +368,8 @@ fn maximum_loss<B: Backend>(difference: Tensor<B, 2>, expectile: f64) -> Tensor<
 }
 
 impl ScoreLoss {
-    /// p and c of T = p + c M(s', g), where s' is `steps` steps on; `entered` is the number of steps to a goal at which nothing is
-    /// bootstrapped, at least 1.
+    /// What the steps pay, and the share of M, of T = paid + share · M(s', g), where s' is `steps` steps on; `entered` is the
+    /// number of steps to a goal at which nothing is bootstrapped, at least 1.
     fn ahead(self, discount: f64, steps: usize, entered: Option<usize>) -> [f64; 2] {
         let (step, top) = match self {
             Self::Stable => (-2.0, 2.0 / (1.0 - discount)),

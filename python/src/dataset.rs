@@ -392,16 +392,12 @@ impl Dataset {
             ),
             ("value_goals", batch.value_goals, observation_dim),
             ("actor_goals", batch.actor_goals, observation_dim),
-            (
-                "later_observations",
-                batch.later_observations,
-                observation_dim,
-            ),
         ] {
-            if n_step == 1 && name == "later_observations" {
-                continue;
-            }
             sample.set_item(name, table(py, name, values, rows, width)?)?;
+        }
+        if n_step > 1 {
+            let (name, values) = ("later_observations", batch.later_observations);
+            sample.set_item(name, table(py, name, values, rows, observation_dim)?)?;
         }
         sample.set_item("rewards", batch.rewards.into_pyarray(py))?;
         sample.set_item("masks", batch.masks.into_pyarray(py))?;

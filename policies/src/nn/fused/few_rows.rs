@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::slices::{add, simd};
 
 /// Rows of `x` for which this is faster: with one the library reads whole rows of `w` too, with more it is arithmetic that takes time.
-const ROWS: RangeInclusive<usize> = 2..=16;
+const FASTER_ROWS: RangeInclusive<usize> = 2..=16;
 
 /// Entries of `w` from which on this is faster: networks of smaller matrices stay in a cache from one action to the next.
 const MANY_ENTRIES: usize = 300_000;
@@ -27,7 +27,7 @@ const PART: usize = 512;
 pub(super) fn is_faster([rows, inputs, outputs]: [usize; 3]) -> bool {
     // Without vector instructions a sum of products would be a call to a function.
     let vectors = !matches!(pulp::Arch::new(), pulp::Arch::Scalar);
-    ROWS.contains(&rows) && inputs * outputs >= MANY_ENTRIES && vectors
+    FASTER_ROWS.contains(&rows) && inputs * outputs >= MANY_ENTRIES && vectors
 }
 
 /// `x w`, on the threads of the pool that this is called on, or else on this thread. The bits are those of the library's product,
