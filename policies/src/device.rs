@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use burn::backend::{Autodiff, Flex};
 use serde::{Deserialize, Serialize};
@@ -178,7 +179,7 @@ pub(crate) fn with_awake_threads<R: Send>(work: impl FnOnce() -> R + Send) -> R 
     awake.into_result()
 }
 
-/// Work for the first thread of a pool, beside which the others wait without sleeping.
+/// Work for the first thread of a pool, beside which the others wait, without sleeping as long as there is something to take.
 struct Awake<W, R> {
     work: Mutex<Option<W>>,
     result: Mutex<Option<R>>,
@@ -197,11 +198,7 @@ impl<R: Send, W: FnOnce() -> R + Send> Awake<W, R> {
     /// What thread `index` of the pool does.
     fn join(&self, index: usize) {
         if index > 0 {
-            while !self.done.load(Ordering::Relaxed) {
-                if rayon::yield_now() != Some(rayon::Yield::Executed) {
-                    std::thread::yield_now();
-                }
-            }
+            self.wait();
             return;
         }
         let _rest = Rest(&self.done);
@@ -209,6 +206,26 @@ impl<R: Send, W: FnOnce() -> R + Send> Awake<W, R> {
         let outcome = work.map(|work| work());
         if let Ok(mut result) = self.result.lock() {
             *result = outcome;
+        }
+    }
+
+    /// Takes parts of the work until it is done, or there was none to take for a while.
+    ///
+    /// A thread that takes a part before it comes here can come here from inside of that part, and the work would wait for the
+    /// part and the part for the work.
+    fn wait(&self) {
+        /// Longer than most stretches of an update without parts.
+        const LONGEST_REST: Duration = Duration::from_millis(1);
+        let mut resting: Option<Instant> = None;
+        while !self.done.load(Ordering::Relaxed) {
+            if rayon::yield_now() == Some(rayon::Yield::Executed) {
+                resting = None;
+                continue;
+            }
+            if resting.get_or_insert_with(Instant::now).elapsed() > LONGEST_REST {
+                return;
+            }
+            std::thread::yield_now();
         }
     }
 
@@ -243,6 +260,26 @@ mod tests {
             (0..10_000_u64).into_par_iter().sum::<u64>()
         });
         assert_eq!(sum, 49_995_000);
+    }
+
+    #[test]
+    fn work_with_a_waiting_thread_inside_of_it_ends() {
+        type Work = Box<dyn FnOnce() -> u64 + Send>;
+        let (sender, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let awake: Arc<OnceLock<Awake<Work, u64>>> = Arc::default();
+            let inside = Arc::clone(&awake);
+            let work: Work = Box::new(move || {
+                inside.get().unwrap().join(1);
+                7
+            });
+            assert!(awake.set(Awake::new(work)).is_ok());
+            let awake = awake.get().unwrap();
+            awake.join(0);
+            sender.send(*awake.result.lock().unwrap()).unwrap();
+        });
+        let result = ended.recv_timeout(Duration::from_secs(60));
+        assert_eq!(result.unwrap(), Some(7));
     }
 
     #[test]
