@@ -278,7 +278,7 @@ mod tests {
             awake.join(0);
             sender.send(*awake.result.lock().unwrap()).unwrap();
         });
-        let result = ended.recv_timeout(Duration::from_secs(60));
+        let result = ended.recv_timeout(Duration::from_mins(1));
         assert_eq!(result.unwrap(), Some(7));
     }
 
