@@ -463,7 +463,7 @@ fn hilp_takes_goals_plans_and_rewards() {
     let evaluate =
         |more: &[&str]| telic(&[&["evaluate", &run, "--episodes", "5", "--json"], more].concat());
     let mut returns = vec![];
-    for prompt in ["goal", "plan", "reward"] {
+    for prompt in ["goal", "plan", "search", "reward"] {
         let evaluation = evaluate(&["--prompt", prompt]).json();
         assert_eq!(evaluation["episodes"], 5, "{prompt}");
         assert_eq!(evaluation["tasks"].as_array().unwrap().len(), 5);

@@ -18,12 +18,13 @@
 //! ```
 //!
 //! The Gaussian π has a learned standard deviation, the same in all states. To reach a goal, z points from φ(s) to φ(g), or to
-//! where a plan says ([`PromptConfig`]); a reward that is regressed on φ is a direction too. With `mix` above 0 that share of the
+//! where a plan or a search says ([`PromptConfig`]); a reward that is regressed on φ is a direction too. With `mix` above 0 that share of the
 //! directions of training are such prompts, from the state of a row to its goal. [`zero_shot`] is the variant for rewards.
 
 mod policy;
 mod prompt;
 mod reward;
+mod search;
 pub mod zero_shot;
 
 use std::sync::Arc;
@@ -154,7 +155,7 @@ impl PolicyConfig for HilpConfig {
             ("inference", &self.inference),
         ]);
         self.prompt
-            .validate_kind(problems, &[PromptKind::Goal, PromptKind::Plan]);
+            .validate_kind(problems, &PromptKind::OF_DIRECTIONS);
         let dim = self.embedding_dim;
         problems.check(dim >= 1, "embedding_dim", dim, "at least 1");
         check_rates(problems, self.expectile, self.target_rate);

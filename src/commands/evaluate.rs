@@ -52,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     threads: Option<u32>,
     /// What the policy is told: the `goal` of each task, which is what every policy takes; for HILP also to follow a `plan` to
-    /// it, or a `reward` of 1 for observations at the goal and 0 for others.
+    /// it, the shortest way that a `search` through the data finds, or a `reward` of 1 for observations at the goal and 0 for others.
     #[arg(long, value_enum, conflicts_with = "goals", group = "prompted")]
     prompt: Option<Prompt>,
     /// Tell the policy each named reward of the environment in turn, and report what it earns of it; for HILP.
@@ -76,6 +76,7 @@ pub(crate) struct Args {
 enum Prompt {
     Goal,
     Plan,
+    Search,
     Reward,
 }
 
@@ -89,6 +90,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
             set.push("prompt.kind=goal".to_owned());
         }
         Some(Prompt::Plan) => set.push("prompt.kind=plan".to_owned()),
+        Some(Prompt::Search) => set.push("prompt.kind=search".to_owned()),
         Some(Prompt::Goal | Prompt::Reward) | None => {}
     }
     policy.configure(&overrides_table(&set)?)?;

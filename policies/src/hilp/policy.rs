@@ -11,6 +11,7 @@ use telic_seed::Rng;
 use super::negative_distance;
 use super::prompt::{PromptConfig, PromptKind, way_point};
 use super::reward::{regression, with_norm};
+use super::search::Roadmap;
 use crate::config_table;
 use crate::gaussian::{GaussianConfig, GaussianPolicy, Head, halves};
 use crate::inputs::Inputs;
@@ -50,7 +51,7 @@ pub(super) enum Reach {
 
 impl Reach {
     /// The latent that leads from one latent to another, before its length is set.
-    fn latent(&self, from: &[f32], to: &[f32], prompt: &PromptConfig) -> Vec<f64> {
+    fn latent(&self, from: &[f32], to: &[f32], prompt: &Prompt) -> Vec<f64> {
         let difference = |a: &[f32], b: &[f32]| -> Vec<f64> {
             a.iter()
                 .zip(b)
@@ -58,10 +59,10 @@ impl Reach {
                 .collect()
         };
         match self {
-            Self::Direction { places } if prompt.kind == PromptKind::Plan => {
-                difference(&way_point(from, to, places, prompt), from)
-            }
-            Self::Direction { .. } => difference(to, from),
+            Self::Direction { places } => match prompt.way_point(from, to, places) {
+                Some(point) => difference(&point, from),
+                None => difference(to, from),
+            },
             Self::Indicator { centre, inverse } => {
                 let feature = difference(to, centre);
                 inverse
@@ -84,15 +85,28 @@ struct Prompt {
     config: PromptConfig,
     /// The latent of a reward.
     reward: Option<Vec<f32>>,
+    /// What a search looks at.
+    roadmap: Option<Arc<Roadmap>>,
 }
 
-/// Acts by a latent that a prompt sets: towards the goal, along a plan, or up a reward.
+impl Prompt {
+    /// The latent to make for on the way from one latent to another; `None` if it is the other one.
+    fn way_point(&self, from: &[f32], to: &[f32], places: &[f32]) -> Option<Vec<f32>> {
+        match self.config.kind {
+            PromptKind::Plan => Some(way_point(from, to, places, &self.config)),
+            PromptKind::Search => self.roadmap.as_ref().map(|map| map.way_point(from, to)),
+            PromptKind::Goal | PromptKind::Reward => None,
+        }
+    }
+}
+
+/// Acts by a latent that a prompt sets: towards the goal, along a plan or a search, or up a reward.
 pub struct HilpPolicy<B: Backend> {
     inner: GaussianPolicy<B>,
     inputs: Inputs,
     embed: Arc<dyn Fn(Tensor<B, 2>) -> Tensor<B, 2> + Send + Sync>,
     norm: f64,
-    /// Latents that plans go through; `None` for a policy that does not plan.
+    /// Latents that plans and searches go through; `None` for a policy that does not plan.
     places: Option<Arc<[f32]>>,
     device: B::Device,
     /// Shared with what `inner` computes.
@@ -114,8 +128,12 @@ impl<B: Backend> HilpPolicy<B> {
             reach,
         } = skills;
         let prompt = Arc::new(Mutex::new(Prompt {
-            config,
+            config: PromptConfig {
+                kind: PromptKind::Goal,
+                ..config
+            },
             reward: None,
+            roadmap: None,
         }));
         let of_value = Arc::clone(&embed);
         let value: Head<B> = Box::new(move |pairs| {
@@ -138,7 +156,7 @@ impl<B: Backend> HilpPolicy<B> {
                 let (from, to) = (tensor_values(from), tensor_values(of_mean(goals)));
                 from.chunks_exact(dim)
                     .zip(to.chunks_exact(dim))
-                    .flat_map(|(from, to)| with_norm(&reach.latent(from, to, &prompt.config), norm))
+                    .flat_map(|(from, to)| with_norm(&reach.latent(from, to, &prompt), norm))
                     .collect()
             };
             let latents = TensorData::new(latents, [rows, dim]);
@@ -165,11 +183,10 @@ impl<B: Backend> HilpPolicy<B> {
             device: device.clone(),
             prompt,
         };
-        if let Some(table) = of_prompt {
-            let mut overrides = toml::Table::new();
-            overrides.insert("prompt".into(), table);
-            policy.configure(&overrides)?;
-        }
+        let mut overrides = toml::Table::new();
+        let of_prompt = of_prompt.unwrap_or_else(|| config_table::to_table(&config).into());
+        overrides.insert("prompt".into(), of_prompt);
+        policy.configure(&overrides)?;
         Ok(policy)
     }
 }
@@ -226,6 +243,7 @@ impl<B: Backend> Policy for HilpPolicy<B> {
         let Prompt {
             config: old,
             mut reward,
+            mut roadmap,
         } = lock(&self.prompt).clone();
         let mut table = toml::Table::new();
         table.insert("prompt".into(), config_table::to_table(&old).into());
@@ -241,24 +259,37 @@ impl<B: Backend> Policy for HilpPolicy<B> {
         let places = config.places;
         let message = "as many places as the policy was saved with";
         problems.check(places == old.places, "prompt.places", places, message);
+        let through_places = matches!(config.kind, PromptKind::Plan | PromptKind::Search);
         problems.check(
-            config.kind != PromptKind::Plan || self.places.is_some(),
+            !through_places || self.places.is_some(),
             "prompt.kind",
-            "plan",
+            config.kind.to_string(),
             "goal or reward: latents of this policy are no directions",
         );
         problems.check(
             config.kind != PromptKind::Reward || reward.is_some(),
             "prompt.kind",
             "reward",
-            "goal or plan: no labelled observations have been given yet",
+            "goal, plan or search: no labelled observations have been given yet",
         );
         problems.into_result().map_err(PolicyError::Settings)?;
         self.inner.configure(&rest)?;
         if config.kind != PromptKind::Reward {
             reward = None;
         }
-        *lock(&self.prompt) = Prompt { config, reward };
+        if (config.landmarks, config.reach) != (old.landmarks, old.reach) {
+            roadmap = None;
+        }
+        if let (PromptKind::Search, None, Some(places)) = (config.kind, &roadmap, &self.places) {
+            let dim = places.len() / config.places;
+            let reach = config.reach as f32;
+            roadmap = Some(Arc::new(Roadmap::new(places, dim, config.landmarks, reach)));
+        }
+        *lock(&self.prompt) = Prompt {
+            config,
+            reward,
+            roadmap,
+        };
         Ok(())
     }
 
@@ -304,20 +335,21 @@ impl<B: Backend> Policy for HilpPolicy<B> {
         candidates: ArrayView2<'_, f32>,
     ) -> Result<Option<Array1<f32>>, PolicyError> {
         let prompt = lock(&self.prompt).clone();
-        let Some(places) = self
-            .places
-            .clone()
-            .filter(|_| prompt.config.kind == PromptKind::Plan)
-        else {
+        let Some(places) = self.places.clone() else {
             return Ok(None);
         };
         let ends = ndarray::stack![ndarray::Axis(0), observation, goal];
-        let (Some(ends), Some(latents)) = (self.latents(ends.view())?, self.latents(candidates)?)
-        else {
+        let Some(ends) = self.latents(ends.view())? else {
             return Ok(None);
         };
         let [from, to] = [0, 1].map(|end| ends.row(end).to_vec());
-        let point = ndarray::aview1(&way_point(&from, &to, &places, &prompt.config)).to_owned();
+        let (Some(point), Some(latents)) = (
+            prompt.way_point(&from, &to, &places),
+            self.latents(candidates)?,
+        ) else {
+            return Ok(None);
+        };
+        let point = ndarray::Array1::from_vec(point);
         let distance = |latent: ArrayView1<'_, f32>| {
             let way = &latent - &point;
             way.dot(&way).sqrt()

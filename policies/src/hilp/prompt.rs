@@ -1,4 +1,4 @@
-//! Where the policy is sent: to the goal, along a plan through states of the data, or up a reward.
+//! Where the policy is sent: to the goal, along a plan or a [search](super::search) through states of the data, or up a reward.
 //!
 //! A plan halves the way to the goal as often as asked, in the latent space (Park et al. 2024, test-time midpoint planning). With
 //! p = φ(s), q = φ(g) and the latents φ_j of states of the data:
@@ -33,8 +33,15 @@ pub enum PromptKind {
     Goal,
     /// Along a plan.
     Plan,
+    /// Along the shortest way through landmarks of the data.
+    Search,
     /// Up the reward of labelled observations, whatever the goal; see [`Policy::prompt_reward`](crate::Policy::prompt_reward).
     Reward,
+}
+
+impl PromptKind {
+    /// What a policy whose latents are directions can be set to before it has been given a reward.
+    pub(super) const OF_DIRECTIONS: [Self; 3] = [Self::Goal, Self::Plan, Self::Search];
 }
 
 impl fmt::Display for PromptKind {
@@ -42,6 +49,7 @@ impl fmt::Display for PromptKind {
         f.write_str(match self {
             Self::Goal => "goal",
             Self::Plan => "plan",
+            Self::Search => "search",
             Self::Reward => "reward",
         })
     }
@@ -51,7 +59,7 @@ impl fmt::Display for PromptKind {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PromptConfig {
-    /// Straight, or along a plan.
+    /// Straight, along a plan, or along the shortest way through landmarks.
     pub kind: PromptKind,
     /// R, how often the way is halved.
     pub recursions: usize,
@@ -59,6 +67,10 @@ pub struct PromptConfig {
     pub neighbours: usize,
     /// States of the data whose latents are saved with the policy.
     pub places: usize,
+    /// How many of the places a search keeps as landmarks, at most.
+    pub landmarks: usize,
+    /// The latent distance, about that many steps, up to which a search trusts the embedding.
+    pub reach: f64,
 }
 
 impl Default for PromptConfig {
@@ -69,6 +81,8 @@ impl Default for PromptConfig {
             recursions: 3,
             neighbours: 50,
             places: 50_000,
+            landmarks: 1000,
+            reach: 10.0,
         }
     }
 }
@@ -78,6 +92,19 @@ impl Validate for PromptConfig {
         for (key, number) in [("neighbours", self.neighbours), ("places", self.places)] {
             problems.check(number >= 1, key, number, "at least 1");
         }
+        // The costs of all ways are kept, 64 MB of them at the limit.
+        problems.check(
+            (1..=4096).contains(&self.landmarks),
+            "landmarks",
+            self.landmarks,
+            "1 to 4096",
+        );
+        problems.check(
+            self.reach > 0.0 && self.reach.is_finite(),
+            "reach",
+            self.reach,
+            "above 0",
+        );
         problems.check(
             self.recursions <= 32,
             "recursions",
@@ -148,7 +175,7 @@ pub(super) fn load_places(
 
 /// `|a − b|²`, summed in eight lanes.
 #[inline(always)]
-fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     let mut lanes = [0.0_f32; 8];
     for (a, b) in a.iter().zip(b) {
@@ -161,7 +188,7 @@ fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// `|place − point|²` of each place, with the widest vector instructions there are.
-fn squared_distances(places: &[f32], point: &[f32], out: &mut [f32]) {
+pub(super) fn squared_distances(places: &[f32], point: &[f32], out: &mut [f32]) {
     simd(
         #[inline(always)]
         || {

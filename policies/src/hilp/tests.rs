@@ -130,6 +130,10 @@ fn a_line_is_learned() {
     test_agents::check_line::<Hilp>(&planned, 2500);
     planned.mix = 0.5;
     test_agents::check_line::<Hilp>(&planned, 2500);
+    planned.mix = 0.0;
+    planned.prompt.kind = PromptKind::Search;
+    planned.prompt.reach = 1.5;
+    test_agents::check_line::<Hilp>(&planned, 2500);
 }
 
 #[test]
@@ -155,6 +159,9 @@ fn prompts_are_settings_of_inference() {
         ("[prompt]\nneighbours = 0", "prompt.neighbours"),
         ("[prompt]\nplaces = 7", "prompt.places"),
         ("[prompt]\nkind = 'sideways'", "prompt.kind"),
+        ("[prompt]\nkind = 'reward'", "prompt.kind"),
+        ("[prompt]\nlandmarks = 0", "prompt.landmarks"),
+        ("[prompt]\nreach = -1.0", "prompt.reach"),
         ("[inference]\nheat = 1.0", "inference.heat"),
     ] {
         let error = policy.configure(&set(bad)).unwrap_err().to_string();

@@ -134,7 +134,7 @@ impl PolicyConfig for HilpZeroShotConfig {
         check_single_steps(problems, &self.goals);
         let kinds: &[PromptKind] = match self.features {
             Features::State => &[PromptKind::Goal],
-            Features::Difference => &[PromptKind::Goal, PromptKind::Plan],
+            Features::Difference => &PromptKind::OF_DIRECTIONS,
         };
         self.prompt.validate_kind(problems, kinds);
         for (key, number) in [
