@@ -1,9 +1,10 @@
 //! The shortest way through landmarks of the data: search on the replay buffer (Eysenbach, Salakhutdinov and Levine 2019,
 //! arXiv:1906.05253), in the latent space, where short distances can be trusted and long ones cannot.
 //!
-//! Landmarks are latents φ_i of states of the data, each the one farthest from all before it. With c(x) = x up to the `reach` and
-//! reach + 100 (x − reach) beyond it, so that a long edge is taken only where nothing else leads on, C_ij are the costs of the
-//! shortest ways with edges c(|φ_i − φ_j|). From p = φ(s) to q = φ(g) the policy is sent to q where |q − p| ≤ reach, or else to
+//! Landmarks φ_i are means of latents of the data that lie close together, spread over all of it: a mean has no pose of its own, which
+//! the policy would be sent into. With c(x) = x up to the `reach` and reach + 100 (x − reach) beyond it, so that a long edge is taken
+//! only where nothing else leads on, C_ij are the costs of the shortest ways with edges c(|φ_i − φ_j|). From p = φ(s) to q = φ(g) the
+//! policy is sent to q where |q − p| ≤ reach, or else to
 //!
 //! ```text
 //! argmin over landmarks i with |φ_i − p| > 1 of c(|φ_i − p|) + min over landmarks j near q of C_ij + |φ_j − q|
@@ -32,7 +33,7 @@ pub(super) struct Roadmap {
 impl Roadmap {
     /// At most `count` landmarks out of `places` `[rows, dim]`, with edges that can be trusted up to a latent distance of `reach`.
     pub(super) fn new(places: &[f32], dim: usize, count: usize, reach: f32) -> Self {
-        let landmarks = spread_out(places, dim, count);
+        let landmarks = centres(places, dim, count);
         let costs = landmarks.chunks_exact(dim).flat_map(|from| {
             landmarks
                 .chunks_exact(dim)
@@ -93,27 +94,42 @@ fn edge_cost(distance: f32, reach: f32) -> f32 {
     distance + 99.0 * (distance - reach).max(0.0)
 }
 
-/// Up to `count` rows of `places` `[rows, dim]`: the first, then the one farthest from all that have been taken, as long as it
-/// differs from them (farthest-point sampling, Gonzalez 1985).
-fn spread_out(places: &[f32], dim: usize, count: usize) -> Vec<f32> {
+/// Up to `count` means of `places` `[rows, dim]`, each of the places that are closest to one of them: to the first, or to one of those
+/// that follow, the place farthest from all before it, as long as it differs from them (farthest-point sampling, Gonzalez 1985, and
+/// a step of k-means).
+fn centres(places: &[f32], dim: usize, count: usize) -> Vec<f32> {
     let rows = places.len() / dim;
     let mut gaps = vec![f32::INFINITY; rows];
+    let mut closest = vec![0_usize; rows];
     let mut distances = vec![0.0; rows];
-    let mut taken = Vec::with_capacity(count.min(rows) * dim);
+    let mut found = 0;
     let mut next = 0;
-    while taken.len() < count.min(rows) * dim && gaps[next] > 0.0 {
-        let place = &places[next * dim..][..dim];
-        taken.extend_from_slice(place);
-        squared_distances(places, place, &mut distances);
-        for (gap, distance) in gaps.iter_mut().zip(&distances) {
-            *gap = gap.min(*distance);
+    while found < count.min(rows) && gaps[next] > 0.0 {
+        squared_distances(places, &places[next * dim..][..dim], &mut distances);
+        for ((gap, closest), distance) in gaps.iter_mut().zip(&mut closest).zip(&distances) {
+            if distance < gap {
+                (*gap, *closest) = (*distance, found);
+            }
         }
+        found += 1;
         next = (1..rows).fold(
             0,
             |best, row| if gaps[row] > gaps[best] { row } else { best },
         );
     }
-    taken
+    let mut sums = vec![0.0_f64; found * dim];
+    let mut members = vec![0_u32; found];
+    for (place, closest) in places.chunks_exact(dim).zip(closest) {
+        members[closest] += 1;
+        let sum = &mut sums[closest * dim..][..dim];
+        sum.iter_mut()
+            .zip(place)
+            .for_each(|(sum, x)| *sum += f64::from(*x));
+    }
+    let means = sums.chunks_exact(dim).zip(members);
+    means
+        .flat_map(|(sum, members)| sum.iter().map(move |sum| (sum / f64::from(members)) as f32))
+        .collect()
 }
 
 /// Turns costs of edges, `[count, count]`, into those of shortest ways (Floyd 1962).
@@ -148,10 +164,20 @@ mod tests {
     }
 
     #[test]
-    fn landmarks_are_spread_out() {
+    fn landmarks_are_means_of_parts_that_are_spread_out() {
         let line: Vec<f32> = (0..=100).map(|x| x as f32).collect();
-        assert_eq!(spread_out(&line, 1, 5), [0.0, 100.0, 50.0, 25.0, 75.0]);
-        assert_eq!(spread_out(&[1.0, 1.0, 2.0, 1.0], 1, 4), [1.0, 2.0]);
+        // From 0, 100, 50, 25 and 75, each with what is closest to it, the first of two that are as close.
+        let expected = [6.0, 94.0, 50.0, 25.0, 75.0];
+        let found = centres(&line, 1, 5);
+        assert!(
+            found
+                .iter()
+                .zip(expected)
+                .all(|(a, b)| (a - b).abs() <= 0.5),
+            "{found:?}"
+        );
+        assert_eq!(centres(&[1.0, 1.0, 2.0, 1.0], 1, 4), [1.0, 2.0]);
+        assert_eq!(centres(&[0.0, 1.0, 10.0, 11.0], 1, 2), [0.5, 10.5]);
     }
 
     #[test]
