@@ -67,7 +67,7 @@ pub struct PromptConfig {
     pub neighbours: usize,
     /// States of the data whose latents are saved with the policy.
     pub places: usize,
-    /// How many of the places a search keeps as landmarks, at most.
+    /// How many landmarks, means of places that lie close together, a search has at most.
     pub landmarks: usize,
     /// The latent distance, about that many steps, up to which a search trusts the embedding.
     pub reach: f64,

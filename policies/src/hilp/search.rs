@@ -31,7 +31,7 @@ pub(super) struct Roadmap {
 }
 
 impl Roadmap {
-    /// At most `count` landmarks out of `places` `[rows, dim]`, with edges that can be trusted up to a latent distance of `reach`.
+    /// At most `count` landmarks of `places` `[rows, dim]`, with edges that can be trusted up to a latent distance of `reach`.
     pub(super) fn new(places: &[f32], dim: usize, count: usize, reach: f32) -> Self {
         let landmarks = centres(places, dim, count);
         let costs = landmarks.chunks_exact(dim).flat_map(|from| {
