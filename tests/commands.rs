@@ -437,11 +437,8 @@ fn a_changed_file_does_not_verify() {
     assert_eq!(report["difference"]["step"], 11, "{report}");
 }
 
-#[test]
-fn hilp_takes_goals_plans_and_rewards() {
-    let temp = tempfile::tempdir().unwrap();
-    let folder = temp.path().to_str().unwrap();
-    let (play, run) = (format!("{folder}/play.npz"), format!("{folder}/run"));
+/// Twelve episodes of play data of the medium point maze.
+fn collect_maze(out: &str) {
     let collected = telic(&[
         "collect",
         "--env",
@@ -449,9 +446,66 @@ fn hilp_takes_goals_plans_and_rewards() {
         "--episodes",
         "12",
         "--out",
-        &play,
+        out,
     ]);
     assert_eq!(collected.code, 0, "{}", collected.stderr);
+}
+
+#[test]
+fn qrl_searches_through_its_data() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().to_str().unwrap();
+    let (play, run) = (format!("{folder}/play.npz"), format!("{folder}/run"));
+    collect_maze(&play);
+    let config = format!("{folder}/qrl.toml");
+    let text = format!(
+        "dataset = '{play}'\nsteps = 2\nbatch_size = 8\nvalidate_every = 0\n[policy]\nid = 'qrl'\nembedding_dim = 16\n\
+         [policy.embedding]\nhidden = [16]\n[policy.prompt]\nplaces = 100\nlandmarks = 20\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let trained = telic(&["train", &config, "--out", &run]);
+    assert_eq!(trained.code, 0, "{}", trained.stderr);
+    let evaluate =
+        |more: &[&str]| telic(&[&["evaluate", &run, "--episodes", "5", "--json"], more].concat());
+    for prompt in ["goal", "search"] {
+        let evaluation = evaluate(&["--prompt", prompt]).json();
+        assert_eq!(evaluation["episodes"], 5, "{prompt}");
+    }
+    let failed = evaluate(&["--prompt", "plan"]);
+    assert_eq!(failed.code, 2, "{}", failed.stderr);
+    assert!(
+        flat(&failed.stderr).contains("prompt.kind"),
+        "{}",
+        failed.stderr
+    );
+    // A rollout shows where it is sent.
+    let recording = format!("{folder}/run.rrd");
+    let set = ["--set", "prompt.kind=search", "--set", "prompt.reach=1e-6"];
+    let view = [
+        "view",
+        &run,
+        "--episodes",
+        "1",
+        "--task",
+        "task2",
+        "--out",
+        &recording,
+    ];
+    let viewed = telic(&[&view[..], &set].concat());
+    assert_eq!(viewed.code, 0, "{}", viewed.stderr);
+    let recording = telic_viz::inspect_recording(recording.as_str().into()).unwrap();
+    assert!(
+        recording.entities.contains_key("/world/subgoal"),
+        "{recording:?}"
+    );
+}
+
+#[test]
+fn hilp_takes_goals_plans_and_rewards() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().to_str().unwrap();
+    let (play, run) = (format!("{folder}/play.npz"), format!("{folder}/run"));
+    collect_maze(&play);
     let config = format!("{folder}/hilp.toml");
     let text = format!(
         "dataset = '{play}'\nsteps = 2\nbatch_size = 8\nvalidate_every = 0\n[policy]\nid = 'hilp'\n\

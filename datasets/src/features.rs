@@ -75,8 +75,8 @@ impl FeatureView {
         }
     }
 
-    /// Sets the hidden entries of normalised goals to 0, in place.
-    pub(crate) fn hide(&self, goals: &mut [f32]) {
+    /// Sets the hidden entries of a normalised goal, `[dim]`, to 0, in place.
+    pub fn hide(&self, goals: &mut [f32]) {
         let Some(kept) = &self.goal_columns else {
             return;
         };

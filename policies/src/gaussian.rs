@@ -20,6 +20,7 @@ use crate::inputs::Inputs;
 use crate::module_state::{load_module, tensor_values};
 use crate::nn::{Mlp, MlpConfig};
 use crate::problems::Validate;
+use crate::search::{PROMPT, Search, SearchConfig};
 use crate::tables::Table;
 use crate::{Model, Policy, PolicyError, Problems};
 
@@ -203,6 +204,8 @@ pub struct GaussianPolicy<B: Backend> {
     value: Option<Head<B>>,
     /// See [`with_subgoals`](Self::with_subgoals).
     subgoal: Option<SubgoalHead<B>>,
+    /// See [`searching`](Self::searching).
+    search: Option<Search<B>>,
     inference: GaussianInference,
     rows: usize,
     device: B::Device,
@@ -220,12 +223,39 @@ impl<B: Backend> GaussianPolicy<B> {
         value: Option<Head<B>>,
         device: &B::Device,
     ) -> Result<Self, PolicyError> {
+        Self::of_parts(config, model, mean, value, None, device)
+    }
+
+    /// The same, which searches where its settings say so.
+    ///
+    /// # Errors
+    /// [`PolicyError::Settings`].
+    pub fn searching(
+        config: &GaussianConfig,
+        model: &Model,
+        mean: Head<B>,
+        value: Head<B>,
+        search: Search<B>,
+        device: &B::Device,
+    ) -> Result<Self, PolicyError> {
+        Self::of_parts(config, model, mean, Some(value), Some(search), device)
+    }
+
+    fn of_parts(
+        config: &GaussianConfig,
+        model: &Model,
+        mean: Head<B>,
+        value: Option<Head<B>>,
+        search: Option<Search<B>>,
+        device: &B::Device,
+    ) -> Result<Self, PolicyError> {
         let mut policy = Self {
             inputs: Inputs::of_model(model),
             mean,
             std: config.std,
             value,
             subgoal: None,
+            search,
             inference: GaussianInference::default(),
             rows: 1,
             device: device.clone(),
@@ -297,7 +327,11 @@ impl<B: Backend> Policy for GaussianPolicy<B> {
         if self.rows == 0 {
             return Ok(());
         }
-        let means = tensor_values((self.mean)(self.see(observations, goals)));
+        let mut pairs = self.see(observations, goals);
+        if let Some(search) = &self.search {
+            pairs = search.redirect(pairs);
+        }
+        let means = tensor_values((self.mean)(pairs));
         let spread = self.inference.temperature * self.std;
         for ((mut row, mean), rng) in actions
             .rows_mut()
@@ -320,7 +354,14 @@ impl<B: Backend> Policy for GaussianPolicy<B> {
     }
 
     fn settings(&self) -> toml::Table {
-        self.inference.settings()
+        let mut settings = self.inference.settings();
+        if let Some(search) = &self.search {
+            settings.insert(
+                PROMPT.into(),
+                config_table::to_table(search.config()).into(),
+            );
+        }
+        settings
     }
 
     fn configure(&mut self, overrides: &toml::Table) -> Result<(), PolicyError> {
@@ -330,13 +371,29 @@ impl<B: Backend> Policy for GaussianPolicy<B> {
             inference: GaussianInference,
         }
 
+        #[derive(Clone, Default, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        struct SearchSettings {
+            prompt: SearchConfig,
+        }
+
         let mut table = self.settings();
         config_table::merge(&mut table, overrides);
         let mut problems = Problems::new();
+        let mut searched = None;
+        if let Some(search) = &self.search {
+            let prompt: toml::Table = table.remove_entry(PROMPT).into_iter().collect();
+            let settings: SearchSettings = config_table::from_table(&prompt, &mut problems);
+            search.check(&settings.prompt, &mut problems);
+            searched = Some(settings.prompt);
+        }
         let settings: Settings = config_table::from_table(&table, &mut problems);
         problems.nested(INFERENCE, |problems| settings.inference.validate(problems));
         problems.into_result().map_err(PolicyError::Settings)?;
         self.inference = settings.inference;
+        if let (Some(search), Some(config)) = (&mut self.search, searched) {
+            search.configure(config);
+        }
         Ok(())
     }
 
@@ -365,9 +422,9 @@ impl<B: Backend> Policy for GaussianPolicy<B> {
         goal: ArrayView1<'_, f32>,
         candidates: ArrayView2<'_, f32>,
     ) -> Result<Option<Array1<f32>>, PolicyError> {
-        let Some(subgoal) = &self.subgoal else {
+        if self.subgoal.is_none() && self.search.is_none() {
             return Ok(None);
-        };
+        }
         let width = self.observation_dim();
         check_shape("observation", observation.shape(), &[width])?;
         check_shape("goal", goal.shape(), &[width])?;
@@ -382,9 +439,15 @@ impl<B: Backend> Policy for GaussianPolicy<B> {
         };
         let pairs = self.see(repeated(observation).view(), repeated(goal).view());
         let [seen, _] = halves(self.see(candidates, candidates));
-        let mut distances = tensor_values(subgoal(pairs, seen));
-        distances.truncate(candidates.nrows());
-        Ok(Some(Array1::from_vec(distances)))
+        let distances = match (&self.subgoal, &self.search) {
+            (Some(subgoal), _) => Some(tensor_values(subgoal(pairs, seen))),
+            (None, Some(search)) => search.steps_to_target(pairs, seen),
+            (None, None) => None,
+        };
+        Ok(distances.map(|mut distances| {
+            distances.truncate(candidates.nrows());
+            Array1::from_vec(distances)
+        }))
     }
 }
 

@@ -190,7 +190,7 @@ impl Algorithm for Hilp {
     ) -> Result<JointAgent<Self, B>, PolicyError> {
         let inputs = Inputs::fit(&config.inputs, task)?;
         let objective = Self {
-            places: prompt::draw_places(&inputs, task, config.prompt.places)?,
+            places: inputs.draw_places(task, config.prompt.places)?,
             inputs,
             config: config.clone(),
         };

@@ -160,6 +160,22 @@ impl Inputs {
         }))
     }
 
+    /// States of the training data, each as likely as any other, as the networks see them: `[count, observation_dim]`, row-major.
+    pub fn draw_places(&self, task: &TrainingTask, count: usize) -> Result<Vec<f32>, PolicyError> {
+        let data = &task.data;
+        let sampler = self.hindsight(HindsightConfig::default(), data)?;
+        let mut rng = task.seed.child("places").rng();
+        let width = self.observation_dim();
+        let observations = data.dataset.observations();
+        let mut places = vec![0.0; count * width];
+        for place in places.chunks_exact_mut(width) {
+            let row = sampler.draw_row(&mut rng);
+            let observation = observations.row(row);
+            self.features.observe(&observation.to_vec(), place);
+        }
+        Ok(places)
+    }
+
     /// What draws transitions and goals.
     pub(crate) fn hindsight(
         &self,

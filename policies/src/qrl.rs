@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use telic_datasets::{GoalMix, HindsightConfig, TransitionBatch};
 use telic_seed::{Rng, Seed};
 
+use crate::config_table::to_table;
 use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, Head, halves};
 use crate::inputs::{InputConfig, Inputs, check_single_steps};
 use crate::joint::{Given, JointAgent, JointTraining, Objective};
@@ -30,6 +31,7 @@ use crate::losses::{ActorLoss, Losses, check_alpha, softplus};
 use crate::module_state::{insert_module, load_module};
 use crate::nn::fused::interval_union;
 use crate::nn::{AdamConfig, LrSchedule, Mlp, MlpConfig};
+use crate::search::{PROMPT, Search, SearchConfig, Steps, insert_places};
 use crate::tables::{Table, upload};
 use crate::{
     Algorithm, BatchSampler, DataPart, Model, Numbers, Policy, PolicyConfig, PolicyError,
@@ -72,6 +74,8 @@ pub struct QrlConfig {
     pub optimizer: AdamConfig,
     /// Learning rate over the run.
     pub lr_schedule: LrSchedule,
+    /// Where the policy is sent, a setting of inference.
+    pub prompt: SearchConfig,
     /// Settings of inference.
     pub inference: GaussianInference,
 }
@@ -100,6 +104,7 @@ impl Default for QrlConfig {
             alpha: 0.003,
             optimizer: AdamConfig::default(),
             lr_schedule: LrSchedule::default(),
+            prompt: SearchConfig::default(),
             inference: GaussianInference::default(),
         }
     }
@@ -114,6 +119,7 @@ impl PolicyConfig for QrlConfig {
             ("actor", &self.actor),
             ("optimizer", &self.optimizer),
             ("lr_schedule", &self.lr_schedule),
+            (PROMPT, &self.prompt),
             ("inference", &self.inference),
         ]);
         check_single_steps(problems, &self.goals);
@@ -128,6 +134,8 @@ impl PolicyConfig for QrlConfig {
 pub struct Qrl {
     config: QrlConfig,
     inputs: Inputs,
+    /// States of the data that searches go through, as the networks see them, row-major.
+    places: Vec<f32>,
 }
 
 impl Algorithm for Qrl {
@@ -139,8 +147,10 @@ impl Algorithm for Qrl {
         task: &TrainingTask,
         device: &B::Device,
     ) -> Result<JointAgent<Self, B>, PolicyError> {
+        let inputs = Inputs::fit(&config.inputs, task)?;
         let objective = Self {
-            inputs: Inputs::fit(&config.inputs, task)?,
+            places: inputs.draw_places(task, config.prompt.places)?,
+            inputs,
             config: config.clone(),
         };
         let training = JointTraining {
@@ -159,13 +169,14 @@ impl Algorithm for Qrl {
         let inputs = Inputs::of_model(model);
         let metric = Metric::<B>::new(config, &inputs, &mut Seed::new(0).rng(), device);
         let metric = load_module(&model.weights, METRIC, metric)?;
+        let search = Search::of_model(config.prompt, Box::new(metric.clone()), model, device)?;
         let value: Head<B> = Box::new(move |pairs| {
             let [observations, goals] = halves(pairs);
             let distance = metric.distance(metric.embed(observations), metric.embed(goals));
             distance.neg()
         });
         let mean = config.actor.load_mean::<B>(model, device)?;
-        let policy = GaussianPolicy::new(&config.actor, model, mean, Some(value), device)?;
+        let policy = GaussianPolicy::searching(&config.actor, model, mean, value, search, device)?;
         Ok(Box::new(policy))
     }
 }
@@ -194,6 +205,16 @@ impl<B: Backend> Metric<B> {
     /// d of embeddings, `[rows, 1]`.
     fn distance(&self, from: Tensor<B, 2>, to: Tensor<B, 2>) -> Tensor<B, 2> {
         quasimetric(from, to, GROUP, sigmoid(self.mixture.val()))
+    }
+}
+
+impl<B: Backend> Steps<B> for Metric<B> {
+    fn embed(&self, seen: Tensor<B, 2>) -> Tensor<B, 2> {
+        Self::embed(self, seen)
+    }
+
+    fn steps(&self, from: Tensor<B, 2>, to: Tensor<B, 2>) -> Tensor<B, 2> {
+        self.distance(from, to)
     }
 }
 
@@ -331,8 +352,10 @@ impl Objective for Qrl {
         let mut weights = TensorMap::new();
         insert_module(&mut weights, ACTOR, &networks.actor);
         insert_module(&mut weights, METRIC, &networks.metric);
-        self.inputs
-            .model(None, self.config.inference.settings(), weights)
+        insert_places(&mut weights, &self.inputs, &self.places);
+        let mut settings = self.config.inference.settings();
+        settings.insert(PROMPT.into(), to_table(&self.config.prompt).into());
+        self.inputs.model(None, settings, weights)
     }
 }
 
@@ -341,7 +364,9 @@ mod tests {
     use burn::backend::Flex;
 
     use super::*;
+    use crate::Agent;
     use crate::module_state::tensor_values;
+    use crate::search::SearchKind;
     use crate::test_agents;
 
     fn small() -> QrlConfig {
@@ -417,6 +442,44 @@ mod tests {
     #[test]
     fn a_line_is_learned() {
         test_agents::check_line::<Qrl>(&small(), 1500);
+    }
+
+    #[test]
+    fn a_line_is_learned_along_a_search() {
+        let mut config = small();
+        config.prompt = SearchConfig {
+            kind: SearchKind::Search,
+            places: 500,
+            landmarks: 40,
+            reach: 2.5,
+        };
+        test_agents::check_line::<Qrl>(&config, 1500);
+    }
+
+    #[test]
+    fn a_search_is_a_setting_of_inference() {
+        let config = small();
+        let model = test_agents::agent::<Qrl>(&config).model();
+        let mut policy = Qrl::load::<Flex>(&config, &model, &Default::default()).unwrap();
+        let set = |text: &str| toml::from_str::<toml::Table>(text).unwrap();
+        policy
+            .configure(&set("[prompt]\nkind = 'search'\nlandmarks = 7"))
+            .unwrap();
+        let settings = policy.settings();
+        assert_eq!(settings["prompt"]["kind"].as_str(), Some("search"));
+        assert_eq!(settings["prompt"]["landmarks"].as_integer(), Some(7));
+        for (bad, place) in [
+            ("[prompt]\nlandmarks = 0", "prompt.landmarks"),
+            ("[prompt]\nreach = -1.0", "prompt.reach"),
+            ("[prompt]\nplaces = 9", "prompt.places"),
+            ("[prompt]\nkind = 'plan'", "prompt.kind"),
+            ("[prompt]\nneighbours = 5", "prompt.neighbours"),
+            ("[inference]\ntemperature = -1.0", "inference.temperature"),
+        ] {
+            let error = policy.configure(&set(bad)).unwrap_err().to_string();
+            assert!(error.contains(place), "{bad}: {error}");
+            assert_eq!(policy.settings(), settings, "{bad}");
+        }
     }
 
     #[test]

@@ -51,8 +51,8 @@ pub(crate) struct Args {
     /// Threads that step the worlds; all by default. Does not change the result.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     threads: Option<u32>,
-    /// What the policy is told: the `goal` of each task, which is what every policy takes; for HILP also to follow a `plan` to
-    /// it, the shortest way that a `search` through the data finds, or a `reward` of 1 for observations at the goal and 0 for others.
+    /// What the policy is told: the `goal` of each task, which is what every policy takes; for HILP and QRL also to follow the shortest way
+    /// to it that a `search` through the data finds; for HILP a `plan` to it, or a `reward` of 1 for observations at the goal and 0 for others.
     #[arg(long, value_enum, conflicts_with = "goals", group = "prompted")]
     prompt: Option<Prompt>,
     /// Tell the policy each named reward of the environment in turn, and report what it earns of it; for HILP.

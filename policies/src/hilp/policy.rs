@@ -11,7 +11,7 @@ use telic_seed::Rng;
 use super::negative_distance;
 use super::prompt::{PromptConfig, PromptKind, way_point};
 use super::reward::{regression, with_norm};
-use super::search::Roadmap;
+use super::search::Landmarks;
 use crate::config_table;
 use crate::gaussian::{GaussianConfig, GaussianPolicy, Head, halves};
 use crate::inputs::Inputs;
@@ -86,7 +86,7 @@ struct Prompt {
     /// The latent of a reward.
     reward: Option<Vec<f32>>,
     /// What a search looks at.
-    roadmap: Option<Arc<Roadmap>>,
+    landmarks: Option<Arc<Landmarks>>,
 }
 
 impl Prompt {
@@ -94,7 +94,10 @@ impl Prompt {
     fn way_point(&self, from: &[f32], to: &[f32], places: &[f32]) -> Option<Vec<f32>> {
         match self.config.kind {
             PromptKind::Plan => Some(way_point(from, to, places, &self.config)),
-            PromptKind::Search => self.roadmap.as_ref().map(|map| map.way_point(from, to)),
+            PromptKind::Search => {
+                let landmarks = self.landmarks.as_ref();
+                landmarks.map(|landmarks| landmarks.way_point(from, to))
+            }
             PromptKind::Goal | PromptKind::Reward => None,
         }
     }
@@ -133,7 +136,7 @@ impl<B: Backend> HilpPolicy<B> {
                 ..config
             },
             reward: None,
-            roadmap: None,
+            landmarks: None,
         }));
         let of_value = Arc::clone(&embed);
         let value: Head<B> = Box::new(move |pairs| {
@@ -243,7 +246,7 @@ impl<B: Backend> Policy for HilpPolicy<B> {
         let Prompt {
             config: old,
             mut reward,
-            mut roadmap,
+            mut landmarks,
         } = lock(&self.prompt).clone();
         let mut table = toml::Table::new();
         table.insert("prompt".into(), config_table::to_table(&old).into());
@@ -278,17 +281,18 @@ impl<B: Backend> Policy for HilpPolicy<B> {
             reward = None;
         }
         if (config.landmarks, config.reach) != (old.landmarks, old.reach) {
-            roadmap = None;
+            landmarks = None;
         }
-        if let (PromptKind::Search, None, Some(places)) = (config.kind, &roadmap, &self.places) {
+        if let (PromptKind::Search, None, Some(places)) = (config.kind, &landmarks, &self.places) {
             let dim = places.len() / config.places;
             let reach = config.reach as f32;
-            roadmap = Some(Arc::new(Roadmap::new(places, dim, config.landmarks, reach)));
+            let found = Landmarks::new(places, dim, config.landmarks, reach);
+            landmarks = Some(Arc::new(found));
         }
         *lock(&self.prompt) = Prompt {
             config,
             reward,
-            roadmap,
+            landmarks,
         };
         Ok(())
     }

@@ -14,15 +14,14 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
-use telic_datasets::{HindsightConfig, HindsightSampler};
 
 use crate::config_table;
 use crate::gaussian::GaussianInference;
-use crate::inputs::Inputs;
 use crate::module_state::tensor_values;
 use crate::nn::fused::simd;
 use crate::problems::Validate;
-use crate::{Model, PolicyError, Problems, TensorMap, TrainingTask};
+use crate::roadmap::check_roadmap;
+use crate::{Model, PolicyError, Problems, TensorMap};
 
 /// What a prompt asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,19 +91,7 @@ impl Validate for PromptConfig {
         for (key, number) in [("neighbours", self.neighbours), ("places", self.places)] {
             problems.check(number >= 1, key, number, "at least 1");
         }
-        // The costs of all ways are kept, 64 MB of them at the limit.
-        problems.check(
-            (1..=4096).contains(&self.landmarks),
-            "landmarks",
-            self.landmarks,
-            "1 to 4096",
-        );
-        problems.check(
-            self.reach > 0.0 && self.reach.is_finite(),
-            "reach",
-            self.reach,
-            "above 0",
-        );
+        check_roadmap(problems, self.landmarks, self.reach);
         problems.check(
             self.recursions <= 32,
             "recursions",
@@ -132,28 +119,6 @@ impl PromptConfig {
         settings.insert("prompt".into(), config_table::to_table(self).into());
         settings
     }
-}
-
-/// States of the training data, each as likely as any other, as the networks see them: `[count, observation_dim]`, row-major.
-pub(super) fn draw_places(
-    inputs: &Inputs,
-    task: &TrainingTask,
-    count: usize,
-) -> Result<Vec<f32>, PolicyError> {
-    let data = &task.data;
-    let episodes = &data.episodes;
-    let sampler =
-        HindsightSampler::over(data.dataset.clone(), episodes, HindsightConfig::default())?;
-    let mut rng = task.seed.child("places").rng();
-    let width = inputs.observation_dim();
-    let observations = data.dataset.observations();
-    let mut places = vec![0.0; count * width];
-    for place in places.chunks_exact_mut(width) {
-        let row = sampler.draw_row(&mut rng);
-        let observation = observations.row(row);
-        inputs.features.observe(&observation.to_vec(), place);
-    }
-    Ok(places)
 }
 
 /// Where the latents of plans lie in a model.

@@ -1,124 +1,64 @@
-//! The shortest way through landmarks of the data: search on the replay buffer (Eysenbach, Salakhutdinov and Levine 2019,
-//! arXiv:1906.05253), in the latent space, where short distances can be trusted and long ones cannot.
+//! Searches in the latent space: a [roadmap](crate::roadmap) with distances |φ_i − φ_j|.
 //!
-//! Landmarks φ_i are means of latents of the data that lie close together, spread over all of it: a mean has no pose of its own, which
-//! the policy would be sent into. With c(x) = x up to the `reach` and reach + 100 (x − reach) beyond it, so that a long edge is taken
-//! only where nothing else leads on, C_ij are the costs of the shortest ways with edges c(|φ_i − φ_j|). From p = φ(s) to q = φ(g) the
-//! policy is sent to q where |q − p| ≤ reach, or else to
-//!
-//! ```text
-//! argmin over landmarks i with |φ_i − p| > 1 of c(|φ_i − p|) + min over landmarks j near q of C_ij + |φ_j − q|
-//! ```
-//!
-//! Near are the landmarks within the reach, or the closest where there is none; to a landmark within 1, a step, p has come already.
+//! Landmarks are means of latents of the data that lie close together, spread over all of it: a mean has no pose of its own, which
+//! the policy would be sent into.
 
 use super::prompt::{squared_distance, squared_distances};
-use crate::nn::fused::simd;
+use crate::roadmap::{Roadmap, SpreadOut};
 
-/// A state within this latent distance of a landmark, one step, has come to it.
-const ARRIVED: f32 = 1.0;
-
-/// Landmarks and the shortest ways between them.
-pub(super) struct Roadmap {
+/// Latents of landmarks and the ways between them.
+pub(super) struct Landmarks {
     /// D.
     dim: usize,
-    /// The longest edge that can be trusted, a latent distance.
-    reach: f32,
     /// φ_i, `[count, D]`.
-    landmarks: Vec<f32>,
-    /// C_ij, `[count, count]`.
-    costs: Vec<f32>,
+    latents: Vec<f32>,
+    roadmap: Roadmap,
 }
 
-impl Roadmap {
+impl Landmarks {
     /// At most `count` landmarks of `places` `[rows, dim]`, with edges that can be trusted up to a latent distance of `reach`.
     pub(super) fn new(places: &[f32], dim: usize, count: usize, reach: f32) -> Self {
-        let landmarks = centres(places, dim, count);
-        let costs = landmarks.chunks_exact(dim).flat_map(|from| {
-            landmarks
-                .chunks_exact(dim)
-                .map(move |to| edge_cost(squared_distance(from, to).sqrt(), reach))
-        });
-        let mut costs: Vec<f32> = costs.collect();
-        shorten(&mut costs, landmarks.len() / dim);
+        let latents = centres(places, dim, count);
+        let distances = latents
+            .chunks_exact(dim)
+            .flat_map(|from| distances(&latents, from));
         Self {
+            roadmap: Roadmap::new(distances.collect(), latents.len() / dim, reach),
             dim,
-            reach,
-            landmarks,
-            costs,
+            latents,
         }
     }
 
     /// The latent to make for on the way from one latent to another, both `[D]`.
     pub(super) fn way_point(&self, from: &[f32], to: &[f32]) -> Vec<f32> {
-        if squared_distance(from, to).sqrt() <= self.reach {
-            return to.to_vec();
-        }
-        let count = self.landmarks.len() / self.dim;
-        let ends = self.near(to);
-        let starts = self.distances(from).into_iter().enumerate();
-        let next = starts
-            .filter(|(_, distance)| *distance > ARRIVED)
-            .map(|(start, distance)| {
-                let costs = &self.costs[start * count..][..count];
-                let rest = ends.iter().map(|(end, last)| costs[*end] + last);
-                let rest = rest.fold(f32::INFINITY, f32::min);
-                (start, edge_cost(distance, self.reach) + rest)
-            })
-            .min_by(|a, b| a.1.total_cmp(&b.1));
-        match next {
-            Some((next, _)) => self.landmarks[next * self.dim..][..self.dim].to_vec(),
+        let straight = squared_distance(from, to).sqrt();
+        let [starts, ends] = [from, to].map(|point| distances(&self.latents, point));
+        match self.roadmap.next(straight, &starts, &ends) {
+            Some(next) => self.latents[next * self.dim..][..self.dim].to_vec(),
             None => to.to_vec(),
         }
     }
-
-    /// Distances of the landmarks from `point`.
-    fn distances(&self, point: &[f32]) -> Vec<f32> {
-        let mut distances = vec![0.0; self.landmarks.len() / self.dim];
-        squared_distances(&self.landmarks, point, &mut distances);
-        distances.iter_mut().for_each(|x| *x = x.sqrt());
-        distances
-    }
-
-    /// Landmarks within the reach of `point`, or the closest, and their distances.
-    fn near(&self, point: &[f32]) -> Vec<(usize, f32)> {
-        let distances = self.distances(point);
-        let closest = distances.iter().copied().fold(f32::INFINITY, f32::min);
-        let limit = closest.max(self.reach);
-        (0..).zip(distances).filter(|(_, x)| *x <= limit).collect()
-    }
 }
 
-/// c(x).
-fn edge_cost(distance: f32, reach: f32) -> f32 {
-    distance + 99.0 * (distance - reach).max(0.0)
+/// Distances of latents `[count, D]` from `point` `[D]`.
+fn distances(latents: &[f32], point: &[f32]) -> Vec<f32> {
+    let mut distances = vec![0.0; latents.len() / point.len()];
+    squared_distances(latents, point, &mut distances);
+    distances.iter_mut().for_each(|x| *x = x.sqrt());
+    distances
 }
 
-/// Up to `count` means of `places` `[rows, dim]`, each of the places that are closest to one of them: to the first, or to one of those
-/// that follow, the place farthest from all before it, as long as it differs from them (farthest-point sampling, Gonzalez 1985, and
-/// a step of k-means).
+/// Up to `count` means of `places` `[rows, dim]`, each of the places that are closest to one of those that are spread out (a step of
+/// k-means).
 fn centres(places: &[f32], dim: usize, count: usize) -> Vec<f32> {
     let rows = places.len() / dim;
-    let mut gaps = vec![f32::INFINITY; rows];
-    let mut closest = vec![0_usize; rows];
-    let mut distances = vec![0.0; rows];
-    let mut found = 0;
-    let mut next = 0;
-    while found < count.min(rows) && gaps[next] > 0.0 {
-        squared_distances(places, &places[next * dim..][..dim], &mut distances);
-        for ((gap, closest), distance) in gaps.iter_mut().zip(&mut closest).zip(&distances) {
-            if distance < gap {
-                (*gap, *closest) = (*distance, found);
-            }
-        }
-        found += 1;
-        next = (1..rows).fold(
-            0,
-            |best, row| if gaps[row] > gaps[best] { row } else { best },
-        );
-    }
-    let mut sums = vec![0.0_f64; found * dim];
-    let mut members = vec![0_u32; found];
+    let SpreadOut { chosen, closest } = SpreadOut::among(rows, count, |to| {
+        let mut distances = vec![0.0; rows];
+        squared_distances(places, &places[to * dim..][..dim], &mut distances);
+        distances
+    });
+    let mut sums = vec![0.0_f64; chosen.len() * dim];
+    let mut members = vec![0_u32; chosen.len()];
     for (place, closest) in places.chunks_exact(dim).zip(closest) {
         members[closest] += 1;
         let sum = &mut sums[closest * dim..][..dim];
@@ -130,25 +70,6 @@ fn centres(places: &[f32], dim: usize, count: usize) -> Vec<f32> {
     means
         .flat_map(|(sum, members)| sum.iter().map(move |sum| (sum / f64::from(members)) as f32))
         .collect()
-}
-
-/// Turns costs of edges, `[count, count]`, into those of shortest ways (Floyd 1962).
-fn shorten(costs: &mut [f32], count: usize) {
-    for via in 0..count {
-        let rest = costs[via * count..][..count].to_vec();
-        simd(
-            #[inline(always)]
-            || {
-                for costs in costs.chunks_exact_mut(count) {
-                    let first = costs[via];
-                    for (cost, rest) in costs.iter_mut().zip(&rest) {
-                        let through = first + rest;
-                        *cost = if through < *cost { through } else { *cost };
-                    }
-                }
-            },
-        );
-    }
 }
 
 #[cfg(test)]
@@ -181,44 +102,23 @@ mod tests {
     }
 
     #[test]
-    fn costs_are_those_of_the_shortest_ways() {
-        let inf = f32::INFINITY;
-        // Dijkstra by hand: 0 → 1 → 2 is 3, shorter than the edge of 5; 3 is reached through 2.
-        let mut costs = [
-            [0.0, 1.0, 5.0, inf],
-            [1.0, 0.0, 2.0, 9.0],
-            [5.0, 2.0, 0.0, 1.0],
-            [inf, 9.0, 1.0, 0.0],
-        ]
-        .concat();
-        shorten(&mut costs, 4);
-        let expected = [
-            [0.0, 1.0, 3.0, 4.0],
-            [1.0, 0.0, 2.0, 3.0],
-            [3.0, 2.0, 0.0, 1.0],
-            [4.0, 3.0, 1.0, 0.0],
-        ];
-        assert_eq!(costs, expected.concat());
-    }
-
-    #[test]
     fn a_way_keeps_to_short_edges() {
         // Straight across the fold it is 3, along the corridor 43.
-        let map = Roadmap::new(&fold(), 2, 100, 2.5);
+        let map = Landmarks::new(&fold(), 2, 100, 2.5);
         assert_eq!(map.way_point(&[0.0, 0.0], &[0.0, 3.0]), [2.0, 0.0]);
         assert_eq!(map.way_point(&[20.0, 0.0], &[0.0, 3.0]), [20.0, 2.0]);
         assert_eq!(map.way_point(&[3.0, 3.0], &[0.0, 3.0]), [1.0, 3.0]);
         // Within the reach the goal itself, which need not be a landmark.
         assert_eq!(map.way_point(&[2.0, 3.0], &[0.3, 3.1]), [0.3, 3.1]);
         // With a reach of 3 the other side is next door.
-        let map = Roadmap::new(&fold(), 2, 100, 3.0);
+        let map = Landmarks::new(&fold(), 2, 100, 3.0);
         assert_eq!(map.way_point(&[0.0, 0.0], &[1.0, 3.0]), [0.0, 3.0]);
     }
 
     #[test]
     fn a_gap_in_the_data_is_crossed_where_it_is_narrowest() {
         let places: Vec<f32> = (0..=10).chain(16..=30).map(|x| x as f32).collect();
-        let map = Roadmap::new(&places, 1, 100, 2.0);
+        let map = Landmarks::new(&places, 1, 100, 2.0);
         assert_eq!(map.way_point(&[0.0], &[30.0]), [2.0]);
         assert_eq!(map.way_point(&[10.0], &[30.0]), [16.0]);
     }
@@ -226,9 +126,9 @@ mod tests {
     #[test]
     fn there_is_a_way_point_wherever_one_is() {
         // Far from all landmarks: to the closest of them. At the only one: to the goal.
-        let map = Roadmap::new(&fold(), 2, 100, 2.5);
+        let map = Landmarks::new(&fold(), 2, 100, 2.5);
         assert_eq!(map.way_point(&[-50.0, 0.0], &[10.0, 0.0]), [0.0, 0.0]);
-        let map = Roadmap::new(&[5.0], 1, 3, 1.0);
+        let map = Landmarks::new(&[5.0], 1, 3, 1.0);
         assert_eq!(map.way_point(&[5.0], &[9.0]), [9.0]);
         assert_eq!(map.way_point(&[2.0], &[9.0]), [5.0]);
     }

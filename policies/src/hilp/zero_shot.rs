@@ -77,7 +77,7 @@ impl Algorithm for HilpZeroShot {
         let actor = Actor::new(config, &inputs, &mut rng, device);
         let (schedule, steps) = (config.lr_schedule, task.steps);
         Ok(HilpZeroShotAgent {
-            places: prompt::draw_places(&inputs, task, config.prompt.places)?,
+            places: inputs.draw_places(task, config.prompt.places)?,
             slow_embeddings: SlowCopy::new(embeddings.valid()),
             slow_successor: SlowCopy::new(successor.valid()),
             centre: vec![0.0; config.embedding_dim],

@@ -1,0 +1,242 @@
+//! Searches of policies that estimate steps and take goals as observations: the policy is sent from landmark to landmark, states of the
+//! data, along the shortest way to the goal (search on the replay buffer, Eysenbach, Salakhutdinov and Levine 2019, arXiv:1906.05253).
+
+use std::fmt;
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use crate::gaussian::halves;
+use crate::inputs::Inputs;
+use crate::module_state::tensor_values;
+use crate::problems::Validate;
+use crate::roadmap::{Roadmap, SpreadOut, check_roadmap};
+use crate::{Model, PolicyError, Problems, TensorMap};
+
+/// Where the policy is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SearchKind {
+    /// Straight to the goal.
+    #[default]
+    Goal,
+    /// Along the shortest way through landmarks of the data.
+    Search,
+}
+
+impl fmt::Display for SearchKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Goal => "goal",
+            Self::Search => "search",
+        })
+    }
+}
+
+/// The table `prompt`, a setting of inference but for `places`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SearchConfig {
+    /// Straight or along a search.
+    pub kind: SearchKind,
+    /// States of the data that are saved with the policy.
+    pub places: usize,
+    /// How many of them, spread out, are landmarks at most.
+    pub landmarks: usize,
+    /// The steps up to which the estimate of steps is trusted.
+    pub reach: f64,
+}
+
+impl Default for SearchConfig {
+    fn default() -> Self {
+        Self {
+            kind: SearchKind::Goal,
+            places: 4000,
+            landmarks: 400,
+            reach: 10.0,
+        }
+    }
+}
+
+impl Validate for SearchConfig {
+    fn validate(&self, problems: &mut Problems) {
+        problems.check(self.places >= 1, "places", self.places, "at least 1");
+        check_roadmap(problems, self.landmarks, self.reach);
+    }
+}
+
+/// Where these settings lie among those of a model.
+pub const PROMPT: &str = "prompt";
+/// Where the states lie in a model.
+const PLACES: &str = "places";
+
+/// Saves states of the data as the networks see them, `[count, observation_dim]` of `inputs`, row-major.
+pub fn insert_places(weights: &mut TensorMap, inputs: &Inputs, places: &[f32]) {
+    let width = inputs.observation_dim();
+    weights.insert_f32(PLACES, &[places.len() / width, width], places.to_vec());
+}
+
+/// An estimate of steps.
+pub trait Steps<B: Backend>: Send {
+    /// φ, `[rows, observation_dim]` → `[rows, D]`.
+    fn embed(&self, seen: Tensor<B, 2>) -> Tensor<B, 2>;
+
+    /// Steps from one embedding to another, `[rows, D]` → `[rows, 1]`.
+    fn steps(&self, from: Tensor<B, 2>, to: Tensor<B, 2>) -> Tensor<B, 2>;
+}
+
+/// What a policy searches with.
+pub struct Search<B: Backend> {
+    config: SearchConfig,
+    estimate: Box<dyn Steps<B>>,
+    /// States as the networks see them, as observations and as goals, `[places, observation_dim]`.
+    places: [Tensor<B, 2>; 2],
+    /// Present while the policy searches.
+    landmarks: Option<Landmarks<B>>,
+}
+
+struct Landmarks<B: Backend> {
+    /// As goals, `[count, observation_dim]`.
+    goals: Tensor<B, 2>,
+    /// Embeddings as observations and as goals, `[count, D]`.
+    embedded: [Tensor<B, 2>; 2],
+    roadmap: Roadmap,
+}
+
+impl<B: Backend> Search<B> {
+    /// With the places of a saved model.
+    ///
+    /// # Errors
+    /// [`PolicyError::MissingTensor`], [`PolicyError::TensorShape`].
+    pub fn of_model(
+        config: SearchConfig,
+        estimate: Box<dyn Steps<B>>,
+        model: &Model,
+        device: &B::Device,
+    ) -> Result<Self, PolicyError> {
+        let width = Inputs::of_model(model).observation_dim();
+        let seen = model
+            .weights
+            .get_f32(PLACES, &[config.places, width])?
+            .to_vec();
+        let mut goals = seen.clone();
+        for goal in goals.chunks_exact_mut(width) {
+            model.features.hide(goal);
+        }
+        let places = [seen, goals].map(|rows| {
+            let data = TensorData::new(rows, [config.places, width]);
+            Tensor::from_data(data, device)
+        });
+        Ok(Self {
+            config,
+            estimate,
+            places,
+            landmarks: None,
+        })
+    }
+
+    /// The settings in force.
+    pub fn config(&self) -> &SearchConfig {
+        &self.config
+    }
+
+    /// Adds what keeps these settings from being taken over.
+    pub fn check(&self, config: &SearchConfig, problems: &mut Problems) {
+        problems.parts(&[(PROMPT, config)]);
+        let holds = config.places == self.config.places;
+        let message = "as many places as the policy was saved with";
+        problems.check(holds, "prompt.places", config.places, message);
+    }
+
+    /// Takes over settings that are [sound](Self::check); a search looks for its landmarks now.
+    pub fn configure(&mut self, config: SearchConfig) {
+        let same = config == self.config;
+        self.config = config;
+        if config.kind == SearchKind::Goal {
+            self.landmarks = None;
+        } else if !same || self.landmarks.is_none() {
+            self.landmarks = Some(self.find_landmarks());
+        }
+    }
+
+    fn find_landmarks(&self) -> Landmarks<B> {
+        let [observed, aimed] = self.places.clone().map(|rows| self.estimate.embed(rows));
+        let rows = self.config.places;
+        let chosen = SpreadOut::among(rows, self.config.landmarks, |to| {
+            self.steps_to_one(observed.clone(), row(&aimed, to))
+        })
+        .chosen;
+        let count = chosen.len();
+        let pick = |rows: &Tensor<B, 2>| {
+            Tensor::cat(chosen.iter().map(|&index| row(rows, index)).collect(), 0)
+        };
+        let embedded = [pick(&observed), pick(&aimed)];
+        let mut distances = vec![0.0; count * count];
+        for to in 0..count {
+            let steps = self.steps_to_one(embedded[0].clone(), row(&embedded[1], to));
+            for (from, steps) in steps.into_iter().enumerate() {
+                distances[from * count + to] = if from == to { 0.0 } else { steps };
+            }
+        }
+        Landmarks {
+            goals: pick(&self.places[1]),
+            embedded,
+            roadmap: Roadmap::new(distances, count, self.config.reach as f32),
+        }
+    }
+
+    /// Steps from each of some embeddings to one, `[rows]`.
+    fn steps_to_one(&self, from: Tensor<B, 2>, to: Tensor<B, 2>) -> Vec<f32> {
+        let rows = from.dims()[0];
+        tensor_values(self.estimate.steps(from, to.repeat_dim(0, rows)))
+    }
+
+    /// Steps from one embedding to each of some, `[rows]`.
+    fn steps_from_one(&self, from: Tensor<B, 2>, to: Tensor<B, 2>) -> Vec<f32> {
+        let rows = to.dims()[0];
+        tensor_values(self.estimate.steps(from.repeat_dim(0, rows), to))
+    }
+
+    /// Observations and goals side by side, `[rows, 2 · observation_dim]`, with the landmarks that come next in place of the goals.
+    pub fn redirect(&self, pairs: Tensor<B, 2>) -> Tensor<B, 2> {
+        let Some(landmarks) = &self.landmarks else {
+            return pairs;
+        };
+        let [observations, goals] = halves(pairs);
+        let from = self.estimate.embed(observations.clone());
+        let to = self.estimate.embed(goals.clone());
+        let straight = tensor_values(self.estimate.steps(from.clone(), to.clone()));
+        let targets = straight.into_iter().enumerate().map(|(index, straight)| {
+            let [observed, aimed] = landmarks.embedded.clone();
+            let starts = self.steps_from_one(row(&from, index), aimed);
+            let ends = self.steps_to_one(observed, row(&to, index));
+            match landmarks.roadmap.next(straight, &starts, &ends) {
+                Some(next) => row(&landmarks.goals, next),
+                None => row(&goals, index),
+            }
+        });
+        let targets = Tensor::cat(targets.collect(), 0);
+        Tensor::cat(vec![observations, targets], 1)
+    }
+
+    /// Steps from each of some candidates, as the networks see them, to where the policy is sent first on the way between observation
+    /// and goal side by side, `[rows, 2 · observation_dim]`, of which the first row counts; `None` if it is sent to the goal itself.
+    pub fn steps_to_target(
+        &self,
+        pairs: Tensor<B, 2>,
+        candidates: Tensor<B, 2>,
+    ) -> Option<Vec<f32>> {
+        self.landmarks.as_ref()?;
+        let width = pairs.dims()[1];
+        let [_, targets] = halves(self.redirect(pairs.slice([0..1, 0..width])));
+        let to = row(&self.estimate.embed(targets), 0);
+        Some(self.steps_to_one(self.estimate.embed(candidates), to))
+    }
+}
+
+/// A row of a table, `[1, width]`.
+fn row<B: Backend>(table: &Tensor<B, 2>, index: usize) -> Tensor<B, 2> {
+    let width = table.dims()[1];
+    table.clone().slice([index..index + 1, 0..width])
+}
