@@ -437,8 +437,9 @@ fn a_changed_file_does_not_verify() {
     assert_eq!(report["difference"]["step"], 11, "{report}");
 }
 
-/// Twelve episodes of play data of the medium point maze.
-fn collect_maze(out: &str) {
+/// Twelve episodes of play data of the medium point maze, and a run of two updates of a policy with these keys on it.
+fn train_in_maze(folder: &str, policy: &str) -> (String, String) {
+    let (play, run) = (format!("{folder}/play.npz"), format!("{folder}/run"));
     let collected = telic(&[
         "collect",
         "--env",
@@ -446,25 +447,26 @@ fn collect_maze(out: &str) {
         "--episodes",
         "12",
         "--out",
-        out,
+        &play,
     ]);
     assert_eq!(collected.code, 0, "{}", collected.stderr);
+    let config = format!("{folder}/policy.toml");
+    let text = format!(
+        "dataset = '{play}'\nsteps = 2\nbatch_size = 8\nvalidate_every = 0\n[policy]\n{policy}"
+    );
+    std::fs::write(&config, text).unwrap();
+    let trained = telic(&["train", &config, "--out", &run]);
+    assert_eq!(trained.code, 0, "{}", trained.stderr);
+    (play, run)
 }
 
 #[test]
 fn qrl_searches_through_its_data() {
     let temp = tempfile::tempdir().unwrap();
     let folder = temp.path().to_str().unwrap();
-    let (play, run) = (format!("{folder}/play.npz"), format!("{folder}/run"));
-    collect_maze(&play);
-    let config = format!("{folder}/qrl.toml");
-    let text = format!(
-        "dataset = '{play}'\nsteps = 2\nbatch_size = 8\nvalidate_every = 0\n[policy]\nid = 'qrl'\nembedding_dim = 16\n\
-         [policy.embedding]\nhidden = [16]\n[policy.prompt]\nplaces = 100\nlandmarks = 20\n"
-    );
-    std::fs::write(&config, text).unwrap();
-    let trained = telic(&["train", &config, "--out", &run]);
-    assert_eq!(trained.code, 0, "{}", trained.stderr);
+    let policy = "id = 'qrl'\nembedding_dim = 16\n[policy.embedding]\nhidden = [16]\n\
+                  [policy.prompt]\nplaces = 100\nlandmarks = 20\n";
+    let (_, run) = train_in_maze(folder, policy);
     let evaluate =
         |more: &[&str]| telic(&[&["evaluate", &run, "--episodes", "5", "--json"], more].concat());
     for prompt in ["goal", "search"] {
@@ -504,16 +506,8 @@ fn qrl_searches_through_its_data() {
 fn hilp_takes_goals_plans_and_rewards() {
     let temp = tempfile::tempdir().unwrap();
     let folder = temp.path().to_str().unwrap();
-    let (play, run) = (format!("{folder}/play.npz"), format!("{folder}/run"));
-    collect_maze(&play);
-    let config = format!("{folder}/hilp.toml");
-    let text = format!(
-        "dataset = '{play}'\nsteps = 2\nbatch_size = 8\nvalidate_every = 0\n[policy]\nid = 'hilp'\n\
-         [policy.embedding]\nhidden = [16]\n[policy.prompt]\nplaces = 300\nneighbours = 5\n"
-    );
-    std::fs::write(&config, text).unwrap();
-    let trained = telic(&["train", &config, "--out", &run]);
-    assert_eq!(trained.code, 0, "{}", trained.stderr);
+    let policy = "id = 'hilp'\n[policy.embedding]\nhidden = [16]\n[policy.prompt]\nplaces = 300\nneighbours = 5\n";
+    let (play, run) = train_in_maze(folder, policy);
     let evaluate =
         |more: &[&str]| telic(&[&["evaluate", &run, "--episodes", "5", "--json"], more].concat());
     let mut returns = vec![];

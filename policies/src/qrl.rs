@@ -468,18 +468,18 @@ mod tests {
         let settings = policy.settings();
         assert_eq!(settings["prompt"]["kind"].as_str(), Some("search"));
         assert_eq!(settings["prompt"]["landmarks"].as_integer(), Some(7));
-        for (bad, place) in [
-            ("[prompt]\nlandmarks = 0", "prompt.landmarks"),
-            ("[prompt]\nreach = -1.0", "prompt.reach"),
-            ("[prompt]\nplaces = 9", "prompt.places"),
-            ("[prompt]\nkind = 'plan'", "prompt.kind"),
-            ("[prompt]\nneighbours = 5", "prompt.neighbours"),
-            ("[inference]\ntemperature = -1.0", "inference.temperature"),
-        ] {
-            let error = policy.configure(&set(bad)).unwrap_err().to_string();
-            assert!(error.contains(place), "{bad}: {error}");
-            assert_eq!(policy.settings(), settings, "{bad}");
-        }
+        test_agents::check_refused(
+            policy.as_mut(),
+            &[
+                ("[prompt]\nlandmarks = 0", "prompt.landmarks"),
+                ("[prompt]\nreach = -1.0", "prompt.reach"),
+                ("[prompt]\nplaces = 9", "prompt.places"),
+                ("[prompt]\nplaces = 1000000000000000", "prompt.places"),
+                ("[prompt]\nkind = 'plan'", "prompt.kind"),
+                ("[prompt]\nneighbours = 5", "prompt.neighbours"),
+                ("[inference]\ntemperature = -1.0", "inference.temperature"),
+            ],
+        );
     }
 
     #[test]

@@ -70,8 +70,11 @@ impl Roadmap {
     }
 }
 
-/// Adds landmarks or a reach that are out of range.
-pub(crate) fn check_roadmap(problems: &mut Problems, landmarks: usize, reach: f64) {
+/// Adds numbers of places and of landmarks, or a reach, that are out of range.
+pub(crate) fn check_roadmap(problems: &mut Problems, places: usize, landmarks: usize, reach: f64) {
+    // Every checkpoint has the places.
+    let holds = (1..=1_000_000).contains(&places);
+    problems.check(holds, "places", places, "1 to 1000000");
     // The costs of all ways are kept, 64 MB of them at the limit.
     let holds = (1..=4096).contains(&landmarks);
     problems.check(holds, "landmarks", landmarks, "1 to 4096");

@@ -61,8 +61,7 @@ impl Default for SearchConfig {
 
 impl Validate for SearchConfig {
     fn validate(&self, problems: &mut Problems) {
-        problems.check(self.places >= 1, "places", self.places, "at least 1");
-        check_roadmap(problems, self.landmarks, self.reach);
+        check_roadmap(problems, self.places, self.landmarks, self.reach);
     }
 }
 
@@ -221,7 +220,7 @@ impl<B: Backend> Search<B> {
     }
 
     /// Steps from each of some candidates, as the networks see them, to where the policy is sent first on the way between observation
-    /// and goal side by side, `[rows, 2 · observation_dim]`, of which the first row counts; `None` if it is sent to the goal itself.
+    /// and goal side by side, `[rows, 2 · observation_dim]`, of which the first row counts; `[candidates]`, or `None` where it does not search.
     pub fn steps_to_target(
         &self,
         pairs: Tensor<B, 2>,
@@ -239,4 +238,82 @@ impl<B: Backend> Search<B> {
 fn row<B: Backend>(table: &Tensor<B, 2>, index: usize) -> Tensor<B, 2> {
     let width = table.dims()[1];
     table.clone().slice([index..index + 1, 0..width])
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::Flex;
+
+    use super::*;
+
+    /// Embeds a place on a line as itself; a step is 1 long, to the left 3.
+    struct Line;
+
+    impl Steps<Flex> for Line {
+        fn embed(&self, seen: Tensor<Flex, 2>) -> Tensor<Flex, 2> {
+            seen
+        }
+
+        fn steps(&self, from: Tensor<Flex, 2>, to: Tensor<Flex, 2>) -> Tensor<Flex, 2> {
+            let way = to - from;
+            way.clone().clamp_min(0.0) - way.clamp_max(0.0) * 3.0
+        }
+    }
+
+    fn column(values: impl Iterator<Item = f32>) -> Tensor<Flex, 2> {
+        let values: Vec<f32> = values.collect();
+        let shape = [values.len(), 1];
+        Tensor::from_data(TensorData::new(values, shape), &Default::default())
+    }
+
+    /// Over the places 0 to 20.
+    fn search() -> Search<Flex> {
+        let places = || (0..=20).map(|x| x as f32);
+        Search {
+            config: SearchConfig {
+                places: 21,
+                ..SearchConfig::default()
+            },
+            estimate: Box::new(Line),
+            places: [column(places()), column(places())],
+            landmarks: None,
+        }
+    }
+
+    #[test]
+    fn it_is_sent_from_landmark_to_landmark() {
+        let mut search = search();
+        let pairs = Tensor::from_floats(
+            [[0.0, 20.0], [0.0, 2.5], [20.0, 0.0], [7.2, 16.0]],
+            &Default::default(),
+        );
+        // Straight to the goals as long as nothing is searched.
+        assert_eq!(
+            tensor_values(search.redirect(pairs.clone())),
+            tensor_values(pairs.clone())
+        );
+        search.configure(SearchConfig {
+            kind: SearchKind::Search,
+            reach: 3.0,
+            ..*search.config()
+        });
+        // Up to three steps to the right and one to the left are trusted.
+        let found = tensor_values(search.redirect(pairs.clone()));
+        let targets: Vec<f32> = found.chunks_exact(2).map(|pair| pair[1]).collect();
+        assert_eq!(targets[1..3], [2.5, 19.0]);
+        assert!((2.0..=3.0).contains(&targets[0]), "{targets:?}");
+        assert!((9.0..=10.0).contains(&targets[3]), "{targets:?}");
+        let steps = search.steps_to_target(pairs.clone(), column([0.0, 20.0].into_iter()));
+        let there = targets[0];
+        assert_eq!(steps.unwrap(), [there, 3.0 * (20.0 - there)]);
+        search.configure(SearchConfig {
+            kind: SearchKind::Goal,
+            ..*search.config()
+        });
+        assert!(
+            search
+                .steps_to_target(pairs, column([0.0].into_iter()))
+                .is_none()
+        );
+    }
 }

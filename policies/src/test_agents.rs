@@ -136,6 +136,17 @@ pub(crate) fn check_resume<T: Algorithm>(config: &T::Config) {
     assert_eq!(run(None).first_difference(&run(Some(2))), None);
 }
 
+/// Each of these settings is refused with an error that names a place in it, and changes nothing.
+pub(crate) fn check_refused(policy: &mut dyn crate::Policy, settings: &[(&str, &str)]) {
+    let before = policy.settings();
+    for (bad, place) in settings {
+        let table = toml::from_str::<toml::Table>(bad).unwrap();
+        let error = policy.configure(&table).unwrap_err().to_string();
+        assert!(error.contains(place), "{bad}: {error}");
+        assert_eq!(policy.settings(), before, "{bad}");
+    }
+}
+
 /// After some updates the way to a goal on the line is known, and values fall with the distance from it.
 pub(crate) fn check_line<T: Algorithm>(config: &T::Config, updates: u64) {
     let mut agent = agent::<T>(config);

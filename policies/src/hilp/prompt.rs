@@ -88,10 +88,9 @@ impl Default for PromptConfig {
 
 impl Validate for PromptConfig {
     fn validate(&self, problems: &mut Problems) {
-        for (key, number) in [("neighbours", self.neighbours), ("places", self.places)] {
-            problems.check(number >= 1, key, number, "at least 1");
-        }
-        check_roadmap(problems, self.landmarks, self.reach);
+        let neighbours = self.neighbours;
+        problems.check(neighbours >= 1, "neighbours", neighbours, "at least 1");
+        check_roadmap(problems, self.places, self.landmarks, self.reach);
         problems.check(
             self.recursions <= 32,
             "recursions",
