@@ -30,6 +30,12 @@ impl Interval {
         Self(low, high)
     }
 
+    /// The least interval that holds both.
+    #[must_use]
+    pub fn hull(self, other: Self) -> Self {
+        Self(self.0.min(other.0), self.1.max(other.1))
+    }
+
     /// Normal interval of a mean, from the sample standard deviation; a single value is its own interval.
     pub fn of_mean(values: &[f64]) -> Self {
         let mean = mean(values);

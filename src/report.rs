@@ -4,8 +4,9 @@
 //! of its own. `evaluation.json` of a run counts, and `evaluation-NAME.json` for a row of its own with `NAME` behind it. With
 //! `last`, the last evaluations during training count in their place, as OGBench reports.
 //!
-//! A rate of one seed has the Wilson interval of its episodes. Over several seeds the interval is a stratified bootstrap: seeds
-//! are drawn anew for each task, and 95 % of the means over tasks lie within it.
+//! A rate has the Wilson interval of its episodes. Over several seeds it is widened to hold that of a stratified bootstrap: seeds
+//! are drawn anew for each task, and 95 % of the means over tasks lie within it. Alone, a bootstrap of two or three seeds that happen to
+//! agree has no width, whatever the episodes leave open.
 
 use std::collections::BTreeMap;
 
@@ -314,14 +315,13 @@ fn row(dataset: String, name: String, runs: &[Contribution<'_>]) -> ReportRow {
     let means: Vec<f64> = of_runs.iter().map(|rates| mean(rates)).collect();
     let success_rate = mean(&means);
     let episodes = pooled.values().map(|(_, episodes)| episodes).sum();
-    let (ci95, std) = if runs.len() < 2 {
-        let successes = pooled.values().map(|(successes, _)| successes).sum::<f64>();
-        (Interval::wilson(successes.round() as usize, episodes), None)
-    } else {
+    let successes = pooled.values().map(|(successes, _)| successes).sum::<f64>();
+    let ci95 = interval(successes.round() as usize, episodes, &of_runs);
+    let std = (runs.len() > 1).then(|| {
         let squares = means.iter().map(|value| (value - success_rate).powi(2));
         let variance = squares.sum::<f64>() / (means.len() - 1) as f64;
-        (bootstrap(&of_runs), Some(variance.sqrt()))
-    };
+        variance.sqrt()
+    });
     let config = &runs[0].run.config;
     ReportRow {
         dataset,
@@ -350,6 +350,16 @@ fn row(dataset: String, name: String, runs: &[Contribution<'_>]) -> ReportRow {
     }
 }
 
+/// That of all episodes, and of the spread of several runs: `rates[run][task]`.
+fn interval(successes: usize, episodes: usize, rates: &[Vec<f64>]) -> Interval {
+    let of_episodes = Interval::wilson(successes, episodes);
+    if rates.len() < 2 {
+        of_episodes
+    } else {
+        of_episodes.hull(bootstrap(rates))
+    }
+}
+
 /// 95 % of the means over tasks, with the runs of each task drawn anew: `rates[run][task]`. The same numbers give the same
 /// interval.
 fn bootstrap(rates: &[Vec<f64>]) -> Interval {
@@ -375,6 +385,18 @@ fn bootstrap(rates: &[Vec<f64>]) -> Interval {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interval_holds_what_episodes_and_what_seeds_leave_open() {
+        let of_episodes = Interval::wilson(100, 100);
+        assert!(of_episodes.0 < 0.97);
+        let agreeing = vec![vec![1.0]; 2];
+        for runs in 1..=2 {
+            assert_eq!(interval(100, 100, &agreeing[..runs]), of_episodes);
+        }
+        let Interval(low, high) = interval(100, 200, &[vec![0.0], vec![1.0]]);
+        assert_eq!((low, high), (0.0, 1.0));
+    }
 
     #[test]
     fn the_bootstrap_holds_the_spread_of_seeds_and_no_more() {

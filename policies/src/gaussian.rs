@@ -328,7 +328,7 @@ impl<B: Backend> Policy for GaussianPolicy<B> {
             return Ok(());
         }
         let mut pairs = self.see(observations, goals);
-        if let Some(search) = &self.search {
+        if let Some(search) = &mut self.search {
             pairs = search.redirect(pairs);
         }
         let means = tensor_values((self.mean)(pairs));

@@ -41,22 +41,28 @@ impl Roadmap {
         }
     }
 
-    /// The landmark to make for, or `None` for the goal itself: `straight` is the distance from the state to the goal, `from` those from
-    /// the state to the landmarks and `to` those from the landmarks to the goal, `[count]`.
-    pub(crate) fn next(&self, straight: f32, from: &[f32], to: &[f32]) -> Option<usize> {
-        if straight <= self.reach {
-            return None;
-        }
-        let ends = self.near(to);
-        let starts = (0..).zip(from.iter().copied());
+    /// Whether a distance is short enough to be trusted.
+    pub(crate) fn trusts(&self, distance: f32) -> bool {
+        distance <= self.reach
+    }
+
+    /// Costs of the shortest ways from the landmarks to a goal, `[count]`, by the distances from the landmarks to it, `[count]`.
+    pub(crate) fn costs_to(&self, goal: &[f32]) -> Vec<f32> {
+        let ends = self.near(goal);
+        let ways = self.costs.chunks_exact(self.count).map(|costs| {
+            let ways = ends.iter().map(|(end, last)| costs[*end] + last);
+            ways.fold(f32::INFINITY, f32::min)
+        });
+        ways.collect()
+    }
+
+    /// The landmark to make for, or `None` where it has come to the only one: by the distances from the state to the landmarks and the
+    /// [costs](Self::costs_to) of going on from them, `[count]` each.
+    pub(crate) fn next(&self, from: &[f32], rest: &[f32]) -> Option<usize> {
+        let starts = from.iter().copied().zip(rest).enumerate();
         let next = starts
-            .filter(|(_, distance)| *distance > ARRIVED)
-            .map(|(start, distance)| {
-                let costs = &self.costs[start * self.count..][..self.count];
-                let rest = ends.iter().map(|(end, last)| costs[*end] + last);
-                let rest = rest.fold(f32::INFINITY, f32::min);
-                (start, edge_cost(distance, self.reach) + rest)
-            })
+            .filter(|(_, (distance, _))| *distance > ARRIVED)
+            .map(|(start, (distance, rest))| (start, edge_cost(distance, self.reach) + rest))
             .min_by(|a, b| a.1.total_cmp(&b.1));
         next.map(|(next, _)| next)
     }
@@ -193,7 +199,10 @@ mod tests {
         let next = |from: f32, to: f32| {
             let starts: Vec<f32> = places.iter().map(|place| ahead(from, *place)).collect();
             let ends: Vec<f32> = places.iter().map(|place| ahead(*place, to)).collect();
-            map.next(ahead(from, to), &starts, &ends)
+            if map.trusts(ahead(from, to)) {
+                return None;
+            }
+            map.next(&starts, &map.costs_to(&ends))
                 .map(|next| places[next])
         };
         assert_eq!(next(0.0, 20.0), Some(4.0));

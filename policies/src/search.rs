@@ -93,6 +93,17 @@ pub struct Search<B: Backend> {
     places: [Tensor<B, 2>; 2],
     /// Present while the policy searches.
     landmarks: Option<Landmarks<B>>,
+    /// What each row asked for last: a goal stays for many steps.
+    asked: Vec<Asked>,
+}
+
+/// A goal and the ways to it.
+#[derive(Default)]
+struct Asked {
+    /// As the networks see it, `[observation_dim]`.
+    goal: Vec<f32>,
+    /// Of the ways from the landmarks to it, `[count]`.
+    costs: Vec<f32>,
 }
 
 struct Landmarks<B: Backend> {
@@ -132,6 +143,7 @@ impl<B: Backend> Search<B> {
             estimate,
             places,
             landmarks: None,
+            asked: vec![],
         })
     }
 
@@ -156,6 +168,7 @@ impl<B: Backend> Search<B> {
             self.landmarks = None;
         } else if !same || self.landmarks.is_none() {
             self.landmarks = Some(self.find_landmarks());
+            self.asked.clear();
         }
     }
 
@@ -191,14 +204,16 @@ impl<B: Backend> Search<B> {
         tensor_values(self.estimate.steps(from, to.repeat_dim(0, rows)))
     }
 
-    /// Steps from one embedding to each of some, `[rows]`.
-    fn steps_from_one(&self, from: Tensor<B, 2>, to: Tensor<B, 2>) -> Vec<f32> {
-        let rows = to.dims()[0];
-        tensor_values(self.estimate.steps(from.repeat_dim(0, rows), to))
+    /// Observations and goals side by side, `[rows, 2 · observation_dim]`, with the landmarks that come next in place of the goals. Fastest
+    /// where the goal of a row is that of the last call.
+    pub fn redirect(&mut self, pairs: Tensor<B, 2>) -> Tensor<B, 2> {
+        let mut asked = std::mem::take(&mut self.asked);
+        let redirected = self.redirected(pairs, &mut asked);
+        self.asked = asked;
+        redirected
     }
 
-    /// Observations and goals side by side, `[rows, 2 · observation_dim]`, with the landmarks that come next in place of the goals.
-    pub fn redirect(&self, pairs: Tensor<B, 2>) -> Tensor<B, 2> {
+    fn redirected(&self, pairs: Tensor<B, 2>, asked: &mut Vec<Asked>) -> Tensor<B, 2> {
         let Some(landmarks) = &self.landmarks else {
             return pairs;
         };
@@ -206,13 +221,26 @@ impl<B: Backend> Search<B> {
         let from = self.estimate.embed(observations.clone());
         let to = self.estimate.embed(goals.clone());
         let straight = tensor_values(self.estimate.steps(from.clone(), to.clone()));
-        let targets = straight.into_iter().enumerate().map(|(index, straight)| {
+        asked.resize_with(straight.len(), Asked::default);
+        let targets = straight.into_iter().zip(asked).enumerate();
+        let targets = targets.map(|(index, (straight, asked))| {
+            let goal = row(&goals, index);
+            if landmarks.roadmap.trusts(straight) {
+                return goal;
+            }
             let [observed, aimed] = landmarks.embedded.clone();
-            let starts = self.steps_from_one(row(&from, index), aimed);
-            let ends = self.steps_to_one(observed, row(&to, index));
-            match landmarks.roadmap.next(straight, &starts, &ends) {
+            let wanted = tensor_values(goal.clone());
+            if asked.goal != wanted {
+                let distances = self.steps_to_one(observed, row(&to, index));
+                asked.costs = landmarks.roadmap.costs_to(&distances);
+                asked.goal = wanted;
+            }
+            let rows = aimed.dims()[0];
+            let starts = row(&from, index).repeat_dim(0, rows);
+            let starts = tensor_values(self.estimate.steps(starts, aimed));
+            match landmarks.roadmap.next(&starts, &asked.costs) {
                 Some(next) => row(&landmarks.goals, next),
-                None => row(&goals, index),
+                None => goal,
             }
         });
         let targets = Tensor::cat(targets.collect(), 0);
@@ -228,7 +256,8 @@ impl<B: Backend> Search<B> {
     ) -> Option<Vec<f32>> {
         self.landmarks.as_ref()?;
         let width = pairs.dims()[1];
-        let [_, targets] = halves(self.redirect(pairs.slice([0..1, 0..width])));
+        let pairs = pairs.slice([0..1, 0..width]);
+        let [_, targets] = halves(self.redirected(pairs, &mut vec![]));
         let to = row(&self.estimate.embed(targets), 0);
         Some(self.steps_to_one(self.estimate.embed(candidates), to))
     }
@@ -277,6 +306,7 @@ mod tests {
             estimate: Box::new(Line),
             places: [column(places()), column(places())],
             landmarks: None,
+            asked: vec![],
         }
     }
 
@@ -306,6 +336,14 @@ mod tests {
         let steps = search.steps_to_target(pairs.clone(), column([0.0, 20.0].into_iter()));
         let there = targets[0];
         assert_eq!(steps.unwrap(), [there, 3.0 * (20.0 - there)]);
+        // Other goals in the same rows.
+        let turned = Tensor::from_floats(
+            [[20.0, 0.0], [0.0, 20.0], [0.0, 20.0], [7.2, 16.0]],
+            &Default::default(),
+        );
+        let again = tensor_values(search.redirect(turned));
+        let again: Vec<f32> = again.chunks_exact(2).map(|pair| pair[1]).collect();
+        assert_eq!(again, [targets[2], targets[0], targets[0], targets[3]]);
         search.configure(SearchConfig {
             kind: SearchKind::Goal,
             ..*search.config()

@@ -31,9 +31,11 @@ impl Landmarks {
 
     /// The latent to make for on the way from one latent to another, both `[D]`.
     pub(super) fn way_point(&self, from: &[f32], to: &[f32]) -> Vec<f32> {
-        let straight = squared_distance(from, to).sqrt();
+        if self.roadmap.trusts(squared_distance(from, to).sqrt()) {
+            return to.to_vec();
+        }
         let [starts, ends] = [from, to].map(|point| distances(&self.latents, point));
-        match self.roadmap.next(straight, &starts, &ends) {
+        match self.roadmap.next(&starts, &self.roadmap.costs_to(&ends)) {
             Some(next) => self.latents[next * self.dim..][..self.dim].to_vec(),
             None => to.to_vec(),
         }
