@@ -4,7 +4,7 @@
 
 OGBench's sampler is not part of its package, so the other side is the same draw written for this script with numpy, as whole
 arrays without a loop over rows: value goals 0.2 current, 0.5 geometric, 0.3 random, actor goals uniform over the rest of the
-episode. Every figure is the median over the repeats; the sides take turns. Needs numpy, which `env_steps.py` installs.
+episode. Every figure is the median over the repeats; the sides take turns. numpy is installed beside the script on the first call.
 """
 
 import argparse
@@ -13,7 +13,12 @@ import statistics
 import subprocess
 import time
 
-import numpy
+import virtual_environment
+
+if __name__ == "__main__":
+    virtual_environment.enter("sampling", ["numpy"])
+
+import numpy  # noqa: E402, only this environment has it
 
 
 class Hindsight:
