@@ -80,6 +80,8 @@ pub fn collect(
             expected: "a finite number of at least 0".to_owned(),
         });
     }
+    // A demonstrator that does not take this noise says so before there is a file.
+    drop((demonstrator.make)(config.noise)?);
     let seed = Seed::new(config.seed).child("collect");
     let collected_metadata = metadata(
         spec,

@@ -15,7 +15,9 @@ pub(crate) mod view;
 
 use std::process::ExitCode;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
+use telic::sweep::command_line;
+use telic_policies::run_folder::CONFIG_FILE;
 
 /// What every training takes.
 #[derive(clap::Args)]
@@ -50,5 +52,26 @@ impl RunArgs {
     }
 }
 
+/// The command that goes on with a run, whatever it was started with: its folder has the whole configuration.
+pub(crate) fn resumption(command: &str, folder: &Utf8Path) -> String {
+    let config = folder.join(CONFIG_FILE);
+    command_line(&[
+        command,
+        config.as_str(),
+        "--out",
+        folder.as_str(),
+        "--resume",
+    ])
+}
+
 /// Outcome of a command: an exit code, or a failure that `main` renders.
 pub(crate) type Outcome = Result<ExitCode, telic::FlowError>;
+
+/// The exit code of a command that was not stopped by a failure, but perhaps by a signal.
+pub(crate) fn exit_code(finished: bool) -> ExitCode {
+    if finished {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(telic::STOPPED_EXIT_CODE)
+    }
+}

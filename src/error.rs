@@ -2,6 +2,9 @@
 
 use camino::Utf8PathBuf;
 
+/// Exit code of a command that a signal stopped before it was done, as shells have it for Ctrl-C: what follows behind `&&` does not run.
+pub const STOPPED_EXIT_CODE: u8 = 130;
+
 /// A failure of one of the flows, with its cause.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -67,8 +70,17 @@ pub enum FlowError {
 }
 
 impl FlowError {
-    /// Whether the call itself was wrong, as opposed to something that failed on the way.
-    pub fn is_usage(&self) -> bool {
+    /// The exit code of a command that fails with it: 2 if the call itself was wrong, [`STOPPED_EXIT_CODE`] if it was asked to stop, 1 for what
+    /// went wrong on the way.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Stopped(_) => STOPPED_EXIT_CODE,
+            _ if self.is_usage() => 2,
+            _ => 1,
+        }
+    }
+
+    fn is_usage(&self) -> bool {
         use telic_envs::EnvError;
         matches!(
             self,
@@ -79,6 +91,7 @@ impl FlowError {
                     EnvError::UnknownId { .. }
                         | EnvError::NoDemonstrator { .. }
                         | EnvError::UnknownDemonstrator { .. }
+                        | EnvError::NoNoise { .. }
                         | EnvError::UnknownTask { .. }
                 )
         )

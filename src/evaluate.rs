@@ -8,6 +8,8 @@ use ndarray::{Array1, Array2, ArrayView2};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use telic_envs::{EnvError, EnvSpec, GoalEnv, ResetOptions, Start, Step};
+use telic_policies::config_table::flat;
+use telic_policies::run_folder::write_atomically;
 use telic_policies::{Policy, Threads};
 use telic_seed::{Rng, Seed};
 
@@ -100,7 +102,16 @@ pub struct Evaluation {
     pub mean_steps: f64,
     /// Seed.
     pub seed: u64,
-    /// Per task.
+    /// Updates behind the policy, if it is from a checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u64>,
+    /// Inference settings of the policy, by dotted key ([`flat`]).
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
+    /// The dataset whose episodes gave the goals, in place of those of the tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goals: Option<String>,
+    /// Per task that had episodes.
     pub tasks: Vec<TaskResult>,
     /// Mean of each further score (block-push: `reward`, `result`).
     #[serde(flatten)]
@@ -167,7 +178,7 @@ impl Slot {
     }
 }
 
-/// Runs `policy` on the tasks of `spec`. Calls `progress(episodes done, successes)` after each finished episode.
+/// Runs `policy` on the tasks of `spec`. Calls `progress(episodes done, successes)` after each step of the worlds.
 ///
 /// Episode `e` runs task `e mod tasks` from its own stream, so its world does not depend on the others.
 ///
@@ -249,7 +260,6 @@ pub fn evaluate(
             let result = slot.result(episode);
             successes += usize::from(result.success);
             results.push(result);
-            progress(results.len(), successes);
             slot.episode = None;
             if next < config.episodes {
                 let seed = seed.index(next as u64);
@@ -260,9 +270,11 @@ pub fn evaluate(
                 next += 1;
             }
         }
+        progress(results.len(), successes);
     }
     results.sort_by_key(|result| result.episode);
-    Ok((summarise(spec, config, &tasks, &results), results))
+    let evaluation = summarise(spec, config, &tasks, &results, policy);
+    Ok((evaluation, results))
 }
 
 /// Runs `policy` on the tasks of `spec` without telling it their goals: of each task it is told which of some observations
@@ -327,7 +339,8 @@ pub fn evaluate_rewards(
             ..result
         }));
     }
-    Ok((summarise(spec, config, &tasks, &results), results))
+    let evaluation = summarise(spec, config, &tasks, &results, policy);
+    Ok((evaluation, results))
 }
 
 fn step_all(slots: &mut [Slot], actions: ArrayView2<f32>) -> Result<(), EnvError> {
@@ -410,6 +423,7 @@ fn summarise(
     config: &EvaluateConfig,
     tasks: &[usize],
     results: &[EpisodeResult],
+    policy: &dyn Policy,
 ) -> Evaluation {
     let successes =
         |results: &[&EpisodeResult]| results.iter().filter(|result| result.success).count();
@@ -432,6 +446,9 @@ fn summarise(
                 .collect::<Vec<_>>(),
         ),
         seed: config.seed,
+        step: None,
+        settings: flat(&policy.settings()),
+        goals: None,
         tasks: tasks
             .iter()
             .map(|&task| {
@@ -439,16 +456,19 @@ fn summarise(
                     .iter()
                     .filter(|result| result.task == task)
                     .collect();
-                TaskResult {
-                    name: spec.tasks[task].name.clone(),
-                    success_rate: rate(&of_task),
-                    ci95: Interval::wilson(successes(&of_task), of_task.len()),
-                    episodes: of_task.len(),
-                    metrics: columns(&of_task)
-                        .into_iter()
-                        .map(|(name, values)| (name, mean(&values)))
-                        .collect(),
-                }
+                (task, of_task)
+            })
+            // Fewer episodes than tasks leave some without any.
+            .filter(|(_, of_task)| !of_task.is_empty())
+            .map(|(task, of_task)| TaskResult {
+                name: spec.tasks[task].name.clone(),
+                success_rate: rate(&of_task),
+                ci95: Interval::wilson(successes(&of_task), of_task.len()),
+                episodes: of_task.len(),
+                metrics: columns(&of_task)
+                    .into_iter()
+                    .map(|(name, values)| (name, mean(&values)))
+                    .collect(),
             })
             .collect(),
         metrics_ci95: metrics
@@ -490,15 +510,15 @@ pub fn task_index(spec: &EnvSpec, name: &str) -> Result<usize, FlowError> {
         })
 }
 
-/// Writes an evaluation (an [`Evaluation`], or [returns](crate::returns)) as JSON, to a temporary name first.
+/// Writes an evaluation (an [`Evaluation`], or [returns](crate::returns)) as JSON, in one piece.
+///
+/// # Errors
+/// [`FlowError::File`]; an old file is then still there.
 pub fn write<T: Serialize>(evaluation: &T, path: &Utf8Path) -> Result<(), FlowError> {
     let text =
         serde_json::to_string_pretty(evaluation).expect("results are maps of text and numbers");
-    let temporary = path.with_extension("json.tmp");
-    std::fs::write(&temporary, text)
-        .and_then(|()| std::fs::rename(&temporary, path))
-        .map_err(|error| FlowError::File {
-            reason: error.to_string(),
-            path: path.to_owned(),
-        })
+    write_atomically(path, text.as_bytes()).map_err(|error| FlowError::File {
+        reason: error.to_string(),
+        path: path.to_owned(),
+    })
 }

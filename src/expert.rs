@@ -169,6 +169,8 @@ pub trait ExpertProgress: Send {
 pub struct ExpertOutcome {
     /// Steps of the task.
     pub steps: u64,
+    /// Whether all steps are done; `false` if it was asked to stop.
+    pub finished: bool,
     /// The weights.
     pub weights: Utf8PathBuf,
     /// How well it walks.
@@ -291,6 +293,7 @@ pub fn train_expert(
     };
     Ok(ExpertOutcome {
         steps,
+        finished: steps >= config.steps,
         weights: folder.join(WEIGHTS_FILE),
         evaluation,
     })

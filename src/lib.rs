@@ -51,7 +51,7 @@ pub mod returns;
 pub mod sweep;
 pub mod train;
 
-pub use error::FlowError;
+pub use error::{FlowError, STOPPED_EXIT_CODE};
 
 /// The code of the tutorial.
 #[cfg(doctest)]

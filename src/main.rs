@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
+use telic::STOPPED_EXIT_CODE;
 
 mod commands;
 mod output;
@@ -51,12 +52,34 @@ enum Command {
     Bench(bench::Args),
 }
 
+impl Command {
+    /// Whether it looks at [`Context::stop`]. The others have nothing to leave in order, and a signal ends them.
+    fn stops_cleanly(&self) -> bool {
+        !matches!(
+            self,
+            Self::Envs(_) | Self::Inspect(_) | Self::Report(_) | Self::Bench(_)
+        )
+    }
+}
+
 /// What every command gets.
 struct Context {
     /// Results go to stdout as JSON.
     json: bool,
     /// Set by SIGINT and SIGTERM.
     stop: Arc<AtomicBool>,
+}
+
+/// Sets `stop` at the first signal; the second one does not wait for the clean stop.
+fn stop_at_signals(stop: &Arc<AtomicBool>) {
+    let stop = Arc::clone(stop);
+    if let Err(error) = ctrlc::set_handler(move || {
+        if stop.swap(true, Ordering::SeqCst) {
+            std::process::exit(i32::from(STOPPED_EXIT_CODE));
+        }
+    }) {
+        tracing::warn!("signals will not stop this run cleanly: {error}");
+    }
 }
 
 fn main() -> ExitCode {
@@ -70,20 +93,13 @@ fn main() -> ExitCode {
         )
         .init();
     output::leave_when_nobody_reads();
-    let stop = Arc::new(AtomicBool::new(false));
-    let on_signal = Arc::clone(&stop);
-    // A second signal does not wait for the clean stop.
-    if let Err(error) = ctrlc::set_handler(move || {
-        if on_signal.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-    }) {
-        tracing::warn!("signals will not stop this run cleanly: {error}");
-    }
     let context = Context {
         json: cli.json,
-        stop,
+        stop: Arc::new(AtomicBool::new(false)),
     };
+    if cli.command.stops_cleanly() {
+        stop_at_signals(&context.stop);
+    }
     let outcome = match cli.command {
         Command::Quickstart(args) => quickstart::run(&args, &context),
         Command::Envs(args) => envs::run(&args, &context),
@@ -101,9 +117,8 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            let code = if error.is_usage() { 2 } else { 1 };
             eprintln!("{}", output::failure(&error));
-            ExitCode::from(code)
+            ExitCode::from(error.exit_code())
         }
     }
 }

@@ -24,13 +24,18 @@ pub(crate) fn progress_bar(total: u64, what: &'static str) -> ProgressBar {
     bar
 }
 
-/// Ends the program where stdout was closed, as by `telic envs | head -1`, in place of a panic.
+/// Ends the program where stdout takes nothing more, in place of a panic: quietly if nobody reads it any longer, as in
+/// `telic envs | head -1`, else with a line on stderr.
 pub(crate) fn leave_when_nobody_reads() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let message = panic.payload_as_str().unwrap_or_default();
-        if message.starts_with("failed printing to stdout") && message.contains("os error 32") {
-            std::process::exit(0);
+        if message.starts_with("failed printing to stdout") {
+            if message.contains("os error 32") {
+                std::process::exit(0);
+            }
+            eprintln!("{message}");
+            std::process::exit(1);
         }
         report(panic);
     }));

@@ -70,13 +70,14 @@ impl Default for RolloutConfig {
 }
 
 /// Records episodes of `policy` with what it makes of them: its denoising, its values over the floor, its latents, where it heads
-/// first. Returns how many succeeded and what was written.
+/// first. Calls `progress(episodes done)` after each step. Returns how many succeeded and what was written.
 pub fn record_rollouts(
     policy: &mut dyn Policy,
     spec: &'static EnvSpec,
     config: &RolloutConfig,
     target: RecordingTarget,
     stop: &AtomicBool,
+    mut progress: impl FnMut(usize),
 ) -> Result<(usize, Recorded), FlowError> {
     fits(policy, spec)?;
     let mut env = (spec.make)()?;
@@ -133,6 +134,7 @@ pub fn record_rollouts(
             let action = actions.row(0).to_vec();
             let step = env.step(&action)?;
             recorder.log_step(env.as_ref(), &action, &step)?;
+            progress(episode);
             let ends = config.play.is_none() && (step.terminated || step.success);
             if ends || step.truncated {
                 successes += usize::from(step.success);

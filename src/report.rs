@@ -1,14 +1,14 @@
 //! Reports: run folders become the rows of one table.
 //!
 //! Runs in folders `seed-N` side by side are seeds of one row, named after the folder that they lie in; any other run is a row
-//! of its own. `evaluation.json` of a run counts, and `evaluation-NAME.json` for a row of its own with `NAME` behind it. With
+//! of its own. Rows of a dataset that would have the same name have as much of their path in it as tells them apart. `evaluation.json` of a run counts, and `evaluation-NAME.json` for a row of its own with `NAME` behind it. With
 //! `last`, the last evaluations during training count in their place, as OGBench reports.
 //!
 //! A rate has the Wilson interval of its episodes. Over several seeds it is widened to hold that of a stratified bootstrap: seeds
 //! are drawn anew for each task, and 95 % of the means over tasks lie within it. Alone, a bootstrap of two or three seeds that happen to
 //! agree has no width, whatever the episodes leave open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use rand::RngExt;
@@ -37,7 +37,7 @@ pub struct ReportRow {
     pub seeds: Vec<u64>,
     /// Episodes over all seeds.
     pub episodes: usize,
-    /// Updates of each training.
+    /// Updates behind each policy.
     pub updates: u64,
     /// Transitions or windows per update.
     pub batch_size: usize,
@@ -75,20 +75,35 @@ pub struct Run {
     pub folder: Utf8PathBuf,
     /// Its configuration.
     pub config: TrainConfig,
+    /// The name of its row.
+    pub row: String,
+    /// What all seeds of the row have in common: the folder around them, or the run alone. No two names lead to it.
+    place: Utf8PathBuf,
 }
 
 impl Run {
-    /// The name of its row.
-    pub fn row(&self) -> &str {
-        let name = self.folder.file_name().unwrap_or_default();
-        let seed = name
-            .strip_prefix("seed-")
+    fn open(folder: Utf8PathBuf) -> Result<Self, FlowError> {
+        let config = TrainConfig::load::<&str>(&folder.join(CONFIG_FILE), &[])?;
+        let whole = folder
+            .canonicalize_utf8()
+            .map_err(|error| FlowError::File {
+                reason: error.to_string(),
+                path: folder.clone(),
+            })?;
+        let seed = whole
+            .file_name()
+            .and_then(|name| name.strip_prefix("seed-"))
             .is_some_and(|number| number.parse::<u64>().is_ok());
-        let parent = self.folder.parent().and_then(Utf8Path::file_name);
-        match parent {
-            Some(parent) if seed => parent,
-            _ => name,
-        }
+        let place = match whole.parent() {
+            Some(parent) if seed => parent.to_owned(),
+            _ => whole,
+        };
+        Ok(Self {
+            folder,
+            config,
+            row: String::new(),
+            place,
+        })
     }
 
     /// The name of its dataset.
@@ -115,13 +130,36 @@ pub fn find_runs(paths: &[Utf8PathBuf]) -> Result<Vec<Run>, FlowError> {
     }
     folders.sort();
     folders.dedup();
-    folders
+    let mut runs = folders
         .into_iter()
-        .map(|folder| {
-            let config = TrainConfig::load::<&str>(&folder.join(CONFIG_FILE), &[])?;
-            Ok(Run { folder, config })
-        })
-        .collect()
+        .map(Run::open)
+        .collect::<Result<Vec<_>, FlowError>>()?;
+    // Two paths to one run.
+    let mut seen = BTreeSet::new();
+    runs.retain(|run| seen.insert((run.place.clone(), run.folder.file_name().map(str::to_owned))));
+    let names: Vec<String> = runs.iter().map(|run| row_name(run, &runs)).collect();
+    for (run, name) in runs.iter_mut().zip(names) {
+        run.row = name;
+    }
+    Ok(runs)
+}
+
+/// The last folder of the row's path, and as many before it as tell it from the other rows of its dataset.
+fn row_name(run: &Run, runs: &[Run]) -> String {
+    let tail = |place: &Utf8Path, depth: usize| {
+        let names: Vec<&str> = place.iter().collect();
+        names[names.len().saturating_sub(depth)..].join("/")
+    };
+    let others: Vec<&Utf8Path> = runs
+        .iter()
+        .filter(|other| other.dataset() == run.dataset() && other.place != run.place)
+        .map(|other| other.place.as_path())
+        .collect();
+    let depths = run.place.iter().count();
+    (1..depths)
+        .map(|depth| (depth, tail(&run.place, depth)))
+        .find(|(depth, name)| others.iter().all(|other| tail(other, *depth) != *name))
+        .map_or_else(|| run.place.to_string(), |(_, name)| name)
 }
 
 fn descend(path: &Utf8Path, folders: &mut Vec<Utf8PathBuf>) -> Result<(), FlowError> {
@@ -145,23 +183,36 @@ fn descend(path: &Utf8Path, folders: &mut Vec<Utf8PathBuf>) -> Result<(), FlowEr
 /// Task by name: successes and episodes.
 type Tasks = BTreeMap<String, (f64, usize)>;
 
+/// Evaluations of one run that a row counts.
+struct Found {
+    /// What its row has behind its name.
+    suffix: String,
+    /// Updates of the policy that was evaluated.
+    updates: u64,
+    /// What it was asked, where that is known: episodes have to be the same for all seeds.
+    asked: Option<String>,
+    /// Inference settings; none where they are not known.
+    settings: BTreeMap<String, String>,
+    tasks: Tasks,
+    metrics: BTreeMap<String, f64>,
+}
+
 /// What one run contributes to a row.
 struct Contribution<'a> {
     run: &'a Run,
-    tasks: Tasks,
-    metrics: BTreeMap<String, f64>,
+    found: Found,
 }
 
 /// The table of `runs`; `last` evaluations during training, or the one behind it. Runs that have not been evaluated are left out
 /// and returned.
 ///
 /// # Errors
-/// An evaluation that cannot be read; [`FlowError::Mismatch`] for seeds of one row that differ in more than the seed.
+/// An evaluation that cannot be read; [`FlowError::Mismatch`] for seeds of one row that differ in more than the seed, or do not differ in it.
 pub fn report(
     runs: &[Run],
     last: Option<usize>,
 ) -> Result<(Vec<ReportRow>, Vec<Utf8PathBuf>), FlowError> {
-    let mut groups: BTreeMap<(String, String), Vec<Contribution<'_>>> = BTreeMap::new();
+    let mut groups: BTreeMap<(&str, String), Vec<Contribution<'_>>> = BTreeMap::new();
     let mut missing = vec![];
     for run in runs {
         let evaluations = match last {
@@ -171,47 +222,74 @@ pub fn report(
         if evaluations.is_empty() {
             missing.push(run.folder.clone());
         }
-        for (suffix, tasks, metrics) in evaluations {
-            let key = (run.dataset().to_owned(), format!("{}{suffix}", run.row()));
-            groups.entry(key).or_default().push(Contribution {
-                run,
-                tasks,
-                metrics,
-            });
+        for found in evaluations {
+            let key = (run.dataset(), format!("{}{}", run.row, found.suffix));
+            let row = groups.entry(key).or_default();
+            row.push(Contribution { run, found });
         }
     }
     let mut rows = vec![];
     for ((dataset, name), runs) in groups {
         check_alike(&runs)?;
-        rows.push(row(dataset, name, &runs));
+        rows.push(row(dataset.to_owned(), name, &runs));
     }
     Ok((rows, missing))
 }
 
-/// An error if runs of one row were not trained as long as each other, or measured on other tasks.
+/// An error if runs of one row were not trained as long as each other, measured on other tasks or with other settings, or have the
+/// same seed.
 fn check_alike(runs: &[Contribution<'_>]) -> Result<(), FlowError> {
-    let facts = |run: &Contribution<'_>| {
-        let config = &run.run.config;
-        let tasks: Vec<&str> = run.tasks.keys().map(String::as_str).collect();
+    let facts = |Contribution { run, found }: &Contribution<'_>| {
+        let tasks: Vec<&str> = found.tasks.keys().map(String::as_str).collect();
+        let asked = found.asked.as_deref().unwrap_or("on the way");
         format!(
-            "{} updates of {}, tasks {}",
-            config.steps,
-            config.batch_size,
+            "{} updates of {}, {asked}, tasks {}",
+            found.updates,
+            run.config.batch_size,
             tasks.join(", ")
         )
     };
-    let first = facts(&runs[0]);
-    match runs.iter().find(|run| facts(run) != first) {
-        None => Ok(()),
-        Some(other) => Err(FlowError::Mismatch {
-            what: "runs side by side are no seeds of one row",
-            left: format!("{}: {first}", runs[0].run.folder),
-            right: format!("{}: {}", other.run.folder, facts(other)),
-        }),
+    let settings = |run: &Contribution<'_>| {
+        let all: Vec<String> = run
+            .found
+            .settings
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        all.join(", ")
+    };
+    let differ =
+        |left: &Contribution<'_>, right: &Contribution<'_>, left_is: String, right_is: String| {
+            Err(FlowError::Mismatch {
+                what: "runs side by side are no seeds of one row",
+                left: format!("{}: {left_is}", left.run.folder),
+                right: format!("{}: {right_is}", right.run.folder),
+            })
+        };
+    let known: Vec<&Contribution<'_>> = runs
+        .iter()
+        .filter(|run| !run.found.settings.is_empty())
+        .collect();
+    for (index, run) in runs.iter().enumerate() {
+        let first = &runs[0];
+        if facts(run) != facts(first) {
+            return differ(first, run, facts(first), facts(run));
+        }
+        let seed = run.run.config.seed;
+        if let Some(same) = runs[..index]
+            .iter()
+            .find(|other| other.run.config.seed == seed)
+        {
+            return differ(same, run, format!("seed {seed}"), format!("seed {seed}"));
+        }
     }
+    for run in &known {
+        if settings(run) != settings(known[0]) {
+            return differ(known[0], run, settings(known[0]), settings(run));
+        }
+    }
+    Ok(())
 }
-
-type Found = (String, Tasks, BTreeMap<String, f64>);
 
 fn behind_training(run: &Run) -> Result<Vec<Found>, FlowError> {
     let bad = |path: &Utf8Path, reason: String| FlowError::File {
@@ -250,7 +328,24 @@ fn behind_training(run: &Run) -> Result<Vec<Found>, FlowError> {
                 (task.name.clone(), (successes, task.episodes))
             })
             .collect();
-        found.push((suffix, tasks, evaluation.metrics));
+        let Evaluation {
+            episodes,
+            seed,
+            settings,
+            metrics,
+            ..
+        } = evaluation;
+        let goals = evaluation
+            .goals
+            .map_or(String::new(), |path| format!(" with goals of {path}"));
+        found.push(Found {
+            suffix,
+            updates: evaluation.step.unwrap_or(run.config.steps),
+            asked: Some(format!("{episodes} episodes of seed {seed}{goals}")),
+            settings,
+            tasks,
+            metrics,
+        });
     }
     Ok(found)
 }
@@ -259,24 +354,26 @@ fn during_training(run: &Run, last: usize) -> Result<Vec<Found>, FlowError> {
     const PREFIX: &str = "evaluation/";
     let path = run.folder.join(METRICS_FILE);
     let columns = telic_viz::read_metrics(&path)?;
+    let points = |name: &str| columns.get(name).map_or(&[][..], Vec::as_slice);
     let tail = |name: &str| {
-        let points = columns.get(name).map_or(&[][..], Vec::as_slice);
-        let values: Vec<f64> = points.iter().map(|point| point.1).collect();
+        let values: Vec<f64> = points(name).iter().map(|point| point.1).collect();
         values[values.len().saturating_sub(last)..].to_vec()
     };
-    if tail("evaluation/success_rate").is_empty() {
+    let Some((updates, _)) = points("evaluation/success_rate").last() else {
         return Ok(vec![]);
-    }
+    };
     let names: Vec<&str> = columns
         .keys()
         .filter_map(|name| name.strip_prefix(PREFIX)?.strip_suffix("_success_rate"))
         .collect();
-    let per_task = run.config.evaluation_episodes / names.len().max(1);
+    // Dealt out over the tasks in turn.
     let tasks = names
         .iter()
-        .map(|name| {
+        .enumerate()
+        .map(|(index, name)| {
             let rates = tail(&format!("{PREFIX}{name}_success_rate"));
-            let episodes = per_task * rates.len();
+            let of_task = (run.config.evaluation_episodes - index).div_ceil(names.len());
+            let episodes = of_task * rates.len();
             (
                 (*name).to_owned(),
                 (mean(&rates) * episodes as f64, episodes),
@@ -291,28 +388,46 @@ fn during_training(run: &Run, last: usize) -> Result<Vec<Found>, FlowError> {
             other.then(|| (metric.to_owned(), mean(&tail(name))))
         })
         .collect();
-    Ok(vec![(String::new(), tasks, metrics)])
+    Ok(vec![Found {
+        suffix: String::new(),
+        updates: *updates as u64,
+        asked: None,
+        settings: BTreeMap::new(),
+        tasks,
+        metrics,
+    }])
 }
 
 fn row(dataset: String, name: String, runs: &[Contribution<'_>]) -> ReportRow {
     let mut pooled = Tasks::new();
     let mut metrics: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for run in runs {
-        for (task, (successes, episodes)) in &run.tasks {
+    for Contribution { found, .. } in runs {
+        for (task, (successes, episodes)) in &found.tasks {
             let entry = pooled.entry(task.clone()).or_default();
             entry.0 += successes;
             entry.1 += episodes;
         }
-        for (metric, value) in &run.metrics {
+        for (metric, value) in &found.metrics {
             metrics.entry(metric.clone()).or_default().push(*value);
         }
     }
     let rate = |(successes, episodes): &(f64, usize)| successes / (*episodes).max(1) as f64;
     let of_runs: Vec<Vec<f64>> = runs
         .iter()
-        .map(|run| run.tasks.values().map(rate).collect())
+        .map(|run| run.found.tasks.values().map(rate).collect())
         .collect();
-    let means: Vec<f64> = of_runs.iter().map(|rates| mean(rates)).collect();
+    // As `telic evaluate`: of all episodes. The mean over tasks is the same where all tasks have as many.
+    let means: Vec<f64> = runs
+        .iter()
+        .map(|run| {
+            let (successes, episodes) = run
+                .found
+                .tasks
+                .values()
+                .fold((0.0, 0), |all, task| (all.0 + task.0, all.1 + task.1));
+            rate(&(successes, episodes))
+        })
+        .collect();
     let success_rate = mean(&means);
     let episodes = pooled.values().map(|(_, episodes)| episodes).sum();
     let successes = pooled.values().map(|(successes, _)| successes).sum::<f64>();
@@ -329,7 +444,7 @@ fn row(dataset: String, name: String, runs: &[Contribution<'_>]) -> ReportRow {
         policy: config.policy.id.clone(),
         seeds: runs.iter().map(|run| run.run.config.seed).collect(),
         episodes,
-        updates: config.steps,
+        updates: runs[0].found.updates,
         batch_size: config.batch_size,
         success_rate,
         ci95,

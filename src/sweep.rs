@@ -37,13 +37,13 @@ use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
-use telic_policies::checkpoint;
-use telic_policies::config_table::{from_table, nearest_name};
+use telic_policies::checkpoint::{self, Checkpoint};
+use telic_policies::config_table::{apply_overrides, flat, from_table, nearest_name};
 use telic_policies::run_folder::{CHECKPOINTS_FOLDER, CONFIG_FILE};
 use telic_policies::{ConfigError, Problems, TrainConfig};
 
-use crate::FlowError;
 use crate::evaluate::Evaluation;
+use crate::{FlowError, STOPPED_EXIT_CODE};
 
 /// A sweep file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -303,25 +303,43 @@ impl Row {
             });
         }
         let newest = checkpoint::list(&self.folder.join(CHECKPOINTS_FOLDER))?.pop();
-        Ok(
-            if newest.is_none_or(|(step, _)| step < self.resolved.steps) {
-                Todo::Resume
-            } else if self.missing_evaluations().next().is_some() {
-                Todo::Evaluate
-            } else {
-                Todo::Nothing
-            },
-        )
+        let trained = match newest {
+            // What is wrong with a manifest, the training tells that goes on from it.
+            Some((step, path)) => {
+                step >= self.resolved.steps
+                    && Checkpoint::open(&path).is_ok_and(|newest| !newest.manifest.unevaluated)
+            }
+            None => false,
+        };
+        Ok(if !trained {
+            Todo::Resume
+        } else if self.missing_evaluations().next().is_some() {
+            Todo::Evaluate
+        } else {
+            Todo::Nothing
+        })
     }
 
-    /// The evaluations that are not there, or were made of other episodes.
+    /// The evaluations that are not there, or were made of other episodes, of another checkpoint or with other settings.
     fn missing_evaluations(&self) -> impl Iterator<Item = &(String, Vec<String>)> {
         let SweepEvaluation { episodes, seed } = self.evaluation;
-        self.evaluations.iter().filter(move |(file, _)| {
+        let saved = Checkpoint::open(&self.folder).map(|newest| newest.manifest.settings);
+        let saved = saved.unwrap_or_default();
+        self.evaluations.iter().filter(move |(file, set)| {
             let found = std::fs::read_to_string(self.folder.join(file))
                 .ok()
                 .and_then(|text| serde_json::from_str::<Evaluation>(&text).ok());
-            found.is_none_or(|found| found.episodes != episodes as usize || found.seed != seed)
+            let mut settings = saved.clone();
+            apply_overrides(&mut settings, set, &mut Problems::new());
+            let settings = flat(&settings);
+            found.is_none_or(|found| {
+                found.episodes != episodes as usize
+                    || found.seed != seed
+                    || found.goals.is_some()
+                    // Files of an older version say neither.
+                    || found.step.is_some_and(|step| step != self.resolved.steps)
+                    || (!found.settings.is_empty() && found.settings != settings)
+            })
         })
     }
 
@@ -378,11 +396,12 @@ impl Row {
     }
 }
 
-/// As a shell takes it.
-fn command_line(arguments: &[String]) -> String {
+/// `telic` with these arguments, as a shell takes it.
+pub fn command_line<S: AsRef<str>>(arguments: &[S]) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+".contains(c);
     let mut line = "telic".to_owned();
     for argument in arguments {
+        let argument = argument.as_ref();
         line.push(' ');
         if argument.chars().all(plain) {
             line.push_str(argument);
@@ -474,11 +493,6 @@ fn run_row(row: &Row, telic: &Utf8Path, stop: &AtomicBool) -> Result<(), String>
             run_child(telic, &train, stop)?;
         }
     }
-    // A training that was asked to stop has ended well too.
-    match row.todo().map_err(|error| error.to_string())? {
-        Todo::Evaluate | Todo::Nothing => {}
-        _ => return Err("stopped".to_owned()),
-    }
     for (file, set) in row.missing_evaluations() {
         run_child(telic, &row.evaluate_arguments(file, set), stop)?;
     }
@@ -509,6 +523,9 @@ fn run_child(telic: &Utf8Path, arguments: &[String], stop: &AtomicBool) -> Resul
     };
     if status.success() {
         return Ok(());
+    }
+    if status.code() == Some(i32::from(STOPPED_EXIT_CODE)) {
+        return Err("stopped".to_owned());
     }
     let mut text = String::new();
     let read = std::io::Seek::rewind(&mut messages)

@@ -37,6 +37,11 @@ pub trait Progress {
         let _ = (step, metrics);
     }
 
+    /// On the way through an evaluation: how many episodes have ended, and how many of them with success.
+    fn evaluating(&mut self, episodes: usize, successes: usize) {
+        let _ = (episodes, successes);
+    }
+
     /// Success in the environment.
     fn evaluated(&mut self, step: u64, evaluation: &Evaluation) {
         let _ = (step, evaluation);
@@ -131,9 +136,9 @@ impl TrainObserver for Observer<'_> {
         &mut self,
         step: u64,
         policy: &mut dyn Policy,
-    ) -> Result<Vec<(String, f64)>, Box<dyn Error + Send + Sync>> {
+    ) -> Result<Option<Vec<(String, f64)>>, Box<dyn Error + Send + Sync>> {
         let Some(spec) = self.spec else {
-            return Ok(Vec::new());
+            return Ok(Some(Vec::new()));
         };
         let config = EvaluateConfig {
             episodes: self.config.evaluation_episodes,
@@ -145,10 +150,11 @@ impl TrainObserver for Observer<'_> {
             },
             ..EvaluateConfig::default()
         };
-        // A stop during the evaluation leaves its numbers out; the run then ends with a checkpoint.
-        let evaluation = match evaluate(policy, spec, &config, &self.stop, |_, _| {}) {
+        let progress = &mut *self.progress;
+        let tell = |episodes, successes| progress.evaluating(episodes, successes);
+        let evaluation = match evaluate(policy, spec, &config, &self.stop, tell) {
             Ok((evaluation, _)) => evaluation,
-            Err(FlowError::Stopped(_)) => return Ok(Vec::new()),
+            Err(FlowError::Stopped(_)) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         self.progress.evaluated(step, &evaluation);
@@ -168,6 +174,6 @@ impl TrainObserver for Observer<'_> {
                 .iter()
                 .map(|task| (format!("{}_success_rate", task.name), task.success_rate)),
         );
-        Ok(numbers)
+        Ok(Some(numbers))
     }
 }

@@ -86,6 +86,22 @@ fn envs_have_the_promised_keys() {
 }
 
 #[test]
+fn a_full_disk_behind_stdout_is_told() {
+    let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else {
+        return;
+    };
+    let output = Command::new(env!("CARGO_BIN_EXE_telic"))
+        .arg("envs")
+        .stdout(full)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.starts_with("failed printing to stdout"), "{errors}");
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+}
+
+#[test]
 fn wrong_usage_exits_with_2_and_writes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("play.npz");
@@ -167,12 +183,19 @@ fn every_command_has_help_with_an_example() {
         "train",
         "train-expert",
         "evaluate",
+        "sweep",
+        "report",
         "replay",
         "view",
         "bench",
     ] {
         let help = telic(&[command, "--help"]);
         assert_eq!(help.code, 0);
+        for word in help.stdout.split_whitespace() {
+            if word.starts_with("configs/") {
+                assert!(std::path::Path::new(word).is_file(), "{command}: {word}");
+            }
+        }
         assert!(
             help.stdout.contains("Example"),
             "{command}: {}",
@@ -437,6 +460,75 @@ fn a_changed_file_does_not_verify() {
     assert_eq!(report["difference"]["step"], 11, "{report}");
 }
 
+/// Most likely while it evaluates.
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_a_training_that_then_goes_on_to_the_same_bits() {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+    use std::io::Read as _;
+
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().to_str().unwrap();
+    // A folder that is not there is made.
+    let play = format!("{folder}/data/play.npz");
+    let collected = telic(&[
+        "collect",
+        "--env",
+        "point-maze-medium",
+        "--episodes",
+        "2",
+        "--out",
+        &play,
+    ]);
+    assert_eq!(collected.code, 0, "{}", collected.stderr);
+    let config = format!("{folder}/gcbc.toml");
+    let text = "dataset = ''\nsteps = 300\nbatch_size = 8\nlog_every = 50\nvalidate_every = 0\ntrain_fraction = 1.0\n\
+         evaluate_every = 150\nevaluation_episodes = 200\n[policy]\nid = 'gcbc'\n[policy.actor.network]\nhidden = [16]\n";
+    std::fs::write(&config, text).unwrap();
+    let (run, whole) = (format!("{folder}/run"), format!("{folder}/whole"));
+    let dataset = format!("dataset={play}");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_telic"))
+        .args(["train", &config, "--set", &dataset, "--out", &run])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // The row of update 150 is written when its evaluation is over, which takes longer than the updates before it.
+    let logged = || {
+        std::fs::read_to_string(format!("{run}/metrics.csv"))
+            .is_ok_and(|table| table.lines().any(|line| line.starts_with("100,")))
+    };
+    while !logged() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended too early");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
+    let mut said = String::new();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+    // It says how to go on, whatever it was started with.
+    let (_, command) = said.split_once("to go on: telic ").unwrap();
+    let resume: Vec<&str> = command.split_whitespace().collect();
+    for arguments in [
+        &resume[..],
+        &["train", &config, "--set", &dataset, "--out", &whole],
+    ] {
+        let trained = telic(arguments);
+        assert_eq!(trained.code, 0, "{}", trained.stderr);
+    }
+    for file in [
+        "metrics.csv",
+        "checkpoints/step_00000300/model.safetensors",
+        "checkpoints/step_00000300/manifest.json",
+    ] {
+        let read = |run: &str| std::fs::read(format!("{run}/{file}")).unwrap();
+        assert!(read(&run) == read(&whole), "{file}");
+    }
+}
+
 /// Twelve episodes of play data of the medium point maze, and a run of two updates of a policy with these keys on it.
 fn train_in_maze(folder: &str, policy: &str) -> (String, String) {
     let (play, run) = (format!("{folder}/play.npz"), format!("{folder}/run"));
@@ -469,9 +561,25 @@ fn qrl_searches_through_its_data() {
     let (_, run) = train_in_maze(folder, policy);
     let evaluate =
         |more: &[&str]| telic(&[&["evaluate", &run, "--episodes", "5", "--json"], more].concat());
-    for prompt in ["goal", "search"] {
+    // Labels are for rewards, and each prompt has a file of its own.
+    let failed = evaluate(&["--prompt", "goal", "--labelled", "no/such.npz"]);
+    assert_eq!(failed.code, 2, "{}", failed.stderr);
+    assert!(
+        flat(&failed.stderr).contains("--prompt reward"),
+        "{}",
+        failed.stderr
+    );
+    for (prompt, file) in [
+        ("goal", "evaluation.json"),
+        ("search", "evaluation-search.json"),
+    ] {
         let evaluation = evaluate(&["--prompt", prompt]).json();
         assert_eq!(evaluation["episodes"], 5, "{prompt}");
+        let written = std::fs::read_to_string(format!("{run}/{file}")).unwrap();
+        let written: Value = serde_json::from_str(&written).unwrap();
+        assert_eq!(written, evaluation, "{prompt}");
+        assert_eq!(written["settings"]["prompt.kind"], prompt);
+        assert_eq!(written["step"], 2);
     }
     let failed = evaluate(&["--prompt", "plan"]);
     assert_eq!(failed.code, 2, "{}", failed.stderr);
@@ -495,11 +603,17 @@ fn qrl_searches_through_its_data() {
     ];
     let viewed = telic(&[&view[..], &set].concat());
     assert_eq!(viewed.code, 0, "{}", viewed.stderr);
-    let recording = telic_viz::inspect_recording(recording.as_str().into()).unwrap();
-    assert!(
-        recording.entities.contains_key("/world/subgoal"),
-        "{recording:?}"
-    );
+    let found = telic_viz::inspect_recording(recording.as_str().into()).unwrap();
+    assert!(found.entities.contains_key("/world/subgoal"), "{found:?}");
+    // Options that say nothing about what is looked at are refused.
+    for (path, option) in [
+        (&recording, ["--out", "other.rrd"]),
+        (&recording, ["--task", "task2"]),
+        (&run, ["--episode", "1"]),
+    ] {
+        let failed = telic(&["view", path, option[0], option[1]]);
+        assert_eq!(failed.code, 2, "{option:?}: {}", failed.stderr);
+    }
 }
 
 #[test]

@@ -72,6 +72,13 @@ fn the_loop_runs_and_what_it_leaves_can_be_used() {
         );
     }
 
+    // Data of another size are not taken for those that were asked for.
+    let other = Command::new(env!("CARGO_BIN_EXE_telic"))
+        .args(["quickstart", "--out", out, "--play-episodes", "9"])
+        .output()
+        .unwrap();
+    assert_eq!(other.status.code(), Some(2), "{other:?}");
+
     // The same evaluation gives the same numbers, for any number of threads.
     let evaluate = |threads| telic(&["evaluate", run, "--episodes", "4", "--threads", threads]);
     assert_eq!(evaluate("1"), evaluate("2"));

@@ -19,6 +19,22 @@ fn telic(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+fn copy_folder(from: &str, to: &str) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (from, to) = (
+            entry.path(),
+            format!("{to}/{}", entry.file_name().to_str().unwrap()),
+        );
+        if from.is_dir() {
+            copy_folder(from.to_str().unwrap(), &to);
+        } else {
+            std::fs::copy(from, to).unwrap();
+        }
+    }
+}
+
 #[test]
 fn a_sweep_runs_what_is_missing_and_becomes_one_table() {
     let temp = tempfile::tempdir().unwrap();
@@ -83,7 +99,45 @@ fn a_sweep_runs_what_is_missing_and_becomes_one_table() {
     telic(&["sweep", &file]);
     assert_eq!(report(&["--json"]), table);
 
-    // An evaluation of other episodes is no evaluation of the sweep.
+    // So is a run whose last evaluation was interrupted.
+    let manifest = format!("{runs}/gcivl/seed-1/checkpoints/step_00000004/manifest.json");
+    let evaluated = std::fs::read_to_string(&manifest).unwrap();
+    let interrupted = evaluated.replacen('{', "{\n  \"unevaluated\": true,", 1);
+    std::fs::write(&manifest, interrupted).unwrap();
+    telic(&["sweep", &file]);
+    assert_eq!(std::fs::read_to_string(&manifest).unwrap(), evaluated);
+    assert_eq!(report(&["--json"]), table);
+
+    // Rows of other folders are other rows, and one seed counts once.
+    let copy = |to: &str| copy_folder(&format!("{runs}/gcbc/seed-0"), &format!("{folder}/{to}"));
+    copy("other/gcbc/seed-0");
+    let both = telic(&["report", &runs, &format!("{folder}/other"), "--json"]);
+    let both: Value = serde_json::from_str(&both).unwrap();
+    let names: Vec<&str> = both
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "gcivl",
+            "other/gcbc",
+            "other/gcbc warm",
+            "stitch/gcbc",
+            "stitch/gcbc warm"
+        ]
+    );
+    copy("other/gcbc/seed-1");
+    let output = run(&["report", &format!("{folder}/other")]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && errors.contains("seed 0"),
+        "{errors}"
+    );
+
+    // An evaluation of other episodes, or with other settings, is no evaluation of the sweep.
     let of_gcbc = format!("{runs}/gcbc/seed-0");
     telic(&["evaluate", &of_gcbc, "--episodes", "10", "--seed", "3"]);
     telic(&["sweep", &file, "--only", "gcbc/seed-0"]);
@@ -92,8 +146,23 @@ fn a_sweep_runs_what_is_missing_and_becomes_one_table() {
     let output = run(&["report", &format!("{folder}/runs")]);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("no seeds of one row"), "{errors}");
+    let warm = ["--seed", "1000", "--set", "inference.temperature=0.5"];
+    telic(&[&["evaluate", &of_gcbc, "--episodes", "5"], &warm[..]].concat());
+    let output = run(&["report", &format!("{folder}/runs")]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("inference.temperature=0.5"), "{errors}");
     telic(&["sweep", &file, "--only", "gcbc/seed-0"]);
     assert_eq!(report(&["--json"]), table);
+    // What is there already is not measured again.
+    let written = || {
+        std::fs::metadata(format!("{of_gcbc}/evaluation-warm.json"))
+            .unwrap()
+            .modified()
+            .unwrap()
+    };
+    let before = written();
+    telic(&["sweep", &file]);
+    assert_eq!(written(), before);
 
     let markdown = report(&["--format", "markdown", "--tasks", "--last", "2"]);
     assert!(markdown.starts_with("| dataset | policy |"), "{markdown}");

@@ -31,6 +31,8 @@ pub struct SubgoalBatch {
     pub low_goals: Vec<f32>,
     /// Targets of the high actor, as observations: a value is asked at them, `[size, observation_dim]`.
     pub high_targets: Vec<f32>,
+    /// The same targets as goals: without what a goal hides, `[size, observation_dim]`.
+    pub high_subgoals: Vec<f32>,
     /// Row of each low goal, `[size]`.
     pub low_goal_rows: Vec<usize>,
     /// Row of each high target, `[size]`.
@@ -84,6 +86,7 @@ impl HindsightSampler {
             transitions,
             low_goals,
             high_targets,
+            high_subgoals,
             low_goal_rows,
             high_target_rows,
         } = batch;
@@ -106,5 +109,6 @@ impl HindsightSampler {
         self.gather(transitions);
         self.gather_goals(low_goal_rows.iter().copied(), low_goals);
         self.gather_observations(high_target_rows.iter().copied(), high_targets);
+        self.gather_goals(high_target_rows.iter().copied(), high_subgoals);
     }
 }

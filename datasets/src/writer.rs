@@ -95,6 +95,12 @@ impl DatasetWriter {
                 path: path.to_owned(),
             });
         }
+        let folder = path.parent().unwrap_or(Utf8Path::new(""));
+        std::fs::create_dir_all(folder).map_err(|source| DatasetError::Io {
+            action: "make the folder",
+            source,
+            path: folder.to_owned(),
+        })?;
         let (journal, found) = Journal::open(&Self::journal_path(path), true)?;
         let metadata = Metadata {
             episode_seeds: Vec::new(),

@@ -125,7 +125,7 @@ pub fn spec() -> EnvSpec {
                 name: "play",
                 summary: "Pushes both blocks into different targets, in any order and assignment; free of noise.",
                 episode_steps: MAX_EPISODE_STEPS,
-                make: |_| Ok(Box::new(demonstrator::Pusher::play()?)),
+                make: |noise| Ok(Box::new(demonstrator::Pusher::play(noise)?)),
             },
             DemonstratorSpec {
                 name: "noisy",

@@ -365,6 +365,16 @@ pub enum EnvError {
         /// Every name, comma separated.
         known: String,
     },
+    /// A demonstrator without noise was asked for more or less of it.
+    #[error("the demonstrator `{name}` of `{id}` has no noise to scale by {noise}; expected 1")]
+    NoNoise {
+        /// The environment.
+        id: &'static str,
+        /// The demonstrator.
+        name: &'static str,
+        /// What was asked for.
+        noise: f32,
+    },
     /// No such task.
     #[error("`{id}` has {tasks} tasks, numbered from 0; there is no task {task}")]
     UnknownTask {

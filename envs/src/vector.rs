@@ -129,6 +129,36 @@ pub struct StepBatch {
     pub final_desired_goals: Vec<f32>,
 }
 
+impl StepBatch {
+    /// Copies everything, in place: the memory that was lent out stays where it is.
+    fn copy_from(&mut self, other: &Self) {
+        let Self {
+            observations,
+            achieved_goals,
+            desired_goals,
+            goal_observations,
+            rewards,
+            terminated,
+            truncated,
+            success,
+            reset,
+            final_observations,
+            final_desired_goals,
+        } = self;
+        observations.copy_from_slice(&other.observations);
+        achieved_goals.copy_from_slice(&other.achieved_goals);
+        desired_goals.copy_from_slice(&other.desired_goals);
+        goal_observations.copy_from_slice(&other.goal_observations);
+        rewards.copy_from_slice(&other.rewards);
+        terminated.copy_from_slice(&other.terminated);
+        truncated.copy_from_slice(&other.truncated);
+        success.copy_from_slice(&other.success);
+        reset.copy_from_slice(&other.reset);
+        final_observations.copy_from_slice(&other.final_observations);
+        final_desired_goals.copy_from_slice(&other.final_desired_goals);
+    }
+}
+
 /// One environment of a batch.
 struct Row {
     env: Box<dyn GoalEnv>,
@@ -577,6 +607,15 @@ impl VecEnv {
     pub fn swap_buffers(&mut self) {
         let spare = self.spare.get_or_insert_with(|| self.batch.clone());
         std::mem::swap(&mut self.batch, spare);
+    }
+
+    /// [`swap_buffers`](Self::swap_buffers) with what the batch shows in both sets: this belongs right before a reset of some rows, the others of
+    /// which are to show what they did.
+    pub fn copy_to_spare(&mut self) {
+        self.swap_buffers();
+        if let Some(shown) = &self.spare {
+            self.batch.copy_from(shown);
+        }
     }
 
     /// Resets the rows for which `begin` returns something, and updates what the batch shows of them.

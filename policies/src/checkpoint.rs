@@ -28,6 +28,9 @@ pub use error::CheckpointError;
 pub(crate) use manifest::hex_crc32;
 pub use manifest::{DatasetFingerprint, FORMAT_VERSION, FileFingerprint, Manifest};
 
+/// Of a checkpoint that is about to be replaced.
+const ASIDE_PREFIX: &str = ".aside-";
+
 /// Name of the description.
 pub const MANIFEST_FILE: &str = "manifest.json";
 /// Name of the inference weights.
@@ -56,6 +59,8 @@ pub struct Content<'a> {
     pub dataset: &'a DatasetFingerprint,
     /// The newest value of each metric.
     pub metrics: &'a BTreeMap<String, f64>,
+    /// Whether the evaluation after this update was interrupted.
+    pub unevaluated: bool,
 }
 
 /// Writes the checkpoint `step_<eight digits>` into `folder`, replacing one of the same step.
@@ -114,15 +119,22 @@ pub fn save(folder: &Utf8Path, content: Content<'_>) -> Result<Utf8PathBuf, Chec
         config_hash: content.config_hash.to_owned(),
         dataset: content.dataset.clone(),
         metrics: content.metrics.clone(),
+        unevaluated: content.unevaluated,
         files,
     };
     write_synced(&inside.join(MANIFEST_FILE), manifest.to_json().as_bytes())
         .map_err(io("write the checkpoint", &path))?;
     sync_folder(&inside).map_err(io("write the checkpoint", &path))?;
-    if path.exists() {
-        std::fs::remove_dir_all(&path).map_err(io("replace the checkpoint", &path))?;
+    // An old one steps aside until the new one is there; `clean` takes it back if the process dies in between.
+    let aside = folder.join(format!("{ASIDE_PREFIX}step_{:08}", content.step));
+    let replaces = path.exists();
+    if replaces {
+        std::fs::rename(&path, &aside).map_err(io("replace the checkpoint", &path))?;
     }
     std::fs::rename(&inside, &path).map_err(io("write the checkpoint", &path))?;
+    if replaces {
+        std::fs::remove_dir_all(&aside).map_err(io("replace the checkpoint", &path))?;
+    }
     make_public(&path).map_err(io("write the checkpoint", &path))?;
     // It is not there any more.
     let _ = temporary.keep();
@@ -328,7 +340,8 @@ pub fn list(folder: &Utf8Path) -> Result<Vec<(u64, Utf8PathBuf)>, CheckpointErro
     Ok(found)
 }
 
-/// Removes what killed processes have left half-written in `folder`, a run folder or one of checkpoints.
+/// Removes what killed processes have left half-written in `folder`, a run folder or one of checkpoints, and puts back a checkpoint that was
+/// about to be replaced.
 ///
 /// # Errors
 /// [`CheckpointError::Io`].
@@ -343,7 +356,14 @@ pub fn clean(folder: &Utf8Path) -> Result<(), CheckpointError> {
     };
     for entry in folder.read_dir_utf8().map_err(io)? {
         let entry = entry.map_err(io)?;
-        if entry.file_name().starts_with(TEMPORARY_PREFIX) {
+        if let Some(name) = entry.file_name().strip_prefix(ASIDE_PREFIX) {
+            let place = folder.join(name);
+            if place.exists() {
+                std::fs::remove_dir_all(entry.path()).map_err(io)?;
+            } else {
+                std::fs::rename(entry.path(), &place).map_err(io)?;
+            }
+        } else if entry.file_name().starts_with(TEMPORARY_PREFIX) {
             if entry.path().is_dir() {
                 std::fs::remove_dir_all(entry.path()).map_err(io)?;
             } else {

@@ -26,7 +26,7 @@ pub struct TrainConfig {
     /// Dataset to validate on. Without it, the episodes that `train_fraction` leaves over validate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_dataset: Option<Utf8PathBuf>,
-    /// Share of the episodes that train, in (0, 1]; the split is drawn from `seed`.
+    /// Share of the episodes that train, in (0, 1]; the split is drawn from `seed`. All by default if another file validates.
     pub train_fraction: f64,
     /// Environment for evaluation during training; without it, the one that the dataset names.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -205,6 +205,10 @@ impl TrainConfig {
     ) -> Result<Self, ConfigError> {
         let mut problems = Problems::new();
         apply_overrides(&mut table, overrides, &mut problems);
+        // Where another file validates, nothing has to be left over for it.
+        if table.contains_key("validation_dataset") && !table.contains_key("train_fraction") {
+            table.insert("train_fraction".to_owned(), 1.0.into());
+        }
         let mut config: Self = from_table(&table, &mut problems);
         config.resolve(&mut problems);
         match problems.into_result() {
@@ -280,6 +284,26 @@ impl TrainConfig {
                 "keep_best.metric",
                 &best.metric,
                 "the name of a metric, such as \"evaluation/success_rate\"",
+            );
+            for (prefix, key, every) in [
+                ("evaluation/", "evaluate_every", self.evaluate_every),
+                ("validation/", "validate_every", self.validate_every),
+            ] {
+                problems.check(
+                    !best.metric.starts_with(prefix) || every > 0,
+                    "keep_best.metric",
+                    &best.metric,
+                    &format!("a metric that is measured, but `{key}` is 0"),
+                );
+            }
+            problems.check(
+                best.metric.is_empty()
+                    || ["training/", "validation/", "evaluation/"]
+                        .iter()
+                        .any(|prefix| best.metric.starts_with(prefix)),
+                "keep_best.metric",
+                &best.metric,
+                "a column of `metrics.csv`, which begins with training/, validation/ or evaluation/",
             );
         }
         problems.nested("policy", |problems| match registry::spec(&self.policy.id) {

@@ -1,5 +1,7 @@
 //! TOML tables as configurations: every mistake reported, overrides by dotted keys.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
@@ -177,6 +179,28 @@ fn set(table: &mut Table, dotted: &str, value: Value, problems: &mut Problems) {
         }
     }
     table.insert((*last).to_owned(), value);
+}
+
+/// Every value by its dotted key, as text: strings as they are, and 1 for 1.0, so that tables that mean the same look the same.
+pub fn flat(table: &Table) -> BTreeMap<String, String> {
+    fn collect(table: &Table, prefix: &str, found: &mut BTreeMap<String, String>) {
+        for (key, value) in table {
+            let path = format!("{prefix}{key}");
+            let text = match value {
+                Value::Table(inner) => {
+                    collect(inner, &format!("{path}."), found);
+                    continue;
+                }
+                Value::String(text) => text.clone(),
+                Value::Float(number) => number.to_string(),
+                other => other.to_string(),
+            };
+            found.insert(path, text);
+        }
+    }
+    let mut found = BTreeMap::new();
+    collect(table, "", &mut found);
+    found
 }
 
 /// `base` with the entries of `over`, table by table.

@@ -19,7 +19,7 @@ use telic_datasets::{GoalMix, HindsightConfig, TransitionBatch};
 use telic_seed::{Rng, Seed};
 
 use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, Head, halves};
-use crate::inputs::{InputConfig, Inputs, check_single_steps};
+use crate::inputs::{InputConfig, Inputs, check_single_steps, check_unused_goals};
 use crate::joint::{Given, JointAgent, JointTraining, Objective};
 use crate::losses::{ActorLoss, Losses, check_alpha, least_of, mean_of, softplus};
 use crate::module_state::{insert_module, load_module};
@@ -103,6 +103,7 @@ impl PolicyConfig for CrlConfig {
             ("inference", &self.inference),
         ]);
         check_single_steps(problems, &self.goals);
+        check_unused_goals(problems, &self.goals, &["negative_rewards"]);
         let dim = self.embedding_dim;
         problems.check(dim >= 1, "embedding_dim", dim, "at least 1");
         check_alpha(problems, "alpha", self.alpha);
@@ -224,7 +225,12 @@ fn logits_of_pairs<B: Backend>(
 fn contrastive_loss<B: Backend>(logits: Tensor<B, 2>) -> Tensor<B, 1> {
     let [rows, _] = logits.dims();
     let identity = Tensor::<B, 2>::eye(rows, &logits.device());
-    (softplus(logits.clone()) - logits * identity).mean()
+    mean_of_table(softplus(logits.clone()) - logits * identity)
+}
+
+/// Mean of a table, row by row first: a sum of so many numbers at once would be split by threads.
+fn mean_of_table<B: Backend>(table: Tensor<B, 2>) -> Tensor<B, 1> {
+    table.mean_dim(1).mean()
 }
 
 impl Objective for Crl {
@@ -277,7 +283,8 @@ impl Objective for Crl {
         let losses: Vec<_> = of_critics.iter().cloned().map(contrastive_loss).collect();
         let critic_loss = mean_of(&losses);
         let identity = Tensor::<C, 2>::eye(batch.size, given.device);
-        let positive = (of_critics[0].clone().detach() * identity).sum() / batch.size as f64;
+        let own = of_critics[0].clone().detach() * identity;
+        let positive = own.sum_dim(1).mean();
 
         let means = networks.actor.forward(actor.clone());
         let critics = networks.critics.clone().no_grad();
@@ -291,7 +298,7 @@ impl Objective for Crl {
             numbers: Numbers::new()
                 .with("critic/loss", critic_loss.clone())
                 .with("critic/positive", positive)
-                .with("critic/mean", of_critics[0].clone().mean())
+                .with("critic/mean", mean_of_table(of_critics[0].clone()))
                 .with("actor/loss", actor.loss.clone())
                 .with("actor/q_loss", actor.guide)
                 .with("actor/mse", actor.mse),

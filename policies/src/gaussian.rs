@@ -5,7 +5,8 @@
 //! −log π(a | s, g) = |a − μ|² / (2 std²) + A ln std + (A / 2) ln 2π
 //! ```
 //!
-//! Acting takes the mean, plus `temperature · std` times noise, cut off at −1 and 1.
+//! Acting takes the mean, plus `temperature · std` times noise, cut off at −1 and 1. A policy that has learned a deviation for each entry
+//! of an action uses those.
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
@@ -141,9 +142,10 @@ impl<B: Backend> LearnedDeviation<B> {
         squares + log_std.sum_dim(1) + 0.5 * dim * std::f64::consts::TAU.ln()
     }
 
-    /// The mean of the deviations.
-    pub fn mean(&self) -> f64 {
-        f64::from(tensor_values(self.log_std().exp().mean())[0])
+    /// The deviations, `[action_dim]`.
+    pub fn values(&self) -> Vec<f64> {
+        let values = tensor_values(self.log_std().exp());
+        values.into_iter().map(f64::from).collect()
     }
 }
 
@@ -199,7 +201,8 @@ pub struct GaussianPolicy<B: Backend> {
     inputs: Inputs,
     /// `[rows, action_dim]`.
     mean: Head<B>,
-    std: f64,
+    /// `[action_dim]`.
+    deviations: Vec<f64>,
     /// `[rows, 1]`; `None` if there is no value function.
     value: Option<Head<B>>,
     /// See [`with_subgoals`](Self::with_subgoals).
@@ -252,7 +255,7 @@ impl<B: Backend> GaussianPolicy<B> {
         let mut policy = Self {
             inputs: Inputs::of_model(model),
             mean,
-            std: config.std,
+            deviations: vec![config.std; model.data.action_dim],
             value,
             subgoal: None,
             search,
@@ -262,6 +265,14 @@ impl<B: Backend> GaussianPolicy<B> {
         };
         policy.configure(&model.settings)?;
         Ok(policy)
+    }
+
+    /// Standard deviations of each entry of an action, `[action_dim]`, in place of the configured one.
+    #[must_use]
+    pub fn with_deviations(mut self, deviations: Vec<f64>) -> Self {
+        assert_eq!(deviations.len(), self.inputs.action_dim());
+        self.deviations = deviations;
+        self
     }
 
     /// Heads for sub-goals.
@@ -324,6 +335,8 @@ impl<B: Backend> Policy for GaussianPolicy<B> {
         ] {
             check_shape(what, found, expected)?;
         }
+        check_finite("observations", observations)?;
+        check_finite("goals", goals)?;
         if self.rows == 0 {
             return Ok(());
         }
@@ -332,7 +345,7 @@ impl<B: Backend> Policy for GaussianPolicy<B> {
             pairs = search.redirect(pairs);
         }
         let means = tensor_values((self.mean)(pairs));
-        let spread = self.inference.temperature * self.std;
+        let temperature = self.inference.temperature;
         for ((mut row, mean), rng) in actions
             .rows_mut()
             .into_iter()
@@ -340,10 +353,11 @@ impl<B: Backend> Policy for GaussianPolicy<B> {
             .zip(rngs)
         {
             let mut action = mean.to_vec();
-            if spread > 0.0 {
-                action.iter_mut().for_each(|a| {
-                    *a += (spread * Distribution::<f64>::sample(&StandardNormal, rng)) as f32;
-                });
+            if temperature > 0.0 {
+                for (a, std) in action.iter_mut().zip(&self.deviations) {
+                    let noise: f64 = StandardNormal.sample(rng);
+                    *a += (temperature * std * noise) as f32;
+                }
             }
             self.inputs.actions.invert(&mut action);
             row.iter_mut()
@@ -438,16 +452,30 @@ impl<B: Backend> Policy for GaussianPolicy<B> {
             rows.expect("one row fits any number of rows").to_owned()
         };
         let pairs = self.see(repeated(observation).view(), repeated(goal).view());
-        let [seen, _] = halves(self.see(candidates, candidates));
+        let [as_states, as_goals] = halves(self.see(candidates, candidates));
         let distances = match (&self.subgoal, &self.search) {
-            (Some(subgoal), _) => Some(tensor_values(subgoal(pairs, seen))),
-            (None, Some(search)) => search.steps_to_target(pairs, seen),
+            (Some(subgoal), _) => Some(tensor_values(subgoal(pairs, as_goals))),
+            (None, Some(search)) => search.steps_to_target(pairs, as_states),
             (None, None) => None,
         };
         Ok(distances.map(|mut distances| {
             distances.truncate(candidates.nrows());
             Array1::from_vec(distances)
         }))
+    }
+}
+
+/// An error if a table has a number that is NaN or infinite: networks could make an action of it that looks like any other.
+pub(crate) fn check_finite(
+    what: &'static str,
+    table: ArrayView2<'_, f32>,
+) -> Result<(), PolicyError> {
+    match table.indexed_iter().find(|(_, value)| !value.is_finite()) {
+        None => Ok(()),
+        Some(((row, entry), value)) => Err(PolicyError::Data {
+            fact: format!("`{what}` has {value} in row {row}, entry {entry}"),
+            expected: "finite numbers".to_owned(),
+        }),
     }
 }
 
@@ -493,6 +521,34 @@ mod tests {
         };
         let gain = unit.negative_log_prob(0.0, 3) - half.negative_log_prob(0.0, 3);
         assert!((gain - 3.0 * 2.0_f64.ln()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn noise_is_as_wide_as_each_entry_of_an_action_says() {
+        let data = crate::synthetic_dataset(1, 2, 1, 3).unwrap();
+        let inputs = Inputs {
+            data: crate::DataSpec::of(&data),
+            features: Default::default(),
+            actions: Default::default(),
+        };
+        let settings = GaussianInference { temperature: 1.0 }.settings();
+        let model = inputs.model(None, settings, crate::TensorMap::new());
+        let device = Default::default();
+        let mean: Head<burn::backend::Flex> = Box::new(move |pairs| pairs * 0.0);
+        let config = GaussianConfig::default();
+        let policy = GaussianPolicy::new(&config, &model, mean, None, &device).unwrap();
+        let mut policy = policy.with_deviations(vec![0.02, 0.2]);
+        let rows = 4000;
+        let mut rngs: Vec<Rng> = (0..rows).map(|row| Seed::new(row).rng()).collect();
+        let mut actions = Array2::zeros((rows as usize, 2));
+        let zeros = Array2::zeros((rows as usize, 1));
+        policy.reset(rows as usize);
+        policy
+            .act(zeros.view(), zeros.view(), &mut rngs, &mut actions)
+            .unwrap();
+        let found = actions.std_axis(ndarray::Axis(0), 0.0);
+        assert!((found[0] - 0.02).abs() < 0.001, "{found}");
+        assert!((found[1] - 0.2).abs() < 0.01, "{found}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use telic_datasets::{GoalMix, HindsightConfig, TransitionBatch};
 use telic_seed::Rng;
 
 use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy};
-use crate::inputs::{InputConfig, Inputs, check_single_steps};
+use crate::inputs::{InputConfig, Inputs, check_single_steps, check_unused_goals};
 use crate::joint::{Given, JointAgent, JointTraining, Objective};
 use crate::losses::Losses;
 use crate::module_state::insert_module;
@@ -77,6 +77,7 @@ impl PolicyConfig for GcbcConfig {
             ("inference", &self.inference),
         ]);
         check_single_steps(problems, &self.goals);
+        check_unused_goals(problems, &self.goals, &["negative_rewards"]);
     }
 }
 

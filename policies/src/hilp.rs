@@ -43,7 +43,7 @@ use self::policy::{Reach, Skills};
 pub use self::prompt::{PromptConfig, PromptKind};
 use self::reward::with_norm;
 use crate::gaussian::{GaussianInference, LearnedDeviation};
-use crate::inputs::{InputConfig, Inputs};
+use crate::inputs::{InputConfig, Inputs, check_unused_goals};
 use crate::joint::{Given, JointAgent, JointTraining, Objective};
 use crate::losses::{
     Losses, ValueTargets, advantage_weight, check_alpha, check_rates, each, expectile_loss,
@@ -154,6 +154,7 @@ impl PolicyConfig for HilpConfig {
             ("prompt", &self.prompt),
             ("inference", &self.inference),
         ]);
+        check_unused_goals(problems, &self.goals, &["actor", "negative_rewards"]);
         self.prompt
             .validate_kind(problems, &PromptKind::OF_DIRECTIONS);
         let dim = self.embedding_dim;
@@ -188,7 +189,7 @@ impl Algorithm for Hilp {
         task: &TrainingTask,
         device: &B::Device,
     ) -> Result<JointAgent<Self, B>, PolicyError> {
-        let inputs = Inputs::fit(&config.inputs, task)?;
+        let inputs = Inputs::fit_states(&config.inputs, task)?;
         let objective = Self {
             places: inputs.draw_places(task, config.prompt.places)?,
             inputs,
@@ -219,7 +220,7 @@ impl Algorithm for Hilp {
         let skills = Skills {
             embed: Arc::new(move |observations| embedding.forward(observations)),
             act: Box::new(move |seen| mean.forward(seen)),
-            std: log_std.mean(),
+            deviations: log_std.values(),
             norm: 1.0,
             reach: Reach::Direction { places },
         };

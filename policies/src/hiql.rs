@@ -8,6 +8,8 @@
 //! high: L = −mean w log π_h(φ(s, h') | s, g_a), w = min(exp(α_h (V(h', g_a) − V(s, g_a))), 100), h' the state k steps on, or g_a
 //! ```
 //!
+//! Where goals hide entries of a state, φ sees h and h' without them, as it sees every goal; V is asked at the whole h'.
+//!
 //! Only the loss of the values reaches φ. Acting takes the mean z of π_h, at length √Z, and the mean of π_l(a | s, z).
 
 use burn::module::Module;
@@ -279,6 +281,7 @@ impl Objective for Hiql {
             transitions,
             low_goals,
             high_targets,
+            high_subgoals,
             ..
         } = batch;
         let (now, next) = (&transitions.observations, &transitions.next_observations);
@@ -294,7 +297,7 @@ impl Objective for Hiql {
             table(&[next, low_goals]),
             table(&[now, high_goals]),
             table(&[high_targets, high_goals]),
-            table(&[now, high_targets]),
+            table(&[now, high_subgoals]),
             table(&[&transitions.actions]),
             table(&[&transitions.rewards]),
             table(&[&transitions.masks]),
@@ -306,7 +309,7 @@ impl Objective for Hiql {
             low_next,
             high_now,
             high_next,
-            high_target,
+            high_subgoal,
             actions,
             rewards,
             masks,
@@ -340,7 +343,7 @@ impl Objective for Hiql {
         let high = ActorLoss::weighted(
             &config.high_actor,
             found,
-            lift(constant.represent(high_target)),
+            lift(constant.represent(high_subgoal)),
             lift(advantage),
             config.high_alpha,
         );

@@ -96,6 +96,36 @@ impl Inputs {
         })
     }
 
+    /// [`fit`](Self::fit) for a policy that embeds states and goals alike: a goal has to be a whole state, since nothing would tie the
+    /// embedding of a part of one to those of the states that it stands for.
+    ///
+    /// # Errors
+    /// Also [`PolicyError::Settings`] if goals hide something.
+    pub fn fit_states(config: &InputConfig, task: &TrainingTask) -> Result<Self, PolicyError> {
+        let inputs = Self::fit(config, task)?;
+        let seen: Vec<usize> = match &inputs.features.columns {
+            Some(columns) => columns.clone(),
+            None => (0..inputs.data.observation_dim).collect(),
+        };
+        let hidden: Vec<usize> = match &inputs.features.goal_columns {
+            Some(kept) => seen
+                .into_iter()
+                .filter(|entry| !kept.contains(entry))
+                .collect(),
+            None => vec![],
+        };
+        if hidden.is_empty() {
+            return Ok(inputs);
+        }
+        let mut problems = Problems::new();
+        problems.nested("inputs", |problems| {
+            let value = format!("goals without the entries {hidden:?} of a state");
+            let expected = "whole states as goals (`goal = \"all\"`, no `goal_columns`): this policy measures distances between states";
+            problems.add("goal", &value, expected);
+        });
+        Err(PolicyError::Settings(problems))
+    }
+
     /// Those of a saved model.
     pub fn of_model(model: &Model) -> Self {
         Self {
@@ -192,6 +222,26 @@ pub fn check_single_steps(problems: &mut Problems, goals: &HindsightConfig) {
     problems.nested("goals", |problems| {
         let expected = "1: only gcivl, gciql, hilp, hiql and smore add up rewards of several steps";
         problems.check(goals.n_step <= 1, "n_step", goals.n_step, expected);
+    });
+}
+
+/// Adds parts of `goals` that a policy takes no notice of, where they were changed.
+pub fn check_unused_goals(problems: &mut Problems, goals: &HindsightConfig, unused: &[&str]) {
+    let default = HindsightConfig::default();
+    problems.nested("goals", |problems| {
+        let expected = "its default: this policy takes no notice of it";
+        if unused.contains(&"actor") {
+            problems.check(goals.actor == default.actor, "actor", goals.actor, expected);
+        }
+        if unused.contains(&"negative_rewards") {
+            let negative = goals.negative_rewards;
+            problems.check(
+                negative == default.negative_rewards,
+                "negative_rewards",
+                negative,
+                expected,
+            );
+        }
     });
 }
 

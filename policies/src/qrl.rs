@@ -25,7 +25,7 @@ use telic_seed::{Rng, Seed};
 
 use crate::config_table::to_table;
 use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, Head, halves};
-use crate::inputs::{InputConfig, Inputs, check_single_steps};
+use crate::inputs::{InputConfig, Inputs, check_single_steps, check_unused_goals};
 use crate::joint::{Given, JointAgent, JointTraining, Objective};
 use crate::losses::{ActorLoss, Losses, check_alpha, softplus};
 use crate::module_state::{insert_module, load_module};
@@ -123,6 +123,7 @@ impl PolicyConfig for QrlConfig {
             ("inference", &self.inference),
         ]);
         check_single_steps(problems, &self.goals);
+        check_unused_goals(problems, &self.goals, &["negative_rewards"]);
         let dim = self.embedding_dim;
         let holds = dim >= GROUP && dim.is_multiple_of(GROUP);
         problems.check(holds, "embedding_dim", dim, "a multiple of 8");
@@ -147,7 +148,7 @@ impl Algorithm for Qrl {
         task: &TrainingTask,
         device: &B::Device,
     ) -> Result<JointAgent<Self, B>, PolicyError> {
-        let inputs = Inputs::fit(&config.inputs, task)?;
+        let inputs = Inputs::fit_states(&config.inputs, task)?;
         let objective = Self {
             places: inputs.draw_places(task, config.prompt.places)?,
             inputs,
@@ -368,6 +369,21 @@ mod tests {
     use crate::module_state::tensor_values;
     use crate::search::SearchKind;
     use crate::test_agents;
+
+    #[test]
+    fn goals_have_to_be_whole_states() {
+        let mut config = small();
+        let device = Default::default();
+        let mut refused = |kept: &[usize]| {
+            config.inputs.goal_columns = Some(kept.to_vec());
+            Qrl::new_agent::<test_agents::A>(&config, &test_agents::line(2), &device)
+                .err()
+                .map(|error| error.to_string())
+        };
+        let message = refused(&[0]).unwrap();
+        assert!(message.contains("without the entries [1]"), "{message}");
+        assert_eq!(refused(&[1, 0]), None);
+    }
 
     fn small() -> QrlConfig {
         let mut config = QrlConfig {

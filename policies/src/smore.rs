@@ -36,7 +36,7 @@ use crate::ema::SlowCopy;
 use crate::gaussian::{
     ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, Head, LearnedDeviation,
 };
-use crate::inputs::{InputConfig, Inputs};
+use crate::inputs::{InputConfig, Inputs, check_unused_goals};
 use crate::losses::{
     ActorLoss, Extraction, advantage_weight, check_alpha, check_rates, each, least_of, mean_of,
 };
@@ -156,6 +156,7 @@ impl PolicyConfig for SmoreConfig {
             ("lr_schedule", &self.lr_schedule),
             ("inference", &self.inference),
         ]);
+        check_unused_goals(problems, &self.goals, &["actor", "negative_rewards"]);
         check_rates(problems, self.expectile, self.target_rate);
         check_alpha(problems, "alpha", self.alpha);
     }
@@ -204,14 +205,11 @@ impl Algorithm for Smore {
         let value = load_module(&model.weights, VALUE, fresh)?;
         let fresh = Actor::<B>::new(config, &inputs, &mut rng, device);
         let actor = load_module(&model.weights, ACTOR, fresh)?;
-        let gaussian = GaussianConfig {
-            std: actor.deviation.mean(),
-            ..GaussianConfig::default()
-        };
+        let (gaussian, deviations) = (GaussianConfig::default(), actor.deviation.values());
         let value: Head<B> = Box::new(move |pairs| value.forward(pairs));
         let mean: Head<B> = Box::new(move |pairs| actor.mean(pairs));
         let policy = GaussianPolicy::new(&gaussian, model, mean, Some(value), device)?;
-        Ok(Box::new(policy))
+        Ok(Box::new(policy.with_deviations(deviations)))
     }
 }
 
@@ -295,10 +293,9 @@ impl BatchSampler<SmoreBatch> for SmoreSampler {
             // The first row of an episode is entered by nothing: its own transition enters the row after it.
             let episodes = self.sampler.dataset().episodes();
             let first = episodes.start(episodes.of(goal));
-            let end = episodes.end_row(goal);
-            let goal = goal.max((first + 1).min(end));
+            let goal = goal.max(first + 1);
             entering.value_goal_rows.push(goal);
-            entering.rows.push(goal.saturating_sub(1).max(first));
+            entering.rows.push(goal - 1);
         }
         entering
             .actor_goal_rows

@@ -19,7 +19,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use telic_datasets::Dataset;
 use telic_seed::Seed;
 
-use crate::checkpoint::{self, Checkpoint, Content, DatasetFingerprint, hex_crc32};
+use crate::checkpoint::{self, Checkpoint, Content, hex_crc32};
 use crate::metrics_file::MetricsFile;
 use crate::run_folder::RunFolder;
 use crate::tensorboard::EventWriter;
@@ -38,7 +38,7 @@ pub use observer::{RunStart, Speed, TrainObserver};
 pub struct TrainOutcome {
     /// Updates behind it.
     pub step: u64,
-    /// Whether all updates are done; `false` if it was asked to stop.
+    /// Whether all updates are done and evaluated; `false` if it was asked to stop.
     pub finished: bool,
     /// The checkpoint at this step.
     pub checkpoint: Utf8PathBuf,
@@ -57,6 +57,8 @@ pub struct Trainer {
     table: MetricsFile,
     events: EventWriter,
     last_checkpoint: Option<(u64, Utf8PathBuf)>,
+    /// Whether the last update is still to be measured: its evaluation was interrupted.
+    unmeasured: bool,
 }
 
 impl Trainer {
@@ -98,6 +100,7 @@ impl Trainer {
             table,
             events,
             last_checkpoint: None,
+            unmeasured: false,
         })
     }
 
@@ -150,18 +153,15 @@ impl Trainer {
         checkpoint::clean(folder.path())?;
         checkpoint::clean(&checkpoints)?;
         let last_checkpoint = checkpoint::list(&checkpoints)?.pop();
-        let mut step = 0;
+        let (mut step, mut unmeasured) = (0, false);
         let mut mean = MeanMetrics::new();
         let mut newest = BTreeMap::new();
         if let Some((_, path)) = &last_checkpoint {
             let saved = Checkpoint::open(path)?;
-            let expected = DatasetFingerprint {
-                path: data.fingerprint.path.clone(),
-                ..saved.manifest.dataset.clone()
-            };
-            if expected != data.fingerprint {
+            let expected = &saved.manifest.dataset;
+            if !expected.is_of(&data.fingerprint) {
                 return Err(TrainError::DatasetChanged {
-                    expected: Box::new(expected),
+                    expected: Box::new(expected.clone()),
                     found: Box::new(data.fingerprint),
                     path: config.dataset,
                 });
@@ -180,12 +180,13 @@ impl Trainer {
             for (name, _) in saved_metrics.iter() {
                 newest.insert(name.to_owned(), saved_metrics.get_f64(name).map_err(wrong)?);
             }
-            step = saved.manifest.step;
+            (step, unmeasured) = (saved.manifest.step, saved.manifest.unevaluated);
         }
         folder.write_config(&config.to_toml())?;
-        let table = MetricsFile::resume(&folder.metrics(), step)
+        let measured = step - u64::from(unmeasured);
+        let table = MetricsFile::resume(&folder.metrics(), measured)
             .map_err(io("go on with the metrics", folder.metrics()))?;
-        let events = new_events(&folder, Some(step + 1))?;
+        let events = new_events(&folder, Some(measured + 1))?;
         Ok(Self {
             config,
             folder,
@@ -198,6 +199,7 @@ impl Trainer {
             table,
             events,
             last_checkpoint,
+            unmeasured,
         })
     }
 
@@ -225,8 +227,9 @@ impl Trainer {
     ///
     /// # Errors
     /// [`PolicyError`].
-    pub fn policy(&self) -> Result<Box<dyn Policy>, PolicyError> {
-        self.learner.policy()
+    pub fn policy(&mut self) -> Result<Box<dyn Policy>, PolicyError> {
+        let learner = &mut self.learner;
+        self.threads.run(move || learner.policy())
     }
 
     /// Trains until all steps are done, or until `stop` is set or the observer says so, and saves a checkpoint.
@@ -249,6 +252,10 @@ impl Trainer {
         }
         let mut stopwatch = Stopwatch::default();
         let mut stopped = stop.load(Ordering::Relaxed);
+        if self.unmeasured && !stopped {
+            self.measure_and_save(observer, &mut stopwatch)?;
+            stopped = self.unmeasured;
+        }
         while self.step < self.config.steps && !stopped {
             let begin = Instant::now();
             let (precision, step) = (self.config.precision, self.step);
@@ -260,11 +267,8 @@ impl Trainer {
             }
             stopwatch.add(begin);
             observer.on_step(self.step);
-            self.measure(observer, &mut stopwatch)?;
-            if self.is_due(self.config.checkpoint_every) {
-                self.save(observer)?;
-            }
-            stopped = stop.load(Ordering::Relaxed) || observer.should_stop();
+            self.measure_and_save(observer, &mut stopwatch)?;
+            stopped = self.unmeasured || stop.load(Ordering::Relaxed) || observer.should_stop();
         }
         let checkpoint = match &self.last_checkpoint {
             Some((step, path)) if *step == self.step => path.clone(),
@@ -272,7 +276,7 @@ impl Trainer {
         };
         Ok(TrainOutcome {
             step: self.step,
-            finished: self.step >= self.config.steps,
+            finished: self.step >= self.config.steps && !self.unmeasured,
             checkpoint,
         })
     }
@@ -305,12 +309,39 @@ impl Trainer {
         Ok(())
     }
 
-    fn measure(
+    /// What follows an update.
+    fn measure_and_save(
         &mut self,
         observer: &mut dyn TrainObserver,
         stopwatch: &mut Stopwatch,
     ) -> Result<(), TrainError> {
+        let was_unmeasured = self.unmeasured;
+        self.unmeasured = !self.measure(observer, stopwatch)?;
+        // A checkpoint that says that it has not been evaluated is replaced.
+        if self.unmeasured || was_unmeasured || self.is_due(self.config.checkpoint_every) {
+            self.save(observer)?;
+        }
+        Ok(())
+    }
+
+    /// Measures what is due and writes it down; all or nothing, so `false` if the evaluation was interrupted.
+    fn measure(
+        &mut self,
+        observer: &mut dyn TrainObserver,
+        stopwatch: &mut Stopwatch,
+    ) -> Result<bool, TrainError> {
         let step = self.step;
+        let mut evaluation = vec![];
+        if self.is_due(self.config.evaluate_every) {
+            let mut policy = self.policy()?;
+            let numbers = observer
+                .on_evaluate(step, policy.as_mut())
+                .map_err(|source| TrainError::Observer { step, source })?;
+            match numbers {
+                Some(numbers) => evaluation = numbers,
+                None => return Ok(false),
+            }
+        }
         let mut row: Vec<(String, f64)> = vec![];
         let mut speed = None;
         if self.is_due(self.config.log_every) {
@@ -330,18 +361,17 @@ impl Trainer {
             observer.on_validate(step, &metrics);
             row.extend(named("validation", metrics.iter()));
         }
-        if self.is_due(self.config.evaluate_every) {
-            let mut policy = self.learner.policy()?;
-            let numbers = observer
-                .on_evaluate(step, policy.as_mut())
-                .map_err(|source| TrainError::Observer { step, source })?;
-            row.extend(named(
-                "evaluation",
-                numbers.iter().map(|(name, value)| (name.as_str(), *value)),
-            ));
-        }
+        row.extend(named(
+            "evaluation",
+            evaluation
+                .iter()
+                .map(|(name, value)| (name.as_str(), *value)),
+        ));
         if row.is_empty() {
-            return Ok(());
+            return Ok(true);
+        }
+        if let Some((name, value)) = row.iter().find(|(_, value)| !value.is_finite()) {
+            return Err(self.non_finite(name, *value, step));
         }
         let cells = || row.iter().map(|(name, value)| (name.as_str(), *value));
         self.newest.extend(row.iter().cloned());
@@ -352,13 +382,16 @@ impl Trainer {
         self.events.scalars(step, cells().chain(speed)).map_err(io(
             "write the TensorBoard events",
             self.events.path().to_owned(),
-        ))
+        ))?;
+        Ok(true)
     }
 
     fn save(&mut self, observer: &mut dyn TrainObserver) -> Result<Utf8PathBuf, TrainError> {
         self.read_metrics()?;
+        let learner = &mut self.learner;
+        let (model, of_agent) = self.threads.run(move || (learner.model(), learner.state()));
         let mut state = TensorMap::new();
-        state.insert_map(AGENT, self.learner.state());
+        state.insert_map(AGENT, of_agent);
         state.insert_map(MEAN, self.mean.state());
         for (name, value) in &self.newest {
             state.insert_f64(format!("{NEWEST}.{name}"), *value);
@@ -369,13 +402,14 @@ impl Trainer {
             Content {
                 policy: &self.config.policy.id,
                 policy_config: &self.config.policy.settings,
-                model: &self.learner.model(),
+                model: &model,
                 state: &state,
                 step: self.step,
                 seed: self.config.seed,
                 config_hash: &hex_crc32(self.config.to_toml().as_bytes()),
                 dataset: &self.data.fingerprint,
                 metrics: &self.newest,
+                unevaluated: self.unmeasured,
             },
         )?;
         checkpoint::prune(

@@ -221,6 +221,36 @@ fn an_interrupted_run_equals_an_uninterrupted_one() {
     }
 }
 
+#[test]
+fn numbers_that_are_not_finite_are_refused() {
+    let folder = Folder::new();
+    for spec in specs() {
+        let path = folder.run(spec.id);
+        train(create(spec, &[], &path), 6);
+        let mut policy = load_policy(&path, Device::Cpu).unwrap();
+        policy.reset(2);
+        let good = Array2::<f32>::zeros((2, OBSERVATION_DIM));
+        let mut bad = good.clone();
+        bad[[1, 3]] = f32::NAN;
+        let mut actions = Array2::from_elem((2, ACTION_DIM), 0.5);
+        for (observations, goals, expected) in [
+            (&bad, &good, "`observations` has NaN in row 1, entry 3"),
+            (&good, &bad, "`goals` has NaN in row 1, entry 3"),
+        ] {
+            let mut rngs: Vec<Rng> = vec![Seed::new(1).rng(), Seed::new(2).rng()];
+            let error = policy
+                .act(observations.view(), goals.view(), &mut rngs, &mut actions)
+                .unwrap_err();
+            assert!(
+                error.to_string().starts_with(expected),
+                "{}: {error}",
+                spec.id
+            );
+            assert!(actions.iter().all(|action| *action == 0.5), "{}", spec.id);
+        }
+    }
+}
+
 /// The process that [`a_killed_process_leaves_a_folder_that_resumes_to_the_same_bits`] kills.
 #[test]
 #[ignore = "runs only as a child process"]

@@ -21,10 +21,10 @@ impl TrainObserver for Watcher {
         &mut self,
         _step: u64,
         policy: &mut dyn Policy,
-    ) -> Result<Vec<(String, f64)>, Box<dyn std::error::Error + Send + Sync>> {
+    ) -> Result<Option<Vec<(String, f64)>>, Box<dyn std::error::Error + Send + Sync>> {
         benchmark_act(policy, 4, 0, 10)?;
         self.0.extend(memory_mib());
-        Ok(vec![])
+        Ok(Some(vec![]))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Arrays that cross the border between the languages.
 
+use std::ops::Deref;
+
 use ndarray::{ArrayView2, ArrayViewD};
 use numpy::{AllowTypeChange, Element, PyArray1, PyArray2, PyArrayLikeDyn, PyArrayMethods};
 use pyo3::prelude::*;
@@ -7,7 +9,26 @@ use pyo3::prelude::*;
 use crate::error::input;
 
 /// Anything that NumPy makes an array of; numbers of other types are converted.
-pub(crate) type AnyArray<'py> = PyArrayLikeDyn<'py, f32, AllowTypeChange>;
+pub(crate) struct AnyArray<'py>(PyArrayLikeDyn<'py, f32, AllowTypeChange>);
+
+impl<'py> Deref for AnyArray<'py> {
+    type Target = PyArrayLikeDyn<'py, f32, AllowTypeChange>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<'py> FromPyObject<'_, 'py> for AnyArray<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        object.extract().map(Self).map_err(|error: PyErr| {
+            let reason = error.value(object.py());
+            input(format!("expected an array of numbers: {reason}"))
+        })
+    }
+}
 
 /// A NumPy array on memory that `owner` keeps.
 ///

@@ -16,6 +16,7 @@ use telic_seed::Seed;
 use crate::arrays::{AnyArray, borrowed_table, read_only};
 use crate::error::{failure, input, missing_file, of_data, of_dataset, of_sampler};
 use crate::nested;
+use crate::numbers;
 
 /// Reads a dataset, an `.npz` archive in a layout of OGBench.
 #[pyfunction]
@@ -336,14 +337,14 @@ impl Dataset {
     fn sample<'py>(
         &self,
         py: Python<'py>,
-        batch_size: usize,
-        seed: Option<u64>,
+        #[pyo3(from_py_with = numbers::batch_size)] batch_size: usize,
+        #[pyo3(from_py_with = numbers::optional_seed)] seed: Option<u64>,
         value_goals: Option<Bound<'py, PyAny>>,
         actor_goals: Option<Bound<'py, PyAny>>,
         discount: f64,
         negative_rewards: bool,
-        n_step: usize,
-        clusters: usize,
+        #[pyo3(from_py_with = numbers::n_step)] n_step: usize,
+        #[pyo3(from_py_with = numbers::clusters)] clusters: usize,
     ) -> PyResult<Bound<'py, PyDict>> {
         if batch_size == 0 {
             return Err(input("`batch_size` is 0, expected at least 1"));

@@ -12,6 +12,7 @@ use telic_seed::Seed;
 use crate::arrays::{AnyArray, checked};
 use crate::env::{StartArgument, start};
 use crate::error::{input, of_env};
+use crate::numbers;
 
 /// A scripted expert and the environment it drives.
 #[pyclass(module = "telic._telic")]
@@ -94,7 +95,12 @@ impl Demonstrator {
 
     /// Starts an episode: play, or an evaluation task by number or name.
     #[pyo3(signature = (seed, *, task=None))]
-    fn reset(&mut self, py: Python<'_>, seed: u64, task: Option<StartArgument>) -> PyResult<()> {
+    fn reset(
+        &mut self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = numbers::seed)] seed: u64,
+        task: Option<StartArgument>,
+    ) -> PyResult<()> {
         let task = self.task(task.as_ref())?;
         let expert = self.expert();
         py.detach(|| expert.reset(seed, task))
@@ -142,7 +148,7 @@ impl Demonstrator {
     fn episode<'py>(
         &mut self,
         py: Python<'py>,
-        seed: u64,
+        #[pyo3(from_py_with = numbers::seed)] seed: u64,
         task: Option<StartArgument>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let task = self.task(task.as_ref())?;

@@ -10,12 +10,28 @@ use telic_seed::Seed;
 
 use crate::arrays::{AnyArray, checked};
 use crate::error::{input, of_env};
+use crate::numbers;
 
 /// Start of an episode as Python writes it: a task by number or name, or `"collection"`.
-#[derive(FromPyObject)]
 pub(crate) enum StartArgument {
     Number(i64),
     Name(String),
+}
+
+impl FromPyObject<'_, '_> for StartArgument {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        if let Ok(number) = object.extract() {
+            return Ok(Self::Number(number));
+        }
+        object.extract().map(Self::Name).map_err(|_| {
+            input(format!(
+                "a task is {}, expected its number from 0 or its name",
+                *object
+            ))
+        })
+    }
 }
 
 /// What `start` means; `None` is a task drawn from the seed.
@@ -230,8 +246,8 @@ pub(crate) fn episode_seed(seed: u64, index: u64) -> u64 {
 pub(crate) fn rollout_checksum(
     py: Python<'_>,
     env: &str,
-    seed: u64,
-    steps: usize,
+    #[pyo3(from_py_with = numbers::seed)] seed: u64,
+    #[pyo3(from_py_with = numbers::steps)] steps: usize,
 ) -> PyResult<u32> {
     let spec = telic_envs::spec(env).map_err(|error| of_env(&error))?;
     py.detach(|| {

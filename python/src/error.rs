@@ -94,12 +94,13 @@ pub(crate) fn of_flow(error: &FlowError) -> PyErr {
     match error {
         FlowError::Env(source) => of_env(source),
         FlowError::Policy(source) => of_policy(source),
+        FlowError::Train(source) => of_train(source),
         FlowError::Argument { .. } | FlowError::Mismatch { .. } => input(error),
         _ => failure(error),
     }
 }
 
-pub(crate) fn of_train(error: &TrainError) -> PyErr {
+fn of_train(error: &TrainError) -> PyErr {
     match error {
         TrainError::Dataset(source) => of_dataset(source),
         TrainError::Config(_) => input(error),

@@ -7,7 +7,7 @@
 //! - [`env`](mod@env): one environment; [`vector`]: many; [`specs`]: what environments there are
 //! - [`demonstrator`]: scripted experts; [`dataset`]: play data
 //! - [`train`]: training runs; [`policy`]: what comes out of them; [`rollouts`]: it acts, is measured and recorded
-//! - [`arrays`]: views on Rust memory; [`nested`]: settings and documents; [`error`]: exceptions
+//! - [`arrays`]: views on Rust memory; [`numbers`] and [`nested`]: whole numbers, settings and documents; [`error`]: exceptions
 
 // Python hands over its arguments by value, and `pyo3` asks for them so.
 #![allow(clippy::needless_pass_by_value)]
@@ -18,8 +18,10 @@ mod demonstrator;
 mod env;
 mod error;
 mod nested;
+mod numbers;
 mod policy;
 mod rollouts;
+mod signals;
 mod specs;
 mod train;
 mod vector;

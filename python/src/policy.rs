@@ -16,6 +16,7 @@ use crate::arrays::AnyArray;
 use crate::dataset::existing_path;
 use crate::error::{input, of_checkpoint, of_policy};
 use crate::nested;
+use crate::numbers;
 
 /// Loads the policy of a run folder, or of one checkpoint in it.
 #[pyfunction]
@@ -73,6 +74,11 @@ impl Policy {
         self.inner
             .get_mut()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Updates behind it.
+    pub(crate) fn updates(&self) -> u64 {
+        self.checkpoint.manifest.step
     }
 
     /// The environment of its data.
@@ -186,7 +192,7 @@ impl Policy {
     /// Updates behind it.
     #[getter]
     fn step(&self) -> u64 {
-        self.checkpoint.manifest.step
+        self.updates()
     }
 
     /// Entries of an observation, and of a goal.
@@ -203,7 +209,7 @@ impl Policy {
 
     /// Forgets everything; the next action begins as many episodes as it has rows.
     #[pyo3(signature = (*, seed=None))]
-    fn reset(&mut self, seed: Option<u64>) {
+    fn reset(&mut self, #[pyo3(from_py_with = numbers::optional_seed)] seed: Option<u64>) {
         if let Some(seed) = seed {
             self.seed = seed;
         }
@@ -232,7 +238,7 @@ impl Policy {
         py: Python<'py>,
         observation: AnyArray<'py>,
         goal: AnyArray<'py>,
-        seed: Option<u64>,
+        #[pyo3(from_py_with = numbers::optional_seed)] seed: Option<u64>,
     ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
         let (observation_dim, action_dim) =
             (self.policy().observation_dim(), self.policy().action_dim());
@@ -318,14 +324,14 @@ impl Policy {
 
     /// Changes inference settings.
     #[pyo3(signature = (**settings))]
-    fn configure(&mut self, settings: Option<Bound<'_, PyDict>>) -> PyResult<()> {
+    fn configure(&mut self, py: Python<'_>, settings: Option<Bound<'_, PyDict>>) -> PyResult<()> {
         let Some(settings) = settings else {
             return Ok(());
         };
         let table = undotted(nested::table("settings", &settings)?);
-        self.policy()
-            .configure(&table)
-            .map_err(|error| of_policy(&error))
+        let policy = self.policy();
+        // A search looks at the embeddings of its data.
+        compute(py, || policy.configure(&table)).map_err(|error| of_policy(&error))
     }
 
     fn __repr__(&mut self) -> String {
@@ -337,12 +343,22 @@ impl Policy {
         )
     }
 
-    /// Loads the run again in another process, with the settings in force and without the running episodes.
+    /// Loads the run again in another process, with the settings in force and without the running episodes. A policy that was prompted
+    /// with a reward is refused: its prompt is no setting.
     fn __reduce__<'py>(
         &mut self,
         py: Python<'py>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let settings = self.settings(py)?;
+        let kind = settings
+            .get_item("prompt")?
+            .and_then(|prompt| prompt.get_item("kind").ok())
+            .and_then(|kind| kind.extract::<String>().ok());
+        if kind.as_deref() == Some("reward") {
+            return Err(input(
+                "a policy that is prompted with a reward cannot be pickled; pickle it before `prompt_reward`, and prompt the copy",
+            ));
+        }
         let load = py.import("telic")?.getattr("_configured_policy")?;
         Ok((
             load,

@@ -1,11 +1,9 @@
 //! Policies in their environments: success rates, and recordings for the rerun viewer.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use camino::Utf8PathBuf;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
-use telic::FlowError;
 use telic::evaluate::EvaluateConfig;
 use telic::record::{RolloutConfig, record_rollouts};
 use telic_envs::EnvSpec;
@@ -13,7 +11,9 @@ use telic_viz::RecordingTarget;
 
 use crate::error::{input, of_env, of_flow};
 use crate::nested;
+use crate::numbers;
 use crate::policy::{Policy, compute};
+use crate::signals::Signals;
 
 /// Success of a policy on the tasks of its environment, as `telic evaluate` measures it.
 #[pyfunction]
@@ -22,10 +22,10 @@ pub(crate) fn evaluate<'py>(
     py: Python<'py>,
     policy: &mut Policy,
     env: Option<&str>,
-    episodes: usize,
-    seed: u64,
-    threads: Option<usize>,
-) -> PyResult<Bound<'py, PyDict>> {
+    #[pyo3(from_py_with = numbers::episodes)] episodes: usize,
+    #[pyo3(from_py_with = numbers::seed)] seed: u64,
+    #[pyo3(from_py_with = numbers::threads)] threads: Option<usize>,
+) -> PyResult<Bound<'py, PyAny>> {
     let spec = spec_for(policy, env)?;
     let defaults = EvaluateConfig::default();
     let config = EvaluateConfig {
@@ -35,23 +35,17 @@ pub(crate) fn evaluate<'py>(
         ..defaults
     };
     let stop = AtomicBool::new(false);
-    let mut interrupt = None;
+    let mut signals = Signals::new();
+    let step = policy.updates();
     let outcome = policy.borrow_for_rollouts(|policy| {
         py.detach(|| {
-            telic::evaluate::evaluate(policy, spec, &config, &stop, |_, _| {
-                if interrupt.is_none() {
-                    interrupt = Python::attach(|py| py.check_signals().err());
-                    stop.store(interrupt.is_some(), Ordering::Relaxed);
-                }
-            })
+            telic::evaluate::evaluate(policy, spec, &config, &stop, |_, _| signals.look(&stop))
         })
     });
-    if let Some(interrupt) = interrupt {
-        return Err(interrupt);
-    }
-    let (evaluation, _) = outcome.map_err(|error| of_flow(&error))?;
-    let table = toml::Table::try_from(&evaluation).map_err(crate::error::failure)?;
-    nested::dictionary(py, &table)
+    signals.raise()?;
+    let (mut evaluation, _) = outcome.map_err(|error| of_flow(&error))?;
+    evaluation.step = Some(step);
+    nested::from_json(py, &evaluation)
 }
 
 /// Writes episodes of a policy as a recording of the rerun viewer; returns how many succeeded.
@@ -62,8 +56,8 @@ pub(crate) fn record(
     policy: &mut Policy,
     path: std::path::PathBuf,
     env: Option<&str>,
-    episodes: usize,
-    seed: u64,
+    #[pyo3(from_py_with = numbers::episodes)] episodes: usize,
+    #[pyo3(from_py_with = numbers::seed)] seed: u64,
 ) -> PyResult<usize> {
     let spec = spec_for(policy, env)?;
     let path = Utf8PathBuf::from_path_buf(path).map_err(|path| {
@@ -80,15 +74,18 @@ pub(crate) fn record(
         seed,
         ..RolloutConfig::default()
     };
-    policy
-        .borrow_for_rollouts(|policy| {
-            compute(py, || {
-                let target = RecordingTarget::File(path);
-                record_rollouts(policy, spec, &config, target, &AtomicBool::new(false))
+    let (stop, mut signals) = (AtomicBool::new(false), Signals::new());
+    let target = RecordingTarget::File(path);
+    let outcome = policy.borrow_for_rollouts(|policy| {
+        compute(py, || {
+            record_rollouts(policy, spec, &config, target, &stop, |_| {
+                signals.look(&stop);
             })
         })
-        .map(|(successes, _)| successes)
-        .map_err(|error: FlowError| of_flow(&error))
+    });
+    signals.raise()?;
+    let (successes, _) = outcome.map_err(|error| of_flow(&error))?;
+    Ok(successes)
 }
 
 /// The environment that was asked for, or that the policy was trained for.

@@ -1,22 +1,22 @@
 //! Training runs.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use telic_policies::{Metrics, Speed, TrainConfig, TrainObserver, Trainer};
+use telic::evaluate::Evaluation;
+use telic::train::Progress;
+use telic_policies::{Metrics, Speed, TrainConfig};
 
-use crate::error::{input, of_train};
+use crate::error::{input, of_flow};
 use crate::nested;
-
-/// How often a run looks whether Python wants it to stop.
-const SIGNAL_INTERVAL: Duration = Duration::from_millis(200);
+use crate::signals::Signals;
 
 /// Trains a policy; returns the step and whether all steps are done.
 #[pyfunction]
-#[pyo3(signature = (config, *, out, overrides=None, resume=false, on_log=None))]
+#[pyo3(signature = (config, *, out, overrides=None, resume=false, on_log=None, on_evaluate=None))]
 pub(crate) fn train(
     py: Python<'_>,
     config: Bound<'_, PyAny>,
@@ -24,6 +24,7 @@ pub(crate) fn train(
     overrides: Option<Vec<String>>,
     resume: bool,
     on_log: Option<Py<PyAny>>,
+    on_evaluate: Option<Py<PyAny>>,
 ) -> PyResult<(u64, bool)> {
     let out = Utf8PathBuf::from_path_buf(out).map_err(|path| {
         input(format!(
@@ -32,23 +33,16 @@ pub(crate) fn train(
         ))
     })?;
     let config = read_config(&config, &overrides.unwrap_or_default())?;
-    let mut observer = Observer {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut watcher = Watcher {
         on_log,
-        interrupt: None,
-        last_look: Instant::now(),
+        on_evaluate,
+        stop: Arc::clone(&stop),
+        signals: Signals::new(),
     };
-    let outcome = py.detach(|| {
-        let mut trainer = if resume {
-            Trainer::resume(config, &out)
-        } else {
-            Trainer::create(config, &out)
-        }?;
-        trainer.run(&mut observer, &AtomicBool::new(false))
-    });
-    if let Some(interrupt) = observer.interrupt {
-        return Err(interrupt);
-    }
-    let outcome = outcome.map_err(|error| of_train(&error))?;
+    let outcome = py.detach(|| telic::train::train(config, &out, resume, &stop, &mut watcher));
+    watcher.signals.raise()?;
+    let outcome = outcome.map_err(|error| of_flow(&error))?;
     Ok((outcome.step, outcome.finished))
 }
 
@@ -72,15 +66,20 @@ fn read_config(config: &Bound<'_, PyAny>, overrides: &[String]) -> PyResult<Trai
     result.map_err(input)
 }
 
-/// Tells Python how the run goes, and hears when the user interrupts it.
-struct Observer {
+/// Tells Python how the run goes, and stops it when the user interrupts it.
+struct Watcher {
     on_log: Option<Py<PyAny>>,
-    interrupt: Option<PyErr>,
-    last_look: Instant,
+    on_evaluate: Option<Py<PyAny>>,
+    stop: Arc<AtomicBool>,
+    signals: Signals,
 }
 
-impl TrainObserver for Observer {
-    fn on_log(&mut self, step: u64, metrics: &Metrics, speed: Speed) {
+impl Progress for Watcher {
+    fn step(&mut self, _: u64) {
+        self.signals.look(&self.stop);
+    }
+
+    fn log(&mut self, step: u64, metrics: &Metrics, speed: Speed) {
         let Some(on_log) = &self.on_log else { return };
         let called = Python::attach(|py| {
             let values = PyDict::new(py);
@@ -88,19 +87,24 @@ impl TrainObserver for Observer {
                 values.set_item(name, value)?;
             }
             values.set_item("updates_per_sec", speed.updates_per_sec)?;
-            on_log.call1(py, (step, values)).map(|_| ())
+            on_log.call1(py, (step, values))
         });
-        if let Err(error) = called {
-            self.interrupt = Some(error);
-        }
+        self.signals.stop_at(called.err(), &self.stop);
     }
 
-    fn should_stop(&mut self) -> bool {
-        if self.interrupt.is_none() && self.last_look.elapsed() >= SIGNAL_INTERVAL {
-            self.last_look = Instant::now();
-            self.interrupt = Python::attach(|py| py.check_signals().err());
-        }
-        self.interrupt.is_some()
+    fn evaluating(&mut self, _: usize, _: usize) {
+        self.signals.look(&self.stop);
+    }
+
+    fn evaluated(&mut self, step: u64, evaluation: &Evaluation) {
+        let Some(on_evaluate) = &self.on_evaluate else {
+            return;
+        };
+        let called = Python::attach(|py| {
+            let result = nested::from_json(py, evaluation)?;
+            on_evaluate.call1(py, (step, result))
+        });
+        self.signals.stop_at(called.err(), &self.stop);
     }
 }
 

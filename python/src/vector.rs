@@ -99,17 +99,22 @@ impl VecEnv {
         })
     }
 
-    /// Starts an episode in each of `rows`, from the seed, start and goal at the same place of the other lists.
+    /// Starts an episode in each of `rows`, from the seed, start and goal at the same place of the other lists; where the seed is `None`, the next
+    /// one, with the seed that an automatic reset would use. Returns which of the two sets of buffers holds the result, as
+    /// [`step`](Self::step).
     #[pyo3(signature = (rows, *, seeds, starts, goals=None))]
     fn reset(
         &mut self,
         py: Python<'_>,
         rows: Vec<usize>,
-        seeds: Vec<u64>,
+        seeds: Vec<Option<u64>>,
         starts: Vec<Option<StartArgument>>,
         goals: Option<AnyArray<'_>>,
-    ) -> PyResult<()> {
-        let envs = self.envs();
+    ) -> PyResult<usize> {
+        let envs = self
+            .envs
+            .get_mut()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let options = row_options(envs.spec(), rows.len(), &starts, goals.as_ref())?;
         if seeds.len() != rows.len() {
             return Err(input(format!(
@@ -118,30 +123,29 @@ impl VecEnv {
                 rows.len()
             )));
         }
-        let resets: Vec<_> = rows
-            .into_iter()
-            .zip(seeds)
-            .zip(options)
-            .map(|((row, seed), options)| RowReset { row, seed, options })
-            .collect();
-        py.detach(|| envs.reset_rows(&resets).map(|_| ()))
-            .map_err(|error| of_vec_env(&error))
-    }
-
-    /// Starts the next episode in each of `rows`, with the seed that an automatic reset would use.
-    #[pyo3(signature = (rows, *, starts, goals=None))]
-    fn reset_next(
-        &mut self,
-        py: Python<'_>,
-        rows: Vec<usize>,
-        starts: Vec<Option<StartArgument>>,
-        goals: Option<AnyArray<'_>>,
-    ) -> PyResult<()> {
-        let envs = self.envs();
-        let options = row_options(envs.spec(), rows.len(), &starts, goals.as_ref())?;
-        let resets: Vec<_> = rows.into_iter().zip(options).collect();
-        py.detach(|| envs.reset_rows_next(&resets).map(|_| ()))
-            .map_err(|error| of_vec_env(&error))
+        let (mut seeded, mut continuing) = (vec![], vec![]);
+        for ((row, seed), options) in rows.into_iter().zip(seeds).zip(options) {
+            match seed {
+                Some(seed) => seeded.push(RowReset { row, seed, options }),
+                None => continuing.push((row, options)),
+            }
+        }
+        envs.copy_to_spare();
+        let result = py.detach(|| {
+            if !seeded.is_empty() {
+                envs.reset_rows(&seeded)?;
+            }
+            if !continuing.is_empty() {
+                envs.reset_rows_next(&continuing)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = result {
+            envs.swap_buffers();
+            return Err(of_vec_env(&error));
+        }
+        self.front = 1 - self.front;
+        Ok(self.front)
     }
 
     /// Applies one action per row, `[num_envs, action_dim]`. Returns which of the two sets of buffers, 0 or 1, holds

@@ -235,6 +235,37 @@ def test_a_run_goes_on(run: pathlib.Path, play_data: pathlib.Path) -> None:
     )
 
 
+def test_a_run_is_evaluated_on_the_way(play_data: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    settings = config(POLICIES[0], play_data) | {"evaluate_every": 2, "evaluation_episodes": 3}
+    results: list[tuple[int, dict[str, Any]]] = []
+    telic.train(settings, out=tmp_path / "run", on_evaluate=lambda step, result: results.append((step, result)))
+    assert [step for step, _ in results] == [2, 3]
+    assert all(result["env"] == SMALL and result["episodes"] == 3 for _, result in results)
+    table = (tmp_path / "run" / "metrics.csv").read_text()
+    header, *rows = [line.split(",") for line in table.splitlines()]
+    rates = {row[0]: row[header.index("evaluation/success_rate")] for row in rows}
+    assert {step: float(rate) for step, rate in rates.items() if rate} == {
+        str(step): result["success_rate"] for step, result in results
+    }
+
+
+def test_a_run_goes_on_from_an_evaluation_that_was_interrupted(play_data: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    settings = config(POLICIES[0], play_data) | {"evaluate_every": 2, "evaluation_episodes": 3}
+
+    def interrupt(step: int, result: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        telic.train(settings, out=tmp_path / "run", on_evaluate=interrupt)
+    assert telic.train(settings, out=tmp_path / "run", resume=True) == (3, True)
+    telic.train(settings, out=tmp_path / "whole")
+    for name in ("metrics.csv", "config.toml"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    with pytest.raises(telic.InputError, match="observation entries"):
+        telic.train(settings, out=tmp_path / "cube", overrides=["env=cube-single"])
+    assert not (tmp_path / "cube").exists()
+
+
 def test_bad_configurations_name_every_problem(play_data: pathlib.Path, tmp_path: pathlib.Path) -> None:
     settings = config(POLICIES[0], play_data)
     with pytest.raises(telic.InputError) as caught:
@@ -267,14 +298,69 @@ def test_unknown_devices_are_refused(run: pathlib.Path) -> None:
 
 
 def test_policies_act_in_environments(run: pathlib.Path) -> None:
-    envs = telic.TelicVectorEnv(SMALL, num_envs=4, flat=True, autoreset_mode="SameStep")
+    def rollout() -> np.ndarray:
+        envs = telic.TelicVectorEnv(SMALL, num_envs=4, flat=True, autoreset_mode="SameStep")
+        policy = telic.load_policy(run)
+        observations, infos = envs.reset(seed=0)
+        for _ in range(5):
+            actions = policy.act(observations, infos["goal"])
+            observations, _, terminated, truncated, infos = envs.step(actions)
+            policy.reset_rows(terminated | truncated)
+        return observations.copy()
+
+    np.testing.assert_array_equal(rollout(), rollout())
+
+
+def test_policies_are_configured_in_a_fork(run: pathlib.Path, inputs: tuple[np.ndarray, np.ndarray]) -> None:
+    # Searches look at the embeddings of their data then.
     policy = telic.load_policy(run)
-    observations, infos = envs.reset(seed=0)
-    for _ in range(5):
-        actions = policy.act(observations, infos["goal"])
-        observations, _, terminated, truncated, infos = envs.step(actions)
-        policy.reset_rows(terminated | truncated)
-    assert_same(observations, observations.copy())
+    if "prompt" not in policy.settings:
+        pytest.skip("it takes goals only")
+
+    def configured() -> np.ndarray:
+        try:
+            policy.configure(prompt={"kind": "search", "landmarks": 8})
+        except telic.InputError:
+            policy.configure(prompt={"kind": "goal"})
+        return policy.act(*inputs)
+
+    child = in_a_fork(configured)
+    np.testing.assert_array_equal(child, configured())
+
+
+def test_a_run_in_a_fork_is_the_same(run: pathlib.Path, play_data: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    settings = config(telic.load_policy(run).id, play_data)
+    assert in_a_fork(lambda: telic.train(settings, out=tmp_path / "run")) == (3, True)
+    observations = telic.load_dataset(play_data).observations[:2]
+    np.testing.assert_array_equal(
+        telic.load_policy(tmp_path / "run").act(observations, observations),
+        telic.load_policy(run).act(observations, observations),
+    )
+
+
+def test_a_policy_that_a_reward_prompts_is_not_pickled(run: pathlib.Path, inputs: tuple[np.ndarray, np.ndarray]) -> None:
+    policy = telic.load_policy(run)
+    observations, _ = inputs
+    try:
+        policy.prompt_reward(observations, np.arange(len(observations)))
+    except telic.InputError:
+        pytest.skip("it takes goals only")
+    with pytest.raises(telic.InputError, match="prompted with a reward"):
+        pickle.dumps(policy)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, 2**64, "one"])
+def test_seeds_that_cannot_be_used_are_named(run: pathlib.Path, seed: Any) -> None:
+    policy = telic.load_policy(run)
+    with pytest.raises(telic.InputError, match="`seed` is"):
+        policy.reset(seed=seed)
+    with pytest.raises(telic.InputError, match="`seed` is"):
+        telic.evaluate(policy, seed=seed)
+
+
+def test_every_seed_can_be_evaluated(run: pathlib.Path) -> None:
+    result = telic.evaluate(telic.load_policy(run), episodes=1, seed=2**64 - 1)
+    assert result["seed"] == 2**64 - 1 and result["step"] == 3
 
 
 def test_success_is_measured_as_the_command_does(run: pathlib.Path) -> None:

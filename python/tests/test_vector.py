@@ -183,6 +183,37 @@ def test_a_batch_stays_as_it_is_during_the_next_step() -> None:
         observation = next_observation
 
 
+def test_a_batch_stays_as_it_is_during_a_reset() -> None:
+    envs = telic.TelicVectorEnv(SMALL, num_envs=4, autoreset_mode="Disabled")
+    envs.reset(seed=0)
+    step = envs.step(envs.action_space.sample())
+    kept = copy.deepcopy(step)
+    mask = np.array([True, False, True, False])
+    observation, infos = envs.reset(options={"reset_mask": mask})
+    assert_same(dict(enumerate(step)), dict(enumerate(kept)))
+    np.testing.assert_array_equal(observation["observation"][~mask], kept[0]["observation"][~mask])
+    assert not np.array_equal(observation["observation"][mask], kept[0]["observation"][mask])
+    # What the reset returned survives the next step.
+    shown = copy.deepcopy(observation)
+    envs.step(envs.action_space.sample())
+    assert_same(observation, shown)
+
+
+def test_a_refused_reset_changes_nothing() -> None:
+    envs = telic.TelicVectorEnv(SMALL, num_envs=2)
+    observation, _ = envs.reset(seed=0)
+    kept, drawn = copy.deepcopy(observation), copy.deepcopy(envs.np_random.bit_generator.state)
+    with pytest.raises(telic.InputError, match="there is no task 99"):
+        envs.reset(seed=[5, None], options={"task": [0, 99]})
+    assert_same(observation, kept)
+    assert envs.np_random.bit_generator.state == drawn
+    stepped, *_ = envs.step(np.zeros(envs.action_space.shape))
+    other = telic.TelicVectorEnv(SMALL, num_envs=2)
+    other.reset(seed=0)
+    expected, *_ = other.step(np.zeros(envs.action_space.shape))
+    assert_same(stepped, expected)
+
+
 def test_copies_are_never_overwritten() -> None:
     envs = telic.TelicVectorEnv(SMALL, num_envs=4, copy=True)
     envs.reset(seed=0)

@@ -11,14 +11,14 @@ use telic::returns::{LABELS, LabelledStates, draw_states, prompted_returns};
 use telic_datasets::Dataset;
 use telic_envs::EnvSpec;
 use telic_policies::config_table::apply_overrides;
-use telic_policies::{Checkpoint, Device, Policy, PolicyError, Problems};
+use telic_policies::{Checkpoint, Device, Policy, PolicyError, Problems, Threads};
 use telic_seed::Seed;
 
 use super::Outcome;
 use crate::Context;
 use crate::output::{percent, print_json, print_prompted_returns, print_table, progress_bar};
 
-/// Measure a trained policy on the tasks of its environment. Writes `evaluation.json` into the run folder.
+/// Measure a trained policy on the tasks of its environment. Writes `evaluation.json` into the run folder, for a prompt `evaluation-PROMPT.json`.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  telic evaluate runs/beso --episodes 100\n  \
@@ -45,10 +45,10 @@ pub(crate) struct Args {
     /// Dataset whose episodes end where the policy is asked to go, in turn, in place of the goals of the tasks.
     #[arg(long, value_name = "DATASET")]
     goals: Option<Utf8PathBuf>,
-    /// Worlds stepped side by side.
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Worlds stepped side by side; with `--rewards` there is one for each episode.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "rewards")]
     worlds: u32,
-    /// Threads that step the worlds; all by default. Does not change the result.
+    /// Threads of worlds and networks; all by default. Does not change the result.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     threads: Option<u32>,
     /// What the policy is told: the `goal` of each task, which is what every policy takes; for HILP and QRL also to follow the shortest way
@@ -67,7 +67,8 @@ pub(crate) struct Args {
     /// Inference setting of the policy, for example `sampler.steps=5`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Where to write the result; `evaluation.json` in the run folder by default.
+    /// Where to write the result; by default `evaluation.json` in the run folder, with `--prompt plan` (`search`, `reward`)
+    /// `evaluation-plan.json`, and with `--rewards` `rewards.json`.
     #[arg(long)]
     out: Option<Utf8PathBuf>,
 }
@@ -80,7 +81,53 @@ enum Prompt {
     Reward,
 }
 
+impl Prompt {
+    /// The file of a result, so that no prompt replaces what another one came to.
+    fn file(self) -> &'static str {
+        match self {
+            Self::Goal => "evaluation.json",
+            Self::Plan => "evaluation-plan.json",
+            Self::Search => "evaluation-search.json",
+            Self::Reward => "evaluation-reward.json",
+        }
+    }
+}
+
+impl Args {
+    fn threads(&self) -> usize {
+        self.threads
+            .map_or_else(threads, |threads| threads as usize)
+    }
+
+    /// Where the result goes; its folder is made if it is not there, before anything is measured.
+    fn prepare_out(&self, default: &str) -> Result<Utf8PathBuf, FlowError> {
+        let out = self.out.clone().unwrap_or_else(|| self.path.join(default));
+        let folder = out.parent().unwrap_or(Utf8Path::new(""));
+        std::fs::create_dir_all(folder).map_err(|error| FlowError::File {
+            reason: error.to_string(),
+            path: folder.to_owned(),
+        })?;
+        Ok(out)
+    }
+
+    /// Nothing is labelled where no reward is prompted.
+    fn check_labels(&self) -> Result<(), FlowError> {
+        if self.rewards || self.prompt == Some(Prompt::Reward) {
+            return Ok(());
+        }
+        match &self.labelled {
+            None => Ok(()),
+            Some(path) => Err(FlowError::Argument {
+                name: "labelled",
+                value: path.to_string(),
+                expected: "`--prompt reward` or `--rewards` with it".to_owned(),
+            }),
+        }
+    }
+}
+
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
+    args.check_labels()?;
     let checkpoint = Checkpoint::open(&args.path)?;
     let mut policy = checkpoint.policy(Device::Cpu)?;
     let mut set = args.set.clone();
@@ -109,6 +156,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
             &checkpoint.manifest.dataset.path,
         );
     }
+    let out = args.prepare_out(args.prompt.unwrap_or(Prompt::Goal).file())?;
     let final_observations = match &args.goals {
         Some(path) => {
             let dataset = Dataset::load(path)?;
@@ -122,9 +170,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         episodes: args.episodes as usize,
         seed: args.seed,
         worlds: args.worlds as usize,
-        threads: args
-            .threads
-            .map_or_else(threads, |threads| threads as usize),
+        threads: args.threads(),
         tasks,
         final_observations,
     };
@@ -145,16 +191,17 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         evaluate(policy, spec, &config, stop, show)
     };
     bar.finish_and_clear();
-    let (evaluation, _) = outcome?;
-    let out = args
-        .out
-        .clone()
-        .unwrap_or_else(|| args.path.join("evaluation.json"));
-    telic::evaluate::write(&evaluation, &out)?;
+    let (mut evaluation, _) = outcome?;
+    evaluation.step = Some(checkpoint.manifest.step);
+    evaluation.goals = args.goals.as_ref().map(Utf8PathBuf::to_string);
+    // First for the eyes: a disk that is full takes nothing away.
     if context.json {
         print_json(&evaluation);
     } else {
         print_evaluation(&evaluation);
+    }
+    telic::evaluate::write(&evaluation, &out)?;
+    if !context.json {
         println!("\nwritten to {out}");
     }
     Ok(ExitCode::SUCCESS)
@@ -172,34 +219,28 @@ fn earn(
         .labelled
         .as_deref()
         .unwrap_or(Utf8Path::new(trained_on));
+    let out = args.prepare_out("rewards.json")?;
     let dataset = Arc::new(Dataset::load(path)?);
     let (seed, labels) = (Seed::new(args.seed), args.labels as usize);
     let labelled = LabelledStates::draw(&dataset, spec, labels, seed)?;
     let bar = progress_bar(spec.rewards.len() as u64, "rewards");
     let episodes = args.episodes as usize;
     let seed = seed.child("evaluate");
-    let returns = prompted_returns(
-        policy,
-        spec,
-        &labelled,
-        episodes,
-        seed,
-        &context.stop,
-        |_| {
+    let stop = &context.stop;
+    let returns = Threads::new(args.threads())?.run(|| {
+        prompted_returns(policy, spec, &labelled, episodes, seed, stop, |_| {
             bar.inc(1);
-        },
-    );
+        })
+    });
     bar.finish_and_clear();
     let returns = returns?;
-    let out = args
-        .out
-        .clone()
-        .unwrap_or_else(|| args.path.join("rewards.json"));
-    telic::evaluate::write(&returns, &out)?;
     if context.json {
         print_json(&returns);
     } else {
         print_prompted_returns(&returns, episodes);
+    }
+    telic::evaluate::write(&returns, &out)?;
+    if !context.json {
         println!("\nwritten to {out}");
     }
     Ok(ExitCode::SUCCESS)

@@ -10,7 +10,8 @@ use telic::collect::{CollectConfig, collect};
 use telic::evaluate::{EvaluateConfig, Evaluation, evaluate, threads, write};
 use telic::record::{RolloutConfig, record_rollouts};
 use telic::train::train;
-use telic_policies::{Device, TrainConfig};
+use telic_datasets::Dataset;
+use telic_policies::{Checkpoint, Device, TrainConfig};
 use telic_viz::RecordingTarget;
 
 use super::Outcome;
@@ -122,6 +123,16 @@ fn heading(number: usize, text: &str) {
 
 fn collect_data(args: &Args, dataset: &Utf8Path, stop: &AtomicBool) -> Result<f64, FlowError> {
     if dataset.exists() {
+        let episodes = Dataset::load(dataset)?.num_episodes();
+        if episodes != args.play_episodes as usize {
+            return Err(FlowError::Argument {
+                name: "play-episodes",
+                value: args.play_episodes.to_string(),
+                expected: format!(
+                    "{episodes}, which {dataset} has from an earlier call, or another `--out`"
+                ),
+            });
+        }
         return Ok(0.0);
     }
     let bar = progress_bar(u64::from(args.play_episodes), "episodes");
@@ -147,7 +158,8 @@ fn evaluate_and_record(
     rrd: &Utf8Path,
     stop: &Arc<AtomicBool>,
 ) -> Result<Evaluation, FlowError> {
-    let mut policy = telic_policies::load_policy(run, Device::Cpu)?;
+    let checkpoint = Checkpoint::open(run)?;
+    let mut policy = checkpoint.policy(Device::Cpu)?;
     let spec = telic_envs::spec("block-push")?;
     let config = EvaluateConfig {
         episodes: args.episodes as usize,
@@ -159,7 +171,8 @@ fn evaluate_and_record(
         bar.set_position(episodes as u64);
     });
     bar.finish_and_clear();
-    let (evaluation, _) = outcome?;
+    let (mut evaluation, _) = outcome?;
+    evaluation.step = Some(checkpoint.manifest.step);
     write(&evaluation, &run.join("evaluation.json"))?;
     let rollouts = RolloutConfig {
         seed: args.seed,
@@ -171,6 +184,7 @@ fn evaluate_and_record(
         &rollouts,
         RecordingTarget::File(rrd.to_owned()),
         stop,
+        |_| {},
     )?;
     Ok(evaluation)
 }

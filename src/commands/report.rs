@@ -82,7 +82,7 @@ fn curves(runs: &[Run], metric: &str, path: &Utf8PathBuf) -> Result<(), FlowErro
         .iter()
         .map(|run| RunCurve {
             group: run.dataset().to_owned(),
-            row: run.row().to_owned(),
+            row: run.row.clone(),
             seed: run.config.seed,
             metrics: run.folder.join(telic_policies::run_folder::METRICS_FILE),
         })

@@ -1,12 +1,13 @@
 //! `telic sweep`: seeds × policies × datasets.
 
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 use camino::Utf8PathBuf;
 use telic::FlowError;
 use telic::sweep::{RowOutcome, SweepConfig, Todo, run as run_rows};
 
-use super::Outcome;
+use super::{Outcome, exit_code};
 use crate::Context;
 use crate::output::print_json;
 
@@ -14,8 +15,8 @@ use crate::output::print_json;
 /// and what was interrupted goes on.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  telic sweep configs/sweep.toml --jobs 2\n  \
-                        telic sweep configs/sweep.toml --list          # the commands, for a job scheduler\n  \
+    after_help = "Examples:\n  telic sweep configs/table.toml --jobs 2\n  \
+                        telic sweep configs/table.toml --list          # the commands, for a job scheduler\n  \
                         telic report runs/table"
 )]
 pub(crate) struct Args {
@@ -84,11 +85,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
             println!("\nto go on: telic sweep {}", args.file);
         }
     }
-    let failed = outcomes.iter().any(|outcome| outcome.error.is_some());
-    Ok(if failed {
+    let stopped = context.stop.load(Ordering::Relaxed);
+    Ok(if done < count && !stopped {
         ExitCode::FAILURE
     } else {
-        ExitCode::SUCCESS
+        exit_code(done == count)
     })
 }
 

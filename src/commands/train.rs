@@ -1,14 +1,12 @@
 //! `telic train`: a policy from a dataset.
 
-use std::process::ExitCode;
-
 use camino::Utf8PathBuf;
 use indicatif::ProgressBar;
 use telic::evaluate::Evaluation;
 use telic::train::{Progress, train};
 use telic_policies::{Metrics, RunStart, Speed, TrainConfig};
 
-use super::{Outcome, RunArgs};
+use super::{Outcome, RunArgs, exit_code};
 use crate::Context;
 use crate::output::{percent, print_json, progress_bar};
 
@@ -64,12 +62,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
             "stopped after {} updates\n{}",
             report.step, report.checkpoint
         );
-        println!(
-            "\nto go on: telic train {} --out {} --resume",
-            args.run.config, report.run
-        );
+        println!("\nto go on: {}", super::resumption("train", &report.run));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(exit_code(report.finished))
 }
 
 /// Shows a run on a terminal; elsewhere, a line per evaluation.

@@ -1,14 +1,12 @@
 //! `telic train-expert`: a gait from scratch.
 
-use std::process::ExitCode;
-
 use camino::Utf8PathBuf;
 use indicatif::ProgressBar;
 use telic::expert::{Begin, ExpertProgress, ExpertReport, TURNS_DEGREES, train_expert};
 use telic_policies::Metrics;
 use telic_policies::online::OnlineConfig;
 
-use super::{Outcome, RunArgs};
+use super::{Outcome, RunArgs, exit_code};
 use crate::Context;
 use crate::output::{print_json, print_returns, print_table, progress_bar};
 
@@ -45,11 +43,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let outcome = outcome?;
     if context.json {
         print_json(&outcome);
-        return Ok(ExitCode::SUCCESS);
+    } else {
+        print_report(&outcome.evaluation);
+        println!("\n{} steps\n{}", outcome.steps, outcome.weights);
+        if !outcome.finished && args.data.is_none() {
+            println!("\nto go on: {}", super::resumption("train-expert", &folder));
+        }
     }
-    print_report(&outcome.evaluation);
-    println!("\n{} steps\n{}", outcome.steps, outcome.weights);
-    Ok(ExitCode::SUCCESS)
+    Ok(exit_code(outcome.finished))
 }
 
 fn print_report(report: &ExpertReport) {

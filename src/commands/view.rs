@@ -22,7 +22,7 @@ use crate::output::print_json;
     after_help = "Examples:\n  telic view runs/beso --web\n  telic view block-push.npz --episode 3\n  \
                         telic view runs/hilp --task task5 --set prompt.kind=plan\n  \
                         telic view runs/hilp-walker --reward run\n  \
-                        telic view runs/quickstart/run.rrd"
+                        telic view runs/quickstart/beso/run.rrd"
 )]
 pub(crate) struct Args {
     /// Run folder, dataset (.npz) or recording (.rrd).
@@ -33,15 +33,15 @@ pub(crate) struct Args {
     /// Port of the web page; 0 takes a free one.
     #[arg(long, default_value_t = 9090)]
     port: u16,
-    /// Episode of a dataset, numbered from 0.
-    #[arg(long, default_value_t = 0)]
-    episode: usize,
-    /// Episodes of a run.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
-    episodes: u32,
-    /// Seed of a run's episodes.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// Episode of a dataset, numbered from 0, which is the default.
+    #[arg(long)]
+    episode: Option<usize>,
+    /// Episodes of a run; 2 by default.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    episodes: Option<u32>,
+    /// Seed of a run's episodes; 0 by default.
+    #[arg(long)]
+    seed: Option<u64>,
     /// Only this task of a run, by name; may be given several times.
     #[arg(long = "task")]
     tasks: Vec<String>,
@@ -77,8 +77,62 @@ impl<'a> Report<'a> {
     }
 }
 
+/// What there is to look at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Run,
+    Dataset,
+    Recording,
+}
+
+impl Args {
+    fn kind(&self) -> Kind {
+        if self.path.is_dir() {
+            Kind::Run
+        } else if self.path.extension() == Some("rrd") {
+            Kind::Recording
+        } else {
+            Kind::Dataset
+        }
+    }
+
+    /// An error for an option that says nothing about what the path is.
+    fn check(&self) -> Result<(), FlowError> {
+        let run = &[Kind::Run][..];
+        for (name, given, kinds, expected) in [
+            (
+                "episode",
+                self.episode.is_some(),
+                &[Kind::Dataset][..],
+                "a dataset",
+            ),
+            ("episodes", self.episodes.is_some(), run, "a run folder"),
+            ("seed", self.seed.is_some(), run, "a run folder"),
+            ("task", !self.tasks.is_empty(), run, "a run folder"),
+            ("reward", self.reward.is_some(), run, "a run folder"),
+            ("set", !self.set.is_empty(), run, "a run folder"),
+            (
+                "out",
+                self.out.is_some(),
+                &[Kind::Run, Kind::Dataset],
+                "a run folder or a dataset",
+            ),
+        ] {
+            if given && !kinds.contains(&self.kind()) {
+                return Err(FlowError::Argument {
+                    name,
+                    value: format!("given for {}", self.path),
+                    expected: format!("{expected} with it"),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
-    let made = args.path.extension() != Some("rrd");
+    args.check()?;
+    let made = args.kind() != Kind::Recording;
     let recordings = if made {
         make(args, context)?
     } else {
@@ -109,7 +163,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
 
 /// Records what the path is about; of a run, first its rollouts, then its training curves.
 fn make(args: &Args, context: &Context) -> Result<Vec<Utf8PathBuf>, FlowError> {
-    if args.path.is_dir() {
+    if args.kind() == Kind::Run {
         let checkpoint = Checkpoint::open(&args.path)?;
         let mut policy = checkpoint.policy(Device::Cpu)?;
         policy.configure(&super::evaluate::overrides_table(&args.set)?)?;
@@ -128,8 +182,8 @@ fn make(args: &Args, context: &Context) -> Result<Vec<Utf8PathBuf>, FlowError> {
             telic::returns::prompt(policy.as_mut(), spec, name, data)?;
         }
         let config = RolloutConfig {
-            episodes: args.episodes as usize,
-            seed: args.seed,
+            episodes: args.episodes.unwrap_or(2) as usize,
+            seed: args.seed.unwrap_or(0),
             tasks,
             play: args.reward.clone(),
             ..RolloutConfig::default()
@@ -140,6 +194,7 @@ fn make(args: &Args, context: &Context) -> Result<Vec<Utf8PathBuf>, FlowError> {
             &config,
             RecordingTarget::File(rrd.clone()),
             &context.stop,
+            |_| {},
         )?;
         let mut recordings = vec![rrd];
         // A checkpoint that was copied out of its run has none.
@@ -152,11 +207,12 @@ fn make(args: &Args, context: &Context) -> Result<Vec<Utf8PathBuf>, FlowError> {
         return Ok(recordings);
     }
     let dataset = Dataset::load(&args.path)?;
-    let rrd = args.out.clone().unwrap_or_else(|| {
-        args.path
-            .with_extension(format!("episode{}.rrd", args.episode))
-    });
-    record_replay(&dataset, args.episode, RecordingTarget::File(rrd.clone()))?;
+    let episode = args.episode.unwrap_or(0);
+    let rrd = args
+        .out
+        .clone()
+        .unwrap_or_else(|| args.path.with_extension(format!("episode{episode}.rrd")));
+    record_replay(&dataset, episode, RecordingTarget::File(rrd.clone()))?;
     Ok(vec![rrd])
 }
 

@@ -97,7 +97,8 @@ impl FileSink {
         let file = if path.is_dir() {
             Err(std::io::Error::from(std::io::ErrorKind::IsADirectory))
         } else {
-            File::create(&temporary)
+            std::fs::create_dir_all(path.parent().unwrap_or(Utf8Path::new("")))
+                .and_then(|()| File::create(&temporary))
         };
         let file = file.map_err(|source| VizError::Write {
             path: path.clone(),

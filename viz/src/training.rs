@@ -156,7 +156,9 @@ fn parse(path: &Utf8Path, text: &str) -> Result<Curves, VizError> {
         line,
         reason,
     };
-    let mut lines = text
+    // A row that a kill or a full disk has cut is none yet.
+    let complete = text.rfind('\n').map_or(text, |end| &text[..end]);
+    let mut lines = complete
         .lines()
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty());

@@ -243,7 +243,8 @@ fn long_episodes_stay_small() {
 fn an_unwritable_path_is_an_error_with_the_path() {
     let spec = telic_envs::spec("block-push").unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let path = file(&directory, "no/such/folder/a.rrd");
+    std::fs::write(file(&directory, "occupied"), "no folder").unwrap();
+    let path = file(&directory, "occupied/a.rrd");
     let error = EpisodeRecorder::new(spec, RecordingTarget::File(path.clone()))
         .err()
         .unwrap();

@@ -304,6 +304,25 @@ fn subgoals_are_those_of_hiql() {
             batch.transitions.actor_goal_rows[i] as f32
         );
     }
+    // Where goals hide entries, the target of the high level is there whole and as a goal.
+    let features = FeatureView {
+        goal_columns: Some(vec![0]),
+        ..FeatureView::default()
+    };
+    let hiding = with(FUTURE)
+        .with_features(features, Normalizer::default())
+        .unwrap();
+    hiding.sample_subgoals(25, &mut rng, &mut batch);
+    for (i, &row) in batch.high_target_rows.iter().enumerate() {
+        let entries = 3 * i..3 * i + 3;
+        let episode = dataset.episodes().of(row) as f32;
+        assert_eq!(
+            batch.high_targets[entries.clone()],
+            [row as f32, episode, 7.0]
+        );
+        assert_eq!(batch.high_subgoals[entries.clone()], [row as f32, 0.0, 0.0]);
+        assert_eq!(batch.low_goals[entries][1..], [0.0, 0.0]);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use rand_distr::{Distribution, StandardNormal};
 use telic_seed::{Rng, Seed};
 
 use super::oracle::{Oracle, Scene};
-use super::{ACTION_SCALE_M, BlockPush};
+use super::{ACTION_SCALE_M, BlockPush, ID};
 use crate::{Demonstrator, EnvError, GoalEnv, ResetOptions, Start, Step};
 
 /// Share of the steps of `noisy` that are disturbed.
@@ -27,8 +27,18 @@ pub(super) struct Pusher {
 }
 
 impl Pusher {
-    /// The published demonstrator.
-    pub(super) fn play() -> Result<Self, EnvError> {
+    /// The published demonstrator, which has no noise.
+    ///
+    /// # Errors
+    /// [`EnvError::NoNoise`] for noise that is neither as published nor none.
+    pub(super) fn play(noise: f32) -> Result<Self, EnvError> {
+        if noise != 0.0 && noise != 1.0 {
+            return Err(EnvError::NoNoise {
+                id: ID,
+                name: "play",
+                noise,
+            });
+        }
         Self::new(0.0)
     }
 

@@ -185,7 +185,8 @@ impl<B: AutodiffBackend> Agent for BesoAgent<B> {
         let mut rngs: Vec<&mut Rng> = streams.iter_mut().collect();
         let denoiser = Denoiser::new(network.clone(), self.layout, self.config.sigma_data);
         let Ok(sampled) = denoiser.sample(settings, &sigmas, &conditions, &mut rngs, None) else {
-            return metrics.with("actor/action_error", f64::NAN);
+            // The sampler gave up: this batch says nothing of its actions.
+            return metrics;
         };
         let mut sampled: Vec<f32> = sampled.into_iter().map(|action| action as f32).collect();
         self.bounds.clip(&mut sampled);

@@ -14,6 +14,7 @@ use super::history::Context;
 use super::network::{Dims, InputLayout, NetworkKind, ScoreNetwork};
 use crate::config_table;
 use crate::device::with_awake_threads;
+use crate::gaussian::check_finite;
 use crate::module_state::load_module;
 use crate::nn::is_flex;
 use crate::trained::NETWORK;
@@ -185,6 +186,8 @@ impl<B: Backend> Policy for BesoPolicy<B> {
             ));
         }
         self.check_goal_width("goals", rows, goals.shape())?;
+        check_finite("observations", observations)?;
+        check_finite("goals", goals)?;
         if rngs.len() != rows {
             return Err(PolicyError::Shape {
                 what: "rngs",

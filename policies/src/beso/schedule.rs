@@ -81,6 +81,18 @@ pub enum ScheduleError {
     /// The exponent is not positive.
     #[error("`rho` must be positive, found {0}")]
     Rho(f64),
+    /// Two levels are the same, or one is no number: samplers divide by their differences.
+    #[error(
+        "the noise levels have to fall, but level {index} is {level} behind {before}; expected fewer steps or a wider range"
+    )]
+    Repeats {
+        /// Position of the level, from 0.
+        index: usize,
+        /// The level.
+        level: f64,
+        /// The one before.
+        before: f64,
+    },
     /// No level of the improved-DDPM chain lies in the range.
     #[error("no level of the iddpm chain lies in [{sigma_min}, {sigma_max}]")]
     EmptyChain {
@@ -164,6 +176,17 @@ impl Schedule {
                 .collect(),
             ScheduleKind::CosineBetaReference => cosine_betas(steps),
         };
+        let mut before = f64::INFINITY;
+        for (index, &level) in sigmas.iter().enumerate() {
+            if !(level > 0.0 && level < before) {
+                return Err(ScheduleError::Repeats {
+                    index,
+                    level,
+                    before,
+                });
+            }
+            before = level;
+        }
         sigmas.push(0.0);
         Ok(sigmas)
     }
@@ -450,5 +473,18 @@ mod tests {
             narrow.sigmas(3),
             Err(ScheduleError::EmptyChain { .. })
         ));
+        let one = Schedule {
+            sigma_min: 1.0,
+            ..schedule
+        };
+        assert_eq!(one.sigmas(1), Ok(vec![1.0, 0.0]));
+        assert_eq!(
+            one.sigmas(3),
+            Err(ScheduleError::Repeats {
+                index: 1,
+                level: 1.0,
+                before: 1.0
+            })
+        );
     }
 }

@@ -47,6 +47,9 @@ pub struct Manifest {
     pub dataset: DatasetFingerprint,
     /// The newest value of each metric.
     pub metrics: BTreeMap<String, f64>,
+    /// Whether the evaluation after this update was interrupted: a run that goes on from here does it first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unevaluated: bool,
     /// The files beside the manifest.
     pub files: BTreeMap<String, FileFingerprint>,
 }
@@ -62,6 +65,35 @@ pub struct DatasetFingerprint {
     pub transitions: usize,
     /// CRC-32 of observations and actions, in hexadecimal.
     pub crc32: String,
+    /// CRC-32 of the lengths of the episodes, the goal entries and the data that validate, in hexadecimal; absent in manifests of an older
+    /// version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest_crc32: Option<String>,
+}
+
+impl std::fmt::Display for DatasetFingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} transitions, CRC-32 {}", self.transitions, self.crc32)?;
+        match &self.rest_crc32 {
+            Some(rest) => write!(f, " (of episodes, goal entries and validation data {rest})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl DatasetFingerprint {
+    /// Whether the data are the same, wherever they lie.
+    pub(crate) fn is_of(&self, found: &Self) -> bool {
+        let Self {
+            path: _,
+            episodes,
+            transitions,
+            crc32,
+            rest_crc32,
+        } = self;
+        (*episodes, *transitions, crc32) == (found.episodes, found.transitions, &found.crc32)
+            && (rest_crc32.is_none() || *rest_crc32 == found.rest_crc32)
+    }
 }
 
 /// Tells a whole file from a damaged one.

@@ -41,6 +41,7 @@ fn save_at(folder: &Utf8Path, step: u64, metric: f64) -> (Utf8PathBuf, Box<dyn c
         config_hash: "0123abcd",
         dataset: &DatasetFingerprint::default(),
         metrics: &BTreeMap::from([("evaluation/success_rate".to_owned(), metric)]),
+        unevaluated: false,
     };
     (save(folder, content).unwrap(), learner)
 }
@@ -187,6 +188,24 @@ fn the_newest_and_the_best_are_kept() {
             .collect();
         assert_eq!(kept, expected, "{keep} {best:?}");
     }
+}
+
+#[test]
+fn a_checkpoint_that_was_about_to_be_replaced_comes_back() {
+    let (_keep, folder) = temporary();
+    let (path, _) = save_at(&folder, 3, 0.5);
+    let manifest = || Manifest::read(&path).unwrap().metrics;
+    let (first, aside) = (manifest(), folder.join(".aside-step_00000003"));
+    // Killed between stepping aside and the new one.
+    fs::rename(&path, &aside).unwrap();
+    clean(&folder).unwrap();
+    assert!(manifest() == first && !aside.exists());
+    // Killed before the old one was gone.
+    fs::create_dir(&aside).unwrap();
+    clean(&folder).unwrap();
+    assert!(manifest() == first && !aside.exists());
+    save_at(&folder, 3, 0.75);
+    assert!(manifest() != first && !aside.exists());
 }
 
 /// The message of the failure to load after `change` was made to the manifest.

@@ -67,12 +67,30 @@ fn optional_keys_read_back() {
         "env=points",
         "validation_dataset=data/val.npz",
         "keep_best={ metric = \"evaluation/success_rate\" }",
+        "evaluate_every=10",
         "device=cuda",
     ];
     let config = parse(MINIMAL, &overrides).unwrap();
     assert_eq!(config.env.as_deref(), Some("points"));
     assert!(config.keep_best.as_ref().unwrap().maximize);
     assert_eq!(parse(&config.to_toml(), &[]).unwrap(), config);
+    // All episodes train where another file validates, unless it is said otherwise.
+    assert_eq!(config.train_fraction, 1.0);
+    let said = [&overrides[..], &["train_fraction=0.5"]].concat();
+    assert_eq!(parse(MINIMAL, &said).unwrap().train_fraction, 0.5);
+}
+
+#[test]
+fn the_best_is_told_by_a_metric_that_is_measured() {
+    for (metric, expected) in [
+        ("evaluation/success_rate", "but `evaluate_every` is 0"),
+        ("validation/actor/loss", "but `validate_every` is 0"),
+        ("success_rate", "a column of `metrics.csv`"),
+    ] {
+        let best = format!("keep_best={{ metric = {metric:?} }}");
+        let report = parse(MINIMAL, &[&best, "validate_every=0"]).unwrap_err();
+        assert!(report.contains(expected), "{metric}: {report}");
+    }
 }
 
 #[test]
@@ -163,6 +181,7 @@ fn only_what_fixes_the_bits_conflicts() {
             "policy.optimizer.lr=1.0",
             "precision=bf16",
             "validation_dataset=v.npz",
+            "train_fraction=0.95",
         ],
     )
     .unwrap();

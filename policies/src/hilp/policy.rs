@@ -25,8 +25,8 @@ pub(super) struct Skills<B: Backend> {
     pub(super) embed: Arc<dyn Fn(Tensor<B, 2>) -> Tensor<B, 2> + Send + Sync>,
     /// Mean actions for observations and latents side by side.
     pub(super) act: Head<B>,
-    /// Standard deviation of actions.
-    pub(super) std: f64,
+    /// Standard deviations of each entry of an action, `[action_dim]`.
+    pub(super) deviations: Vec<f64>,
     /// Length of a latent.
     pub(super) norm: f64,
     /// How a goal becomes a latent.
@@ -126,7 +126,7 @@ impl<B: Backend> HilpPolicy<B> {
         let Skills {
             embed,
             act,
-            std,
+            deviations,
             norm,
             reach,
         } = skills;
@@ -166,17 +166,15 @@ impl<B: Backend> HilpPolicy<B> {
             let latents = Tensor::from_data(latents, &observations.device());
             act(Tensor::cat(vec![observations, latents], 1))
         });
-        let gaussian = GaussianConfig {
-            std,
-            ..GaussianConfig::default()
-        };
         let mut settings = model.settings.clone();
         let of_prompt = settings.remove("prompt");
         let inner_model = Model {
             settings,
             ..model.clone()
         };
-        let inner = GaussianPolicy::new(&gaussian, &inner_model, mean, Some(value), device)?;
+        let gaussian = GaussianConfig::default();
+        let inner = GaussianPolicy::new(&gaussian, &inner_model, mean, Some(value), device)?
+            .with_deviations(deviations);
         let mut policy = Self {
             inner,
             inputs: Inputs::of_model(model),

@@ -68,7 +68,7 @@ impl Algorithm for HilpZeroShot {
         task: &TrainingTask,
         device: &B::Device,
     ) -> Result<HilpZeroShotAgent<B>, PolicyError> {
-        let inputs = Inputs::fit(&config.inputs, task)?;
+        let inputs = Inputs::fit_states(&config.inputs, task)?;
         let mut rng = task.seed.child("init").rng();
         let embeddings: Vec<Embedding<B>> = (0..2)
             .map(|_| Embedding::new(config, &inputs, &mut rng, device))
@@ -125,7 +125,7 @@ impl Algorithm for HilpZeroShot {
                 let latents = both.slice([0..rows, seen..width]);
                 actor.forward(observations, latents)
             }),
-            std: config.std,
+            deviations: vec![config.std; model.data.action_dim],
             norm: (dim as f64).sqrt(),
             reach,
         };

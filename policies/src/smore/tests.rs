@@ -168,6 +168,27 @@ fn entering_transitions_end_at_their_goals() {
 }
 
 #[test]
+fn an_episode_of_one_transition_enters_its_end() {
+    let episode = |rows: usize| telic_datasets::Episode {
+        observations: ndarray::Array2::zeros((rows, 1)),
+        actions: ndarray::Array2::zeros((rows, 1)),
+        ..Default::default()
+    };
+    let episodes = [episode(2), episode(2), episode(6)];
+    let dataset = telic_datasets::Dataset::from_episodes(&episodes, Default::default()).unwrap();
+    let data = crate::DataPart::all(std::sync::Arc::new(dataset));
+    let agent = agent::<Smore>(&small());
+    let mut sampler = agent.sampler(&data, 64).unwrap();
+    let mut halves = sampler.new_batch();
+    sampler.sample(&mut Seed::new(1).rng(), &mut halves);
+    let entering = &halves.entering;
+    assert!(entering.rows.contains(&0) && entering.rows.contains(&2));
+    for (row, goal) in entering.rows.iter().zip(&entering.value_goal_rows) {
+        assert_eq!(row + 1, *goal);
+    }
+}
+
+#[test]
 fn a_line_is_learned() {
     for loss in [ScoreLoss::Stable, ScoreLoss::Plain] {
         let mut config = small();

@@ -39,7 +39,8 @@ impl Data {
         validation: Option<Arc<Dataset>>,
     ) -> Result<Self, TrainError> {
         let spec = DataSpec::of(&dataset);
-        let fingerprint = fingerprint(&dataset, config.dataset.as_str());
+        let path = config.dataset.as_str();
+        let fingerprint = fingerprint(&dataset, validation.as_deref(), path);
         let fraction = config.train_fraction;
         let seed = Seed::new(config.seed).child("split");
         let (train, rest) = dataset.split(fraction, seed).map_err(PolicyError::from)?;
@@ -99,8 +100,32 @@ fn check_validation(
     Ok(())
 }
 
-fn fingerprint(dataset: &Dataset, path: &str) -> DatasetFingerprint {
-    let mut hasher = crc32fast::Hasher::new();
+fn fingerprint(dataset: &Dataset, validation: Option<&Dataset>, path: &str) -> DatasetFingerprint {
+    let mut data = crc32fast::Hasher::new();
+    hash_tables(dataset, &mut data);
+    let mut rest = crc32fast::Hasher::new();
+    for dataset in [Some(dataset), validation].into_iter().flatten() {
+        let episodes = dataset.episodes();
+        let lengths = (0..episodes.len()).map(|episode| episodes.rows(episode));
+        let goal = dataset.metadata().goal_indices.iter().copied();
+        for number in lengths.chain([usize::MAX]).chain(goal) {
+            rest.update(&(number as u64).to_le_bytes());
+        }
+    }
+    if let Some(validation) = validation {
+        hash_tables(validation, &mut rest);
+    }
+    let text = |hasher: crc32fast::Hasher| format!("{:08x}", hasher.finalize());
+    DatasetFingerprint {
+        path: path.to_owned(),
+        episodes: dataset.num_episodes(),
+        transitions: dataset.num_transitions(),
+        crc32: text(data),
+        rest_crc32: Some(text(rest)),
+    }
+}
+
+fn hash_tables(dataset: &Dataset, hasher: &mut crc32fast::Hasher) {
     let mut bytes = vec![];
     for table in [dataset.observations(), dataset.actions()] {
         for row in table.rows() {
@@ -108,11 +133,5 @@ fn fingerprint(dataset: &Dataset, path: &str) -> DatasetFingerprint {
             bytes.extend(row.iter().flat_map(|value| value.to_le_bytes()));
             hasher.update(&bytes);
         }
-    }
-    DatasetFingerprint {
-        path: path.to_owned(),
-        episodes: dataset.num_episodes(),
-        transitions: dataset.num_transitions(),
-        crc32: format!("{:08x}", hasher.finalize()),
     }
 }

@@ -64,7 +64,7 @@ pub enum TrainError {
         path: Utf8PathBuf,
     },
     /// The data is not what the run began with.
-    #[error("the dataset has changed: the run began with {} transitions, CRC-32 {}; now {} with {}\nin {path}", expected.transitions, expected.crc32, found.transitions, found.crc32)]
+    #[error("the dataset has changed: the run began with {expected}; now {found}\nin {path}")]
     DatasetChanged {
         /// What the checkpoint says.
         expected: Box<DatasetFingerprint>,

@@ -29,7 +29,8 @@ pub trait TrainObserver {
     }
 
     /// Evaluates a policy every `evaluate_every` updates and at the end; the numbers become columns
-    /// `evaluation/…` of `metrics.csv`. They should depend on the policy and the run's seed alone.
+    /// `evaluation/…` of `metrics.csv`. They should depend on the policy and the run's seed alone. `None` if it was asked to stop
+    /// on the way: the run then ends with a checkpoint, and evaluates first when it is resumed.
     ///
     /// # Errors
     /// Whatever went wrong; the run then stops with [`TrainError::Observer`](crate::TrainError::Observer).
@@ -37,9 +38,9 @@ pub trait TrainObserver {
         &mut self,
         step: u64,
         policy: &mut dyn Policy,
-    ) -> Result<Vec<(String, f64)>, Box<dyn Error + Send + Sync>> {
+    ) -> Result<Option<Vec<(String, f64)>>, Box<dyn Error + Send + Sync>> {
         let _ = (step, policy);
-        Ok(vec![])
+        Ok(Some(vec![]))
     }
 
     /// After a checkpoint was written.

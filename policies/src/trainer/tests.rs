@@ -46,6 +46,7 @@ fn resume(overrides: &[&str], path: &Utf8Path) -> Result<Trainer, TrainError> {
 #[derive(Default)]
 struct Watcher {
     stop_after: Option<u64>,
+    gives_up_evaluation: Option<u64>,
     step: u64,
     events: Vec<String>,
 }
@@ -72,7 +73,10 @@ impl TrainObserver for Watcher {
         &mut self,
         step: u64,
         policy: &mut dyn Policy,
-    ) -> Result<Vec<(String, f64)>, Box<dyn Error + Send + Sync>> {
+    ) -> Result<Option<Vec<(String, f64)>>, Box<dyn Error + Send + Sync>> {
+        if self.gives_up_evaluation == Some(step) {
+            return Ok(None);
+        }
         self.events.push(format!("evaluate {step}"));
         policy.reset(1);
         let observations = ndarray::array![[0.1, 0.2, 1.0]];
@@ -83,7 +87,7 @@ impl TrainObserver for Watcher {
             &mut [Seed::new(1).rng()],
             &mut actions,
         )?;
-        Ok(vec![("action".into(), f64::from(actions[[0, 0]]))])
+        Ok(Some(vec![("action".into(), f64::from(actions[[0, 0]]))]))
     }
 
     fn on_checkpoint(&mut self, step: u64, _path: &Utf8Path) {
@@ -168,9 +172,9 @@ fn a_run_tells_and_leaves_what_it_should() {
             "log 35",
             "validate 36",
             "checkpoint 36",
+            "evaluate 40",
             "log 40",
             "validate 40",
-            "evaluate 40",
             "checkpoint 40"
         ]
     );
@@ -284,6 +288,40 @@ fn a_stopped_and_resumed_run_equals_an_uninterrupted_one() {
         let mut expected = expected.clone();
         expected.retain(|name, _| found.contains_key(name));
         assert!(found.contains_key("40/state.safetensors"));
+        assert_same(&expected, &found);
+    }
+}
+
+#[test]
+fn an_evaluation_that_is_given_up_is_done_first_when_the_run_goes_on() {
+    let folder = Folder::new();
+    // 10 and 20 have no checkpoint of their own, 18 has one, 35 has a row of averages, and 40 is the last.
+    for (every, at) in [(10, 10), (10, 20), (9, 18), (7, 35), (10, 40)] {
+        let every = format!("evaluate_every={every}");
+        let whole = folder.run(&format!("{every}, {at}"));
+        train(&mut create(&[&every], &whole).unwrap(), None);
+        let path = folder.run(&format!("{every}, {at}, given up"));
+        let give_up = |mut trainer: Trainer| {
+            let mut watcher = Watcher {
+                gives_up_evaluation: Some(at),
+                ..Watcher::default()
+            };
+            let outcome = trainer.run(&mut watcher, &AtomicBool::new(false)).unwrap();
+            assert!(!outcome.finished && outcome.step == at);
+            let saved = Checkpoint::open(&outcome.checkpoint).unwrap();
+            assert!(saved.manifest.unevaluated && saved.manifest.step == at);
+            watcher.events
+        };
+        give_up(create(&[&every], &path).unwrap());
+        let again = give_up(resume(&[&every], &path).unwrap());
+        assert_eq!(again, [format!("start {at}"), format!("checkpoint {at}")]);
+        let (outcome, events) = train(&mut resume(&[&every], &path).unwrap(), None);
+        assert!(outcome.finished);
+        assert_eq!(events[1], format!("evaluate {at}"));
+        let (mut expected, mut found) = (results(&whole), results(&path));
+        found.retain(|name, _| expected.contains_key(name));
+        expected.retain(|name, _| found.contains_key(name));
+        assert!(found.contains_key("40/state.safetensors") && found.contains_key("metrics.csv"));
         assert_same(&expected, &found);
     }
 }
@@ -422,6 +460,23 @@ fn a_run_is_never_overwritten_nor_resumed_as_another() {
         changed.starts_with("the dataset has changed: the run began with "),
         "{changed}"
     );
+    // Neither may what its goals are, or what it validates on.
+    let mut metadata = original.metadata().clone();
+    metadata.goal_indices = vec![1];
+    let (columns, episodes) = (original.columns().clone(), original.episodes().clone());
+    let regoaled = Dataset::new(columns, episodes, metadata).unwrap();
+    for (dataset, validation) in [
+        (Arc::new(regoaled), None),
+        (original.clone(), Some(original)),
+    ] {
+        let changed = message(Trainer::resume_with(
+            config(&[]),
+            &path,
+            dataset,
+            validation,
+        ));
+        assert!(changed.starts_with("the dataset has changed"), "{changed}");
+    }
 }
 
 #[test]
@@ -481,7 +536,7 @@ fn an_evaluation_that_fails_stops_the_run() {
             &mut self,
             _step: u64,
             _policy: &mut dyn Policy,
-        ) -> Result<Vec<(String, f64)>, Box<dyn Error + Send + Sync>> {
+        ) -> Result<Option<Vec<(String, f64)>>, Box<dyn Error + Send + Sync>> {
             Err("no such environment".into())
         }
     }
@@ -495,6 +550,32 @@ fn an_evaluation_that_fails_stops_the_run() {
         "evaluation after update 10 failed: no such environment"
     );
     assert_eq!(error.source().unwrap().to_string(), "no such environment");
+}
+
+#[test]
+fn an_evaluation_that_is_no_number_stops_the_run_and_leaves_a_checkpoint_that_can_be_read() {
+    struct Odd;
+    impl TrainObserver for Odd {
+        fn on_evaluate(
+            &mut self,
+            step: u64,
+            _policy: &mut dyn Policy,
+        ) -> Result<Option<Vec<(String, f64)>>, Box<dyn Error + Send + Sync>> {
+            let score = if step == 20 { f64::INFINITY } else { 1.0 };
+            Ok(Some(vec![("score".to_owned(), score)]))
+        }
+    }
+    let folder = Folder::new();
+    let path = folder.run("a");
+    let mut trainer = create(&[], &path).unwrap();
+    let error = trainer.run(&mut Odd, &AtomicBool::new(false)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "`evaluation/score` is inf after update 20; the last good checkpoint is {path}/checkpoints/step_00000018"
+        )
+    );
+    assert_eq!(Checkpoint::open(&path).unwrap().manifest.step, 18);
 }
 
 #[test]

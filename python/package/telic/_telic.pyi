@@ -81,12 +81,14 @@ def train(
     overrides: list[str] | None = None,
     resume: bool = False,
     on_log: Callable[[int, dict[str, float]], object] | None = None,
+    on_evaluate: Callable[[int, dict[str, Any]], object] | None = None,
 ) -> tuple[int, bool]:
-    """Trains a policy into the run folder ``out``.
+    """Trains a policy into the run folder ``out``, as ``telic train`` does.
 
     ``config`` is a TOML file or the same as a dictionary; ``overrides`` are like ``"policy.optimizer.lr=1e-4"``. With
-    ``resume`` the run goes on where it stopped. ``on_log(step, metrics)`` is called now and then; an exception
-    in it, or Ctrl-C, stops the run with a checkpoint.
+    ``resume`` the run goes on where it stopped. ``on_log(step, metrics)`` is called every ``log_every`` updates,
+    ``on_evaluate(step, result)`` after each evaluation in the environment (``evaluate_every``), with what ``telic.evaluate``
+    returns. An exception in one of them, or Ctrl-C, stops the run with a checkpoint.
 
     Returns the number of updates and whether all of them are done.
     """
@@ -119,13 +121,10 @@ class VecEnv:
         self,
         rows: list[int],
         *,
-        seeds: list[int],
+        seeds: list[int | None],
         starts: list[int | str | None],
         goals: ArrayLike | None = None,
-    ) -> None: ...
-    def reset_next(
-        self, rows: list[int], *, starts: list[int | str | None], goals: ArrayLike | None = None
-    ) -> None: ...
+    ) -> int: ...
     def step(self, actions: ArrayLike) -> int: ...
     def buffers(self) -> dict[str, NDArray[np.float32]]: ...
     def flags(

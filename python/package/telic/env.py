@@ -36,7 +36,7 @@ class TelicEnv(GoalRewards, gymnasium.Env[Any, Any]):
         env: what to make, for example ``"cube-single"``.
         flat: return the observation alone.
         task: task of every episode, by number from 0 or by name; ``"collection"`` is the start distribution of play
-            data, whose episodes do not end on success. By default tasks are drawn from the seed.
+            data, whose episodes do not end on success, except those of block-push. By default tasks are drawn from the seed.
         with_state: put ``qpos`` and ``qvel`` into ``info``.
         render_mode: only ``None``; recordings are made by ``telic view``.
     """
@@ -84,8 +84,7 @@ class TelicEnv(GoalRewards, gymnasium.Env[Any, Any]):
         start = start_of(options, self._task)
         first = seed is not None or self._sequence_seed is None
         if seed is not None:
-            check_seed(seed)
-        super().reset(seed=seed)
+            seed = check_seed(seed)
         if first:
             base = seed if seed is not None else int(self.np_random.integers(2**63))
             episode_seed, index = base, 0
@@ -94,6 +93,8 @@ class TelicEnv(GoalRewards, gymnasium.Env[Any, Any]):
             base, index = self._sequence_seed, self._sequence_index + 1
             episode_seed = _telic.episode_seed(base, index)
         self._native.reset(episode_seed, start=start, goal=options.get("goal"))
+        # Last, since a refused call changes nothing.
+        super().reset(seed=seed)
         self._sequence_seed, self._sequence_index = base, index
         self._is_reset = True
         return self._view(False)

@@ -1,6 +1,7 @@
 """Spaces, options and rewards that one environment and many have in common."""
 
 from collections.abc import Mapping
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -60,10 +61,24 @@ def start_of(options: Mapping[str, Any], default: Start) -> Any:
     value = options[given[0]]
     if given[0] == "task_id":
         # OGBench numbers tasks from 1.
-        return np.asarray(value) - 1 if np.ndim(value) else int(value) - 1
+        try:
+            return [index(one) - 1 for one in value] if np.ndim(value) else index(value) - 1
+        except TypeError:
+            raise InputError(f"the reset option `task_id` is {value!r}, expected whole numbers from 1") from None
     if given[0] == "start" and value != "collection":
         raise InputError(f"the reset option `start` is {value!r}, expected 'collection'")
     return value
+
+
+def _goals(name: str, goals: ArrayLike, goal_dim: int) -> NDArray[np.float32]:
+    """Goals of the right width."""
+    try:
+        table = np.asarray(goals, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"`{name}`: {error}") from None
+    if table.ndim == 0 or table.shape[-1] != goal_dim:
+        raise InputError(f"`{name}` has shape {table.shape}, expected (..., {goal_dim})")
+    return table
 
 
 class GoalRewards:
@@ -77,8 +92,8 @@ class GoalRewards:
         Goals are ``[..., goal_dim]`` with any leading axes, and are broadcast against each other; the result has
         the leading axes. For one pair of goals it is a float. ``info`` is not used.
         """
-        achieved = np.asarray(achieved_goal, dtype=np.float32)
-        desired = np.asarray(desired_goal, dtype=np.float32)
+        goal_dim = self.description["goal_dim"]
+        achieved, desired = _goals("achieved_goal", achieved_goal, goal_dim), _goals("desired_goal", desired_goal, goal_dim)
         if achieved.shape != desired.shape:
             try:
                 achieved, desired = np.broadcast_arrays(achieved, desired)
@@ -86,9 +101,6 @@ class GoalRewards:
                 raise InputError(
                     f"`achieved_goal` has shape {achieved.shape}, `desired_goal` {desired.shape}"
                 ) from None
-        goal_dim = self.description["goal_dim"]
-        if achieved.ndim == 0 or achieved.shape[-1] != goal_dim:
-            raise InputError(f"`achieved_goal` has shape {achieved.shape}, expected (..., {goal_dim})")
         rewards = _telic.rewards(
             self.description["id"], achieved.reshape(-1, goal_dim), desired.reshape(-1, goal_dim)
         )

@@ -26,7 +26,7 @@ class TelicVectorEnv(GoalRewards, VectorEnv[Any, Any, Any]):
 
     - Rewards are float32.
     - Observations, rewards and ``info["goal"]`` are views on the memory of the environments. There are
-      two sets of them, used in turn: what a step returns stays as it is during the next step, and is overwritten by
+      two sets of them, used in turn: what a step or reset returns stays as it is during the next one, and is overwritten by
       the one after. Copy what you keep longer, or pass ``copy=True``.
     - Options of :meth:`reset` also hold for the automatic resets that follow, and may have one entry per environment.
     - Other Python threads run while it resets or steps. Steps of one object from two threads at once are refused.
@@ -108,34 +108,20 @@ class TelicVectorEnv(GoalRewards, VectorEnv[Any, Any, Any]):
         options = dict(options or {})
         rows = self._rows_to_reset(options.pop("reset_mask", None))
         seeds = self._seeds(seed)
-        super().reset(seed=seed if isinstance(seed, int) else None)
         starts = self._starts(start_of(options, self._task))
         goals = self._goals(options.get("goal"))
-        continuing: list[int] = []
-        fresh: dict[int, int] = {}
         for row in rows:
-            row_seed = seeds[row]
-            if row_seed is not None:
-                fresh[row] = row_seed
-            elif self._seeded[row]:
-                continuing.append(row)
-            else:
-                fresh[row] = int(self.np_random.integers(2**63))
-        if fresh:
-            selected = list(fresh)
-            self._native.reset(
-                selected,
-                seeds=list(fresh.values()),
-                starts=[starts[row] for row in selected],
-                goals=None if goals is None else goals[selected],
-            )
-            self._seeded[selected] = True
-        if continuing:
-            self._native.reset_next(
-                continuing,
-                starts=[starts[row] for row in continuing],
-                goals=None if goals is None else goals[continuing],
-            )
+            if seeds[row] is None and not self._seeded[row]:
+                seeds[row] = int(self.np_random.integers(2**63))
+        self._front = self._native.reset(
+            rows,
+            seeds=[seeds[row] for row in rows],
+            starts=[starts[row] for row in rows],
+            goals=None if goals is None else goals[rows],
+        )
+        self._seeded[rows] = True
+        # Last, since a refused call changes nothing.
+        super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else None)
         mask = np.zeros(self.num_envs, dtype=np.bool_)
         mask[rows] = True
         self._tasks = self._native.tasks()

@@ -6,7 +6,7 @@ use telic_datasets::{GoalMix, HindsightConfig};
 use crate::gaussian::GaussianInference;
 use crate::hilp::check_mix;
 use crate::hilp::prompt::{PromptConfig, PromptKind};
-use crate::inputs::{InputConfig, check_single_steps};
+use crate::inputs::{InputConfig, check_single_steps, check_unused_goals};
 use crate::losses::{check_alpha, check_rates};
 use crate::nn::{AdamConfig, LrSchedule};
 use crate::{PolicyConfig, Problems};
@@ -132,6 +132,7 @@ impl PolicyConfig for HilpZeroShotConfig {
             ("inference", &self.inference),
         ]);
         check_single_steps(problems, &self.goals);
+        check_unused_goals(problems, &self.goals, &["actor", "negative_rewards"]);
         let kinds: &[PromptKind] = match self.features {
             Features::State => &[PromptKind::Goal],
             Features::Difference => &PromptKind::OF_DIRECTIONS,
