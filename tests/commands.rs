@@ -460,7 +460,14 @@ fn a_changed_file_does_not_verify() {
     assert_eq!(report["difference"]["step"], 11, "{report}");
 }
 
-/// Most likely while it evaluates.
+/// Play data of the medium point maze.
+fn collect_in_maze(episodes: &str, out: &str) {
+    let maze = ["collect", "--env", "point-maze-medium"];
+    let collected = telic(&[&maze[..], &["--episodes", episodes, "--out", out]].concat());
+    assert_eq!(collected.code, 0, "{}", collected.stderr);
+}
+
+/// The signal comes most likely while it evaluates.
 #[cfg(unix)]
 #[test]
 fn a_signal_ends_a_training_that_then_goes_on_to_the_same_bits() {
@@ -472,16 +479,7 @@ fn a_signal_ends_a_training_that_then_goes_on_to_the_same_bits() {
     let folder = temp.path().to_str().unwrap();
     // A folder that is not there is made.
     let play = format!("{folder}/data/play.npz");
-    let collected = telic(&[
-        "collect",
-        "--env",
-        "point-maze-medium",
-        "--episodes",
-        "2",
-        "--out",
-        &play,
-    ]);
-    assert_eq!(collected.code, 0, "{}", collected.stderr);
+    collect_in_maze("2", &play);
     let config = format!("{folder}/gcbc.toml");
     let text = "dataset = ''\nsteps = 300\nbatch_size = 8\nlog_every = 50\nvalidate_every = 0\ntrain_fraction = 1.0\n\
          evaluate_every = 150\nevaluation_episodes = 200\n[policy]\nid = 'gcbc'\n[policy.actor.network]\nhidden = [16]\n";
@@ -532,16 +530,7 @@ fn a_signal_ends_a_training_that_then_goes_on_to_the_same_bits() {
 /// Twelve episodes of play data of the medium point maze, and a run of two updates of a policy with these keys on it.
 fn train_in_maze(folder: &str, policy: &str) -> (String, String) {
     let (play, run) = (format!("{folder}/play.npz"), format!("{folder}/run"));
-    let collected = telic(&[
-        "collect",
-        "--env",
-        "point-maze-medium",
-        "--episodes",
-        "12",
-        "--out",
-        &play,
-    ]);
-    assert_eq!(collected.code, 0, "{}", collected.stderr);
+    collect_in_maze("12", &play);
     let config = format!("{folder}/policy.toml");
     let text = format!(
         "dataset = '{play}'\nsteps = 2\nbatch_size = 8\nvalidate_every = 0\n[policy]\n{policy}"

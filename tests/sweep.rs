@@ -19,6 +19,13 @@ fn telic(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+fn names(rows: &Value) -> Vec<&str> {
+    let rows = rows.as_array().unwrap();
+    rows.iter()
+        .map(|row| row["name"].as_str().unwrap())
+        .collect()
+}
+
 fn copy_folder(from: &str, to: &str) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -77,13 +84,7 @@ fn a_sweep_runs_what_is_missing_and_becomes_one_table() {
     let report = |more: &[&str]| telic(&[&["report", &format!("{folder}/runs")], more].concat());
     let table = report(&["--json"]);
     let rows: Value = serde_json::from_str(&table).unwrap();
-    let names: Vec<&str> = rows
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| row["name"].as_str().unwrap())
-        .collect();
-    assert_eq!(names, ["gcbc", "gcbc warm", "gcivl"]);
+    assert_eq!(names(&rows), ["gcbc", "gcbc warm", "gcivl"]);
     for row in rows.as_array().unwrap() {
         assert_eq!(row["episodes"], 10);
         assert_eq!(row["seeds"], serde_json::json!([0, 1]));
@@ -113,14 +114,8 @@ fn a_sweep_runs_what_is_missing_and_becomes_one_table() {
     copy("other/gcbc/seed-0");
     let both = telic(&["report", &runs, &format!("{folder}/other"), "--json"]);
     let both: Value = serde_json::from_str(&both).unwrap();
-    let names: Vec<&str> = both
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| row["name"].as_str().unwrap())
-        .collect();
     assert_eq!(
-        names,
+        names(&both),
         [
             "gcivl",
             "other/gcbc",
