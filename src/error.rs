@@ -82,11 +82,16 @@ impl FlowError {
 
     fn is_usage(&self) -> bool {
         use telic_envs::EnvError;
+        use telic_policies::TrainError;
         matches!(
             self,
             Self::Argument { .. }
                 | Self::Config(_)
                 | Self::Policy(telic_policies::PolicyError::Settings(_))
+                | Self::Train(
+                    TrainError::Config(_)
+                        | TrainError::Policy(telic_policies::PolicyError::Settings(_))
+                )
                 | Self::Env(
                     EnvError::UnknownId { .. }
                         | EnvError::NoDemonstrator { .. }

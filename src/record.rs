@@ -19,12 +19,16 @@ pub fn record_replay(
     dataset: &Dataset,
     episode: usize,
     target: RecordingTarget,
+    stop: &AtomicBool,
 ) -> Result<(usize, Recorded), FlowError> {
     let spec = env_of(dataset)?;
     let mut env = (spec.make)()?;
     let mut recorder = EpisodeRecorder::new(spec, target)?;
     let mut last_action = Vec::new();
-    let steps = replay_episode(dataset, env.as_mut(), episode, |_, env, action, step| {
+    let steps = replay_episode(dataset, env.as_mut(), episode, |row, env, action, step| {
+        if stop.load(Ordering::Relaxed) {
+            return Err(FlowError::Stopped(format!("{row} steps were recorded")));
+        }
         match step {
             None => recorder.begin_episode(env, &format!("episode_{episode}"))?,
             Some(step) => recorder.log_step(env, &last_action, &step)?,

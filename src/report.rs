@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 use rand::RngExt;
 use serde::Serialize;
-use telic_policies::TrainConfig;
 use telic_policies::run_folder::{CHECKPOINTS_FOLDER, CONFIG_FILE, METRICS_FILE};
+use telic_policies::{Checkpoint, TrainConfig};
 use telic_seed::Seed;
 
 use crate::FlowError;
@@ -189,8 +189,8 @@ struct Found {
     suffix: String,
     /// Updates of the policy that was evaluated.
     updates: u64,
-    /// What it was asked, where that is known: episodes have to be the same for all seeds.
-    asked: Option<String>,
+    /// On which episodes: they have to be the same for all seeds.
+    asked: String,
     /// Inference settings; none where they are not known.
     settings: BTreeMap<String, String>,
     tasks: Tasks,
@@ -241,7 +241,7 @@ pub fn report(
 fn check_alike(runs: &[Contribution<'_>]) -> Result<(), FlowError> {
     let facts = |Contribution { run, found }: &Contribution<'_>| {
         let tasks: Vec<&str> = found.tasks.keys().map(String::as_str).collect();
-        let asked = found.asked.as_deref().unwrap_or("on the way");
+        let asked = &found.asked;
         format!(
             "{} updates of {}, {asked}, tasks {}",
             found.updates,
@@ -341,13 +341,26 @@ fn behind_training(run: &Run) -> Result<Vec<Found>, FlowError> {
         found.push(Found {
             suffix,
             updates: evaluation.step.unwrap_or(run.config.steps),
-            asked: Some(format!("{episodes} episodes of seed {seed}{goals}")),
+            asked: format!("{episodes} episodes of seed {seed}{goals}"),
             settings,
             tasks,
             metrics,
         });
     }
     Ok(found)
+}
+
+/// The tasks of a run's environment in their order; none if it is not known.
+fn task_order(run: &Run) -> Vec<&'static str> {
+    let of_data = || {
+        let newest = Checkpoint::open(&run.folder).ok()?;
+        Some(newest.manifest.data.env)
+    };
+    let env = run.config.env.clone().or_else(of_data);
+    let spec = env.and_then(|env| telic_envs::spec(&env).ok());
+    spec.map_or(vec![], |spec| {
+        spec.tasks.iter().map(|task| task.name.as_str()).collect()
+    })
 }
 
 fn during_training(run: &Run, last: usize) -> Result<Vec<Found>, FlowError> {
@@ -359,20 +372,30 @@ fn during_training(run: &Run, last: usize) -> Result<Vec<Found>, FlowError> {
         let values: Vec<f64> = points(name).iter().map(|point| point.1).collect();
         values[values.len().saturating_sub(last)..].to_vec()
     };
-    let Some((updates, _)) = points("evaluation/success_rate").last() else {
+    let rates = points("evaluation/success_rate");
+    let Some((updates, _)) = rates.last() else {
         return Ok(vec![]);
     };
-    let names: Vec<&str> = columns
+    // An evaluation with fewer episodes than tasks has no rate of the last ones.
+    let since = rates[rates.len().saturating_sub(last)].0;
+    let mut names: Vec<&str> = columns
         .keys()
         .filter_map(|name| name.strip_prefix(PREFIX)?.strip_suffix("_success_rate"))
+        .filter(|name| {
+            let of_task = points(&format!("{PREFIX}{name}_success_rate"));
+            of_task.last().is_some_and(|(step, _)| *step >= since)
+        })
         .collect();
+    let order = task_order(run);
+    names.sort_by_key(|name| order.iter().position(|task| task == name));
     // Dealt out over the tasks in turn.
     let tasks = names
         .iter()
         .enumerate()
         .map(|(index, name)| {
             let rates = tail(&format!("{PREFIX}{name}_success_rate"));
-            let of_task = (run.config.evaluation_episodes - index).div_ceil(names.len());
+            let episodes = run.config.evaluation_episodes;
+            let of_task = episodes.saturating_sub(index).div_ceil(names.len());
             let episodes = of_task * rates.len();
             (
                 (*name).to_owned(),
@@ -391,7 +414,7 @@ fn during_training(run: &Run, last: usize) -> Result<Vec<Found>, FlowError> {
     Ok(vec![Found {
         suffix: String::new(),
         updates: *updates as u64,
-        asked: None,
+        asked: format!("{} episodes on the way", run.config.evaluation_episodes),
         settings: BTreeMap::new(),
         tasks,
         metrics,

@@ -41,6 +41,7 @@ use telic_policies::checkpoint::{self, Checkpoint};
 use telic_policies::config_table::{apply_overrides, flat, from_table, nearest_name};
 use telic_policies::run_folder::{CHECKPOINTS_FOLDER, CONFIG_FILE};
 use telic_policies::{ConfigError, Problems, TrainConfig};
+use toml::Table;
 
 use crate::evaluate::Evaluation;
 use crate::{FlowError, STOPPED_EXIT_CODE};
@@ -320,11 +321,15 @@ impl Row {
         })
     }
 
-    /// The evaluations that are not there, or were made of other episodes, of another checkpoint or with other settings.
+    /// The evaluations that are not there, or were made of other episodes or tasks, of another checkpoint or with other settings.
     fn missing_evaluations(&self) -> impl Iterator<Item = &(String, Vec<String>)> {
         let SweepEvaluation { episodes, seed } = self.evaluation;
-        let saved = Checkpoint::open(&self.folder).map(|newest| newest.manifest.settings);
-        let saved = saved.unwrap_or_default();
+        let manifest = Checkpoint::open(&self.folder).map(|newest| newest.manifest);
+        let (saved, env) =
+            manifest.map_or((Table::new(), None), |m| (m.settings, Some(m.data.env)));
+        let tasks = env
+            .and_then(|env| telic_envs::spec(&env).ok())
+            .map(|spec| &spec.tasks[..spec.tasks.len().min(episodes as usize)]);
         self.evaluations.iter().filter(move |(file, set)| {
             let found = std::fs::read_to_string(self.folder.join(file))
                 .ok()
@@ -338,7 +343,17 @@ impl Row {
                     || found.goals.is_some()
                     // Files of an older version say neither.
                     || found.step.is_some_and(|step| step != self.resolved.steps)
-                    || (!found.settings.is_empty() && found.settings != settings)
+                    || tasks.is_some_and(|tasks| {
+                        !tasks
+                            .iter()
+                            .map(|task| &task.name)
+                            .eq(found.tasks.iter().map(|task| &task.name))
+                    })
+                    // A checkpoint may be older than a setting.
+                    || (!found.settings.is_empty()
+                        && settings
+                            .iter()
+                            .any(|(key, value)| found.settings.get(key) != Some(value)))
             })
         })
     }

@@ -153,7 +153,10 @@ impl TrainObserver for Observer<'_> {
         let progress = &mut *self.progress;
         let tell = |episodes, successes| progress.evaluating(episodes, successes);
         let evaluation = match evaluate(policy, spec, &config, &self.stop, tell) {
-            Ok((evaluation, _)) => evaluation,
+            Ok((evaluation, _)) => Evaluation {
+                step: Some(step),
+                ..evaluation
+            },
             Err(FlowError::Stopped(_)) => return Ok(None),
             Err(error) => return Err(error.into()),
         };

@@ -10,6 +10,9 @@
 //!   normalisation. This is what the release does: its last frame is never a goal, and G + 1 windows of each
 //!   episode have none.
 //!
+//! With [`WindowConfig::goal_horizon`] h > 0 r is at most e + h − 1: in long episodes most later rows say little about the next action, since what the
+//! demonstrator was after has changed by then.
+//!
 //! With [`WindowConfig::short_windows`] the first W − 1 steps of an episode end a window too, of fewer steps.
 
 use std::sync::Arc;
@@ -43,6 +46,8 @@ pub struct WindowConfig {
     pub goal_length: usize,
     /// Where goals come from.
     pub goal_range: GoalRange,
+    /// h, steps by which a goal may begin behind its window at most; 0 for the whole rest of the episode.
+    pub goal_horizon: usize,
     /// Entries of an observation that are seen, in order; absent for all.
     pub observation_columns: Option<Vec<usize>>,
     /// Entries of an observation that survive in a goal, a subset of `observation_columns`; absent for all of them. The
@@ -65,6 +70,7 @@ impl Default for WindowConfig {
             window: 5,
             goal_length: 1,
             goal_range: GoalRange::default(),
+            goal_horizon: 0,
             observation_columns: None,
             goal_columns: None,
             short_windows: false,
@@ -285,14 +291,20 @@ impl WindowSampler {
         let final_row = index.final_row(index.of(row));
         let goal_length = self.config.goal_length;
         let first = row + 1;
+        let farthest = match self.config.goal_horizon {
+            0 => usize::MAX,
+            horizon => row.saturating_add(horizon),
+        };
         match self.config.goal_range {
             GoalRange::ThroughFinalState => {
                 let last = (final_row + 1).saturating_sub(goal_length).max(first);
-                Some(rng.random_range(first..=last))
+                Some(rng.random_range(first..=last.min(farthest)))
             }
             // With the episode's rows 0 … T − 1 as the trajectory: s_T is no part of it.
-            GoalRange::Reference => (first + goal_length < final_row)
-                .then(|| rng.random_range(first..final_row - goal_length)),
+            GoalRange::Reference => (first + goal_length < final_row).then(|| {
+                let last = final_row - goal_length - 1;
+                rng.random_range(first..=last.min(farthest))
+            }),
         }
     }
 

@@ -243,6 +243,11 @@ pub trait PolicyConfig:
 {
     /// Adds every value out of range.
     fn validate(&self, problems: &mut Problems);
+
+    /// Adds what a training should not start with, though a policy that was trained with it may be loaded: values without effect.
+    fn validate_training(&self, problems: &mut Problems) {
+        let _ = problems;
+    }
 }
 
 /// What an algorithm is told when it makes an agent.

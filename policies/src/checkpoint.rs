@@ -131,7 +131,13 @@ pub fn save(folder: &Utf8Path, content: Content<'_>) -> Result<Utf8PathBuf, Chec
     if replaces {
         std::fs::rename(&path, &aside).map_err(io("replace the checkpoint", &path))?;
     }
-    std::fs::rename(&inside, &path).map_err(io("write the checkpoint", &path))?;
+    if let Err(error) = std::fs::rename(&inside, &path) {
+        if replaces {
+            // The first error is the one to tell.
+            let _ = std::fs::rename(&aside, &path);
+        }
+        return Err(io("write the checkpoint", &path)(error));
+    }
     if replaces {
         std::fs::remove_dir_all(&aside).map_err(io("replace the checkpoint", &path))?;
     }

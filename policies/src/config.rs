@@ -285,26 +285,6 @@ impl TrainConfig {
                 &best.metric,
                 "the name of a metric, such as \"evaluation/success_rate\"",
             );
-            for (prefix, key, every) in [
-                ("evaluation/", "evaluate_every", self.evaluate_every),
-                ("validation/", "validate_every", self.validate_every),
-            ] {
-                problems.check(
-                    !best.metric.starts_with(prefix) || every > 0,
-                    "keep_best.metric",
-                    &best.metric,
-                    &format!("a metric that is measured, but `{key}` is 0"),
-                );
-            }
-            problems.check(
-                best.metric.is_empty()
-                    || ["training/", "validation/", "evaluation/"]
-                        .iter()
-                        .any(|prefix| best.metric.starts_with(prefix)),
-                "keep_best.metric",
-                &best.metric,
-                "a column of `metrics.csv`, which begins with training/, validation/ or evaluation/",
-            );
         }
         problems.nested("policy", |problems| match registry::spec(&self.policy.id) {
             Ok(spec) => {
@@ -312,6 +292,54 @@ impl TrainConfig {
             }
             Err(unknown) => problems.add("id", "", &unknown.to_string()),
         });
+    }
+
+    /// What a run should not start with, though one that is there may go on with it: a best checkpoint by a metric that is never measured.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`].
+    pub fn check_start(&self) -> Result<(), ConfigError> {
+        let mut problems = Problems::new();
+        if let Some(best) = &self.keep_best {
+            let validates = self.validation_dataset.is_some() || self.train_fraction < 1.0;
+            for (prefix, measured, expected) in [
+                (
+                    "evaluation/",
+                    self.evaluate_every > 0,
+                    "a metric that is measured, but `evaluate_every` is 0",
+                ),
+                (
+                    "validation/",
+                    self.validate_every > 0,
+                    "a metric that is measured, but `validate_every` is 0",
+                ),
+                (
+                    "validation/",
+                    validates,
+                    "a metric that is measured, but all episodes train",
+                ),
+            ] {
+                problems.check(
+                    !best.metric.starts_with(prefix) || measured,
+                    "keep_best.metric",
+                    &best.metric,
+                    expected,
+                );
+            }
+            let known = ["training/", "validation/", "evaluation/"];
+            problems.check(
+                known.iter().any(|prefix| best.metric.starts_with(prefix)),
+                "keep_best.metric",
+                &best.metric,
+                "a column of `metrics.csv`, which begins with training/, validation/ or evaluation/",
+            );
+        }
+        problems
+            .into_result()
+            .map_err(|problems| ConfigError::Invalid {
+                problems,
+                place: "the configuration of the run".to_owned(),
+            })
     }
 
     /// The policy's registry entry.

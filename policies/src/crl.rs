@@ -103,10 +103,14 @@ impl PolicyConfig for CrlConfig {
             ("inference", &self.inference),
         ]);
         check_single_steps(problems, &self.goals);
-        check_unused_goals(problems, &self.goals, &["negative_rewards"]);
         let dim = self.embedding_dim;
         problems.check(dim >= 1, "embedding_dim", dim, "at least 1");
         check_alpha(problems, "alpha", self.alpha);
+    }
+
+    fn validate_training(&self, problems: &mut Problems) {
+        let default = Self::default().goals;
+        check_unused_goals(problems, &self.goals, &default, &["negative_rewards"]);
     }
 }
 

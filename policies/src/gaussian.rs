@@ -422,6 +422,8 @@ impl<B: Backend> Policy for GaussianPolicy<B> {
         let expected = vec![observations.nrows(), self.observation_dim()];
         check_shape("observations", observations.shape(), &expected)?;
         check_shape("goals", goals.shape(), &expected)?;
+        check_finite("observations", observations)?;
+        check_finite("goals", goals)?;
         if observations.nrows() == 0 {
             return Ok(Some(Array1::zeros(0)));
         }

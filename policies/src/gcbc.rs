@@ -77,7 +77,16 @@ impl PolicyConfig for GcbcConfig {
             ("inference", &self.inference),
         ]);
         check_single_steps(problems, &self.goals);
-        check_unused_goals(problems, &self.goals, &["negative_rewards"]);
+    }
+
+    fn validate_training(&self, problems: &mut Problems) {
+        let default = Self::default().goals;
+        check_unused_goals(
+            problems,
+            &self.goals,
+            &default,
+            &["value", "negative_rewards"],
+        );
     }
 }
 

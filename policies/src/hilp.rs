@@ -154,7 +154,6 @@ impl PolicyConfig for HilpConfig {
             ("prompt", &self.prompt),
             ("inference", &self.inference),
         ]);
-        check_unused_goals(problems, &self.goals, &["actor", "negative_rewards"]);
         self.prompt
             .validate_kind(problems, &PromptKind::OF_DIRECTIONS);
         let dim = self.embedding_dim;
@@ -169,6 +168,16 @@ impl PolicyConfig for HilpConfig {
         );
         check_alpha(problems, "alpha", self.alpha);
         check_mix(problems, self.mix);
+    }
+
+    fn validate_training(&self, problems: &mut Problems) {
+        let default = Self::default().goals;
+        check_unused_goals(
+            problems,
+            &self.goals,
+            &default,
+            &["actor", "negative_rewards"],
+        );
     }
 }
 

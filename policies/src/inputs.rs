@@ -118,7 +118,7 @@ impl Inputs {
             return Ok(inputs);
         }
         let mut problems = Problems::new();
-        problems.nested("inputs", |problems| {
+        problems.nested("policy.inputs", |problems| {
             let value = format!("goals without the entries {hidden:?} of a state");
             let expected = "whole states as goals (`goal = \"all\"`, no `goal_columns`): this policy measures distances between states";
             problems.add("goal", &value, expected);
@@ -226,10 +226,17 @@ pub fn check_single_steps(problems: &mut Problems, goals: &HindsightConfig) {
 }
 
 /// Adds parts of `goals` that a policy takes no notice of, where they were changed.
-pub fn check_unused_goals(problems: &mut Problems, goals: &HindsightConfig, unused: &[&str]) {
-    let default = HindsightConfig::default();
+pub fn check_unused_goals(
+    problems: &mut Problems,
+    goals: &HindsightConfig,
+    default: &HindsightConfig,
+    unused: &[&str],
+) {
     problems.nested("goals", |problems| {
         let expected = "its default: this policy takes no notice of it";
+        if unused.contains(&"value") {
+            problems.check(goals.value == default.value, "value", goals.value, expected);
+        }
         if unused.contains(&"actor") {
             problems.check(goals.actor == default.actor, "actor", goals.actor, expected);
         }

@@ -123,11 +123,15 @@ impl PolicyConfig for QrlConfig {
             ("inference", &self.inference),
         ]);
         check_single_steps(problems, &self.goals);
-        check_unused_goals(problems, &self.goals, &["negative_rewards"]);
         let dim = self.embedding_dim;
         let holds = dim >= GROUP && dim.is_multiple_of(GROUP);
         problems.check(holds, "embedding_dim", dim, "a multiple of 8");
         check_alpha(problems, "alpha", self.alpha);
+    }
+
+    fn validate_training(&self, problems: &mut Problems) {
+        let default = Self::default().goals;
+        check_unused_goals(problems, &self.goals, &default, &["negative_rewards"]);
     }
 }
 

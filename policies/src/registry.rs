@@ -159,6 +159,9 @@ fn train<A: Algorithm>(
     }
     device.check()?;
     let config = checked_config::<A>(table)?;
+    let mut problems = Problems::new();
+    problems.nested("policy", |problems| config.validate_training(problems));
+    problems.into_result().map_err(PolicyError::Settings)?;
     match device {
         #[cfg(feature = "cuda")]
         Device::Cuda => start::<A, crate::device::CudaAutodiff>(config, task),

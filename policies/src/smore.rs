@@ -156,9 +156,18 @@ impl PolicyConfig for SmoreConfig {
             ("lr_schedule", &self.lr_schedule),
             ("inference", &self.inference),
         ]);
-        check_unused_goals(problems, &self.goals, &["actor", "negative_rewards"]);
         check_rates(problems, self.expectile, self.target_rate);
         check_alpha(problems, "alpha", self.alpha);
+    }
+
+    fn validate_training(&self, problems: &mut Problems) {
+        let default = Self::default().goals;
+        check_unused_goals(
+            problems,
+            &self.goals,
+            &default,
+            &["actor", "negative_rewards"],
+        );
     }
 }
 

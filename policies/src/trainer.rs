@@ -81,6 +81,7 @@ impl Trainer {
         dataset: Arc<Dataset>,
         validation: Option<Arc<Dataset>>,
     ) -> Result<Self, TrainError> {
+        config.check_start()?;
         let data = Data::new(&config, dataset, validation)?;
         let threads = Threads::on(config.device, config.threads)?;
         let learner = new_learner(&config, &data, &threads)?;

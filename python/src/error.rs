@@ -104,6 +104,7 @@ fn of_train(error: &TrainError) -> PyErr {
     match error {
         TrainError::Dataset(source) => of_dataset(source),
         TrainError::Config(_) => input(error),
+        TrainError::Policy(source) => of_policy(source),
         _ => failure(error),
     }
 }

@@ -244,7 +244,8 @@ impl Policy {
             (self.policy().observation_dim(), self.policy().action_dim());
         let (observations, goals) = pairs(&observation, &goal, observation_dim)?;
         let rows = observations.nrows();
-        if self.rngs.is_empty() {
+        let begins = self.rngs.is_empty();
+        if begins {
             self.begin(rows);
         } else if self.rngs.len() != rows {
             return Err(input(format!(
@@ -260,8 +261,11 @@ impl Policy {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut actions = Array2::zeros((rows, action_dim));
         let (seen, wanted) = (observations.view(), goals.view());
-        compute(py, || policy.act(seen, wanted, rngs, &mut actions))
-            .map_err(|error| of_policy(&error))?;
+        let acted = compute(py, || policy.act(seen, wanted, rngs, &mut actions));
+        if acted.is_err() && begins {
+            self.rngs.clear();
+        }
+        acted.map_err(|error| of_policy(&error))?;
         let actions: ArrayD<f32> = if observation.ndim() == 1 {
             actions.row(0).to_owned().into_dyn()
         } else {

@@ -249,7 +249,7 @@ def test_a_run_is_evaluated_on_the_way(play_data: pathlib.Path, tmp_path: pathli
     }
 
 
-def test_a_run_goes_on_from_an_evaluation_that_was_interrupted(play_data: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_a_run_that_a_callback_of_an_evaluation_stopped_goes_on(play_data: pathlib.Path, tmp_path: pathlib.Path) -> None:
     settings = config(POLICIES[0], play_data) | {"evaluate_every": 2, "evaluation_episodes": 3}
 
     def interrupt(step: int, result: dict[str, Any]) -> None:
@@ -347,6 +347,14 @@ def test_a_policy_that_a_reward_prompts_is_not_pickled(run: pathlib.Path, inputs
         pytest.skip("it takes goals only")
     with pytest.raises(telic.InputError, match="prompted with a reward"):
         pickle.dumps(policy)
+
+
+def test_a_refused_action_begins_nothing(run: pathlib.Path, inputs: tuple[np.ndarray, np.ndarray]) -> None:
+    policy = telic.load_policy(run)
+    observations, goals = inputs
+    with pytest.raises(telic.InputError, match="`observations` has NaN in row 0"):
+        policy.act(np.full_like(observations[0], np.nan), goals[0])
+    assert policy.act(observations, goals).shape == (len(observations), policy.action_dim)
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, 2**64, "one"])

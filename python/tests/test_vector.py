@@ -4,6 +4,7 @@ import copy
 import gc
 import threading
 import time
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -212,6 +213,33 @@ def test_a_refused_reset_changes_nothing() -> None:
     other.reset(seed=0)
     expected, *_ = other.step(np.zeros(envs.action_space.shape))
     assert_same(stepped, expected)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seed": 1.5},
+        {"seed": "one"},
+        {"options": {"goal": ["a", "b"]}},
+        {"options": {"goal": [[1.0], [1.0, 2.0]]}},
+        {"options": {"task": [[0], [1, 2]]}},
+        {"options": {"task_id": [[1], [1, 2]]}},
+        {"options": {"task": 99}},
+    ],
+    ids=str,
+)
+def test_arguments_of_the_wrong_type_are_named(wrong: dict[str, Any]) -> None:
+    envs = telic.TelicVectorEnv(SMALL, num_envs=2)
+    drawn = copy.deepcopy(envs.np_random.bit_generator.state)
+    with pytest.raises(telic.InputError):
+        envs.reset(**wrong)
+    assert envs.np_random.bit_generator.state == drawn
+
+
+@pytest.mark.parametrize("wrong", [{"num_envs": 1.5}, {"num_envs": "2"}, {"num_envs": 2, "threads": 1.5}], ids=str)
+def test_numbers_of_environments_are_whole(wrong: dict[str, Any]) -> None:
+    with pytest.raises(telic.InputError, match="a whole number of at least 1"):
+        telic.TelicVectorEnv(SMALL, **wrong)
 
 
 def test_copies_are_never_overwritten() -> None:

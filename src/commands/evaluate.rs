@@ -81,15 +81,16 @@ enum Prompt {
     Reward,
 }
 
-impl Prompt {
-    /// The file of a result, so that no prompt replaces what another one came to.
-    fn file(self) -> &'static str {
-        match self {
-            Self::Goal => "evaluation.json",
-            Self::Plan => "evaluation-plan.json",
-            Self::Search => "evaluation-search.json",
-            Self::Reward => "evaluation-reward.json",
-        }
+/// The file of a result, so that no prompt replaces what another one came to: that of the run's own prompt, or of another one.
+fn result_file(prompt: Option<Prompt>, now: &toml::Table, saved: &toml::Table) -> String {
+    let kind = |settings: &toml::Table| {
+        let kind = settings.get("prompt")?.get("kind")?.as_str()?;
+        Some(kind.to_owned())
+    };
+    match (prompt, kind(now)) {
+        (Some(Prompt::Reward), _) => "evaluation-reward.json".to_owned(),
+        (_, Some(now)) if Some(&now) != kind(saved).as_ref() => format!("evaluation-{now}.json"),
+        _ => "evaluation.json".to_owned(),
     }
 }
 
@@ -156,7 +157,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
             &checkpoint.manifest.dataset.path,
         );
     }
-    let out = args.prepare_out(args.prompt.unwrap_or(Prompt::Goal).file())?;
+    let saved = &checkpoint.manifest.settings;
+    let out = args.prepare_out(&result_file(args.prompt, &policy.settings(), saved))?;
     let final_observations = match &args.goals {
         Some(path) => {
             let dataset = Dataset::load(path)?;

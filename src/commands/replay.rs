@@ -74,7 +74,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     }
     if let Some(rrd) = &args.rrd {
         let episode = args.episode.unwrap_or(0);
-        let (steps, _) = record_replay(&dataset, episode, RecordingTarget::File(rrd.clone()))?;
+        let target = RecordingTarget::File(rrd.clone());
+        let (steps, _) = record_replay(&dataset, episode, target, &context.stop)?;
         if !context.json {
             println!("episode {episode}, {steps} steps: {rrd}");
         } else if !args.verify {

@@ -212,7 +212,8 @@ fn make(args: &Args, context: &Context) -> Result<Vec<Utf8PathBuf>, FlowError> {
         .out
         .clone()
         .unwrap_or_else(|| args.path.with_extension(format!("episode{episode}.rrd")));
-    record_replay(&dataset, episode, RecordingTarget::File(rrd.clone()))?;
+    let target = RecordingTarget::File(rrd.clone());
+    record_replay(&dataset, episode, target, &context.stop)?;
     Ok(vec![rrd])
 }
 

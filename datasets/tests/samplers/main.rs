@@ -192,10 +192,11 @@ proptest! {
 
     #[test]
     fn windows_and_goals_stay_in_their_episode(
-        lengths in vec(1usize..20, 1..6), window in 1usize..8, goal_length in 1usize..4, seed: u64, reference: bool,
+        lengths in vec(1usize..20, 1..6), window in 1usize..8, goal_length in 1usize..4, horizon in 0usize..6,
+        seed: u64, reference: bool,
     ) {
         let goal_range = if reference { GoalRange::Reference } else { GoalRange::ThroughFinalState };
-        let config = WindowConfig { window, goal_length, goal_range, ..WindowConfig::default() };
+        let config = WindowConfig { window, goal_length, goal_range, goal_horizon: horizon, ..WindowConfig::default() };
         let Ok(sampler) = WindowSampler::new(ramp(&lengths), config) else {
             prop_assert!(lengths.iter().all(|&length| length < window));
             return Ok(());
@@ -213,6 +214,7 @@ proptest! {
             let goals = &batch.goals[i * goal_length * 3..(i + 1) * goal_length * 3];
             if let Some(goal) = goal {
                 prop_assert!(goal >= row + window && goal <= final_row);
+                prop_assert!(horizon == 0 || goal < row + window + horizon);
                 prop_assert!(!reference || goal + goal_length < final_row);
                 prop_assert!((0..goal_length).all(|t| goals[3 * t] == (goal + t).min(final_row) as f32));
             } else {

@@ -53,6 +53,22 @@ fn reference_windows_are_those_of_beso() {
 }
 
 #[test]
+fn a_horizon_keeps_goals_near() {
+    let sampler = window_sampler(
+        &[10],
+        WindowConfig {
+            window: 4,
+            goal_horizon: 3,
+            ..WindowConfig::default()
+        },
+    );
+    let expected: Vec<Vec<Option<usize>>> = (4..=10)
+        .map(|first| (first..=10.min(first + 2)).map(Some).collect())
+        .collect();
+    assert_eq!(goal_rows(&sampler), expected);
+}
+
+#[test]
 fn default_windows_reach_the_final_state() {
     let sampler = window_sampler(
         &[10],

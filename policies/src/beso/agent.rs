@@ -108,6 +108,7 @@ impl<B: AutodiffBackend> Agent for BesoAgent<B> {
             window: self.config.window,
             goal_length: self.config.goal_length,
             goal_range: self.config.goal_range,
+            goal_horizon: self.config.goal_horizon,
             stitched: self.config.stitched,
             clusters: self.config.clusters,
             observation_columns: self.inputs.features.columns.clone(),

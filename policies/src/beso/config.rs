@@ -24,6 +24,8 @@ pub struct BesoConfig {
     pub goal_length: usize,
     /// Which frames of an episode are goals in training.
     pub goal_range: GoalRange,
+    /// Steps by which a goal may lie behind the context at most; 0, as published, for the whole rest of the episode.
+    pub goal_horizon: usize,
     /// Share of the goals that are taken from an episode that passes a like state.
     pub stitched: f64,
     /// Clusters of like states, for stitched goals.
@@ -64,6 +66,7 @@ impl Default for BesoConfig {
             goal_length: 1,
             // The release leaves the last frame out, which is the frame that evaluation asks for.
             goal_range: GoalRange::ThroughFinalState,
+            goal_horizon: 0,
             stitched: 0.0,
             clusters: 40,
             inputs: InputConfig {
@@ -241,7 +244,7 @@ impl SamplerConfig {
             );
         }
         if problems.list().len() == before
-            && let Err(error) = self.schedule().sigmas(self.steps)
+            && let Err(error) = self.schedule().falling_sigmas(self.steps)
         {
             problems.add("schedule", "", &error.to_string());
         }

@@ -108,6 +108,26 @@ const VP_BETA_MIN: f64 = 0.1;
 const COSINE_OFFSET: f64 = 0.008;
 
 impl Schedule {
+    /// [`sigmas`](Self::sigmas) for a sampler, which divides by differences of levels.
+    ///
+    /// # Errors
+    /// Also [`ScheduleError::Repeats`].
+    pub fn falling_sigmas(&self, steps: usize) -> Result<Vec<f64>, ScheduleError> {
+        let sigmas = self.sigmas(steps)?;
+        let mut before = f64::INFINITY;
+        for (index, &level) in sigmas[..steps.min(sigmas.len())].iter().enumerate() {
+            if !(level > 0.0 && level < before) {
+                return Err(ScheduleError::Repeats {
+                    index,
+                    level,
+                    before,
+                });
+            }
+            before = level;
+        }
+        Ok(sigmas)
+    }
+
     /// `steps` levels, first the largest, then 0.
     pub fn sigmas(&self, steps: usize) -> Result<Vec<f64>, ScheduleError> {
         let (low, high) = (self.sigma_min, self.sigma_max);
@@ -176,17 +196,6 @@ impl Schedule {
                 .collect(),
             ScheduleKind::CosineBetaReference => cosine_betas(steps),
         };
-        let mut before = f64::INFINITY;
-        for (index, &level) in sigmas.iter().enumerate() {
-            if !(level > 0.0 && level < before) {
-                return Err(ScheduleError::Repeats {
-                    index,
-                    level,
-                    before,
-                });
-            }
-            before = level;
-        }
         sigmas.push(0.0);
         Ok(sigmas)
     }
@@ -477,9 +486,10 @@ mod tests {
             sigma_min: 1.0,
             ..schedule
         };
-        assert_eq!(one.sigmas(1), Ok(vec![1.0, 0.0]));
+        assert_eq!(one.falling_sigmas(1), Ok(vec![1.0, 0.0]));
+        assert_eq!(one.sigmas(2), Ok(vec![1.0, 1.0, 0.0]));
         assert_eq!(
-            one.sigmas(3),
+            one.falling_sigmas(3),
             Err(ScheduleError::Repeats {
                 index: 1,
                 level: 1.0,

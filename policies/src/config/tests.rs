@@ -67,7 +67,6 @@ fn optional_keys_read_back() {
         "env=points",
         "validation_dataset=data/val.npz",
         "keep_best={ metric = \"evaluation/success_rate\" }",
-        "evaluate_every=10",
         "device=cuda",
     ];
     let config = parse(MINIMAL, &overrides).unwrap();
@@ -88,9 +87,15 @@ fn the_best_is_told_by_a_metric_that_is_measured() {
         ("success_rate", "a column of `metrics.csv`"),
     ] {
         let best = format!("keep_best={{ metric = {metric:?} }}");
-        let report = parse(MINIMAL, &[&best, "validate_every=0"]).unwrap_err();
+        let config = parse(MINIMAL, &[&best, "validate_every=0"]).unwrap();
+        let report = config.check_start().unwrap_err().to_string();
         assert!(report.contains(expected), "{metric}: {report}");
     }
+    let best = "keep_best={ metric = \"validation/actor/loss\" }";
+    assert!(parse(MINIMAL, &[best]).unwrap().check_start().is_ok());
+    let none_left = parse(MINIMAL, &[best, "train_fraction=1.0"]).unwrap();
+    let report = none_left.check_start().unwrap_err().to_string();
+    assert!(report.contains("all episodes train"), "{report}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::prompt::{PromptConfig, PromptKind, way_point};
 use super::reward::{regression, with_norm};
 use super::search::Landmarks;
 use crate::config_table;
-use crate::gaussian::{GaussianConfig, GaussianPolicy, Head, halves};
+use crate::gaussian::{GaussianConfig, GaussianPolicy, Head, check_finite, check_shape, halves};
 use crate::inputs::Inputs;
 use crate::module_state::tensor_values;
 use crate::tables::Table;
@@ -308,7 +308,8 @@ impl<B: Backend> Policy for HilpPolicy<B> {
         observations: ArrayView2<'_, f32>,
     ) -> Result<Option<Array2<f32>>, PolicyError> {
         let expected = vec![observations.nrows(), self.observation_dim()];
-        crate::gaussian::check_shape("observations", observations.shape(), &expected)?;
+        check_shape("observations", observations.shape(), &expected)?;
+        check_finite("observations", observations)?;
         if observations.nrows() == 0 {
             return Ok(Some(Array2::zeros((0, 0))));
         }
@@ -365,7 +366,7 @@ impl<B: Backend> Policy for HilpPolicy<B> {
         rewards: ArrayView1<'_, f32>,
     ) -> Result<f64, PolicyError> {
         let expected = vec![observations.nrows()];
-        crate::gaussian::check_shape("rewards", rewards.shape(), &expected)?;
+        check_shape("rewards", rewards.shape(), &expected)?;
         let finite = observations.iter().chain(rewards).all(|x| x.is_finite());
         if !finite || rewards.len() < 2 {
             return Err(PolicyError::Data {

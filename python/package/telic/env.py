@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from telic import _telic
 from telic.descriptions import EnvDescription
-from telic.errors import InputError
+from telic.errors import InputError, TelicError
 from telic.goals import GoalRewards, Observation, Start, action_space, check_seed, observation_space, start_of
 from telic.registration import describe
 
@@ -85,6 +85,7 @@ class TelicEnv(GoalRewards, gymnasium.Env[Any, Any]):
         first = seed is not None or self._sequence_seed is None
         if seed is not None:
             seed = check_seed(seed)
+        drawn_from = self.np_random.bit_generator.state
         if first:
             base = seed if seed is not None else int(self.np_random.integers(2**63))
             episode_seed, index = base, 0
@@ -92,7 +93,11 @@ class TelicEnv(GoalRewards, gymnasium.Env[Any, Any]):
             assert self._sequence_seed is not None
             base, index = self._sequence_seed, self._sequence_index + 1
             episode_seed = _telic.episode_seed(base, index)
-        self._native.reset(episode_seed, start=start, goal=options.get("goal"))
+        try:
+            self._native.reset(episode_seed, start=start, goal=options.get("goal"))
+        except TelicError:
+            self.np_random.bit_generator.state = drawn_from
+            raise
         # Last, since a refused call changes nothing.
         super().reset(seed=seed)
         self._sequence_seed, self._sequence_index = base, index

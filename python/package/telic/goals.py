@@ -63,19 +63,35 @@ def start_of(options: Mapping[str, Any], default: Start) -> Any:
         # OGBench numbers tasks from 1.
         try:
             return [index(one) - 1 for one in value] if np.ndim(value) else index(value) - 1
-        except TypeError:
+        except (TypeError, ValueError):
             raise InputError(f"the reset option `task_id` is {value!r}, expected whole numbers from 1") from None
     if given[0] == "start" and value != "collection":
         raise InputError(f"the reset option `start` is {value!r}, expected 'collection'")
     return value
 
 
-def _goals(name: str, goals: ArrayLike, goal_dim: int) -> NDArray[np.float32]:
-    """Goals of the right width."""
+def table_of(name: str, values: ArrayLike) -> NDArray[np.float32]:
+    """An array of numbers."""
     try:
-        table = np.asarray(goals, dtype=np.float32)
+        return np.asarray(values, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise InputError(f"`{name}`: {error}") from None
+
+
+def count_of(name: str, value: Any) -> int:
+    """A whole number, at least 1."""
+    try:
+        count = index(value)
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise InputError(f"`{name}` is {value!r}, expected a whole number of at least 1")
+    return count
+
+
+def _goals(name: str, goals: ArrayLike, goal_dim: int) -> NDArray[np.float32]:
+    """Goals of the right width."""
+    table = table_of(name, goals)
     if table.ndim == 0 or table.shape[-1] != goal_dim:
         raise InputError(f"`{name}` has shape {table.shape}, expected (..., {goal_dim})")
     return table

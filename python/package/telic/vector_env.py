@@ -11,8 +11,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from telic import _telic
 from telic.descriptions import EnvDescription
-from telic.errors import InputError
-from telic.goals import GoalRewards, Observation, Start, action_space, check_seed, observation_space, start_of
+from telic.errors import InputError, TelicError
+from telic.goals import (
+    GoalRewards,
+    Observation,
+    Start,
+    action_space,
+    check_seed,
+    count_of,
+    observation_space,
+    start_of,
+    table_of,
+)
 from telic.registration import describe
 
 _GOAL_KEYS = ("observation", "achieved_goal", "desired_goal")
@@ -58,11 +68,8 @@ class TelicVectorEnv(GoalRewards, VectorEnv[Any, Any, Any]):
     ) -> None:
         if render_mode is not None:
             raise InputError(f"`render_mode` is {render_mode!r}, expected None")
-        if num_envs < 1:
-            raise InputError(f"`num_envs` is {num_envs}, expected at least 1")
-        threads = min(_processors(), num_envs) if threads is None else threads
-        if threads < 1:
-            raise InputError(f"`threads` is {threads}, expected at least 1")
+        num_envs = count_of("num_envs", num_envs)
+        threads = min(_processors(), num_envs) if threads is None else count_of("threads", threads)
         try:
             self.autoreset_mode = AutoresetMode(autoreset_mode)
         except ValueError:
@@ -110,15 +117,20 @@ class TelicVectorEnv(GoalRewards, VectorEnv[Any, Any, Any]):
         seeds = self._seeds(seed)
         starts = self._starts(start_of(options, self._task))
         goals = self._goals(options.get("goal"))
+        drawn_from = self.np_random.bit_generator.state
         for row in rows:
             if seeds[row] is None and not self._seeded[row]:
                 seeds[row] = int(self.np_random.integers(2**63))
-        self._front = self._native.reset(
-            rows,
-            seeds=[seeds[row] for row in rows],
-            starts=[starts[row] for row in rows],
-            goals=None if goals is None else goals[rows],
-        )
+        try:
+            self._front = self._native.reset(
+                rows,
+                seeds=[seeds[row] for row in rows],
+                starts=[starts[row] for row in rows],
+                goals=None if goals is None else goals[rows],
+            )
+        except TelicError:
+            self.np_random.bit_generator.state = drawn_from
+            raise
         self._seeded[rows] = True
         # Last, since a refused call changes nothing.
         super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else None)
@@ -235,12 +247,14 @@ class TelicVectorEnv(GoalRewards, VectorEnv[Any, Any, Any]):
         if isinstance(seed, int | np.integer):
             first = check_seed(seed)
             return [check_seed(first + row) for row in range(self.num_envs)]
+        if isinstance(seed, str) or not isinstance(seed, Sequence | np.ndarray):
+            raise InputError(f"`seed` is {seed!r}, expected a whole number or one for each environment")
         if len(seed) != self.num_envs:
             raise InputError(f"`seed` has {len(seed)} entries, expected {self.num_envs}")
         return [None if row_seed is None else check_seed(row_seed) for row_seed in seed]
 
     def _starts(self, start: Any) -> list[Start]:
-        if start is None or isinstance(start, str) or np.ndim(start) == 0:
+        if not isinstance(start, Sequence | np.ndarray) or isinstance(start, str) or np.ndim(start) == 0:
             return [start] * self.num_envs
         if len(start) != self.num_envs:
             raise InputError(f"the reset option `task` has {len(start)} entries, expected {self.num_envs}")
@@ -249,7 +263,7 @@ class TelicVectorEnv(GoalRewards, VectorEnv[Any, Any, Any]):
     def _goals(self, goal: ArrayLike | None) -> NDArray[np.float32] | None:
         if goal is None:
             return None
-        goals = np.asarray(goal, dtype=np.float32)
+        goals = table_of("goal", goal)
         dim = self.description["observation_dim"]
         if goals.shape not in ((dim,), (self.num_envs, dim)):
             raise InputError(

@@ -132,7 +132,6 @@ impl PolicyConfig for HilpZeroShotConfig {
             ("inference", &self.inference),
         ]);
         check_single_steps(problems, &self.goals);
-        check_unused_goals(problems, &self.goals, &["actor", "negative_rewards"]);
         let kinds: &[PromptKind] = match self.features {
             Features::State => &[PromptKind::Goal],
             Features::Difference => &PromptKind::OF_DIRECTIONS,
@@ -169,5 +168,15 @@ impl PolicyConfig for HilpZeroShotConfig {
         ] {
             check_alpha(problems, key, number);
         }
+    }
+
+    fn validate_training(&self, problems: &mut Problems) {
+        let default = Self::default().goals;
+        check_unused_goals(
+            problems,
+            &self.goals,
+            &default,
+            &["actor", "negative_rewards"],
+        );
     }
 }
