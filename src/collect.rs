@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use camino::Utf8PathBuf;
 use ndarray::Array2;
 use serde::Serialize;
-use telic_datasets::{DatasetWriter, Episode, Metadata};
+use telic_datasets::{Dataset, DatasetWriter, Episode, Metadata};
 use telic_envs::{DemonstratorSpec, EnvError, EnvSpec, GoalEnv};
 use telic_seed::Seed;
 
@@ -56,13 +56,50 @@ pub struct Collected {
     pub seconds: f64,
 }
 
+/// What an earlier call of the same kind came to.
+fn finished(config: &CollectConfig, metadata: &Metadata) -> Result<Option<Collected>, FlowError> {
+    if !config.out.is_file() {
+        return Ok(None);
+    }
+    let other = || FlowError::File {
+        reason: "there is a file already, not of this collection; delete it or choose another path"
+            .to_owned(),
+        path: config.out.clone(),
+    };
+    let dataset = Dataset::load(&config.out).map_err(|_| other())?;
+    let found = dataset.metadata();
+    let of_call = Metadata {
+        episode_seeds: metadata.episode_seeds.clone(),
+        episode_successes: metadata.episode_successes.clone(),
+        ..found.clone()
+    };
+    if of_call != *metadata || dataset.num_episodes() != config.episodes {
+        return Err(other());
+    }
+    Ok(Some(Collected {
+        env: found.env.clone(),
+        demonstrator: found.demonstrator.clone(),
+        path: config.out.clone(),
+        episodes: config.episodes,
+        resumed_episodes: config.episodes,
+        transitions: dataset.num_transitions(),
+        successes: found
+            .episode_successes
+            .iter()
+            .filter(|success| **success)
+            .count(),
+        seconds: 0.0,
+    }))
+}
+
 /// Collects `config.episodes` episodes. Calls `progress(episodes, transitions)` after each one that is written.
 ///
 /// An interrupted collection (`stop`, a kill, a power cut) keeps the episodes that were complete; the same call
 /// goes on from there and ends with the same file.
 ///
 /// # Errors
-/// [`FlowError::Argument`] before anything is written; [`FlowError::Stopped`] when `stop` was set.
+/// [`FlowError::Argument`], and [`FlowError::File`] if there is another file, before anything is written; [`FlowError::Stopped`] when `stop`
+/// was set.
 pub fn collect(
     config: &CollectConfig,
     stop: &AtomicBool,
@@ -90,6 +127,9 @@ pub fn collect(
         config.seed,
         [("noise".to_owned(), config.noise.to_string())].into(),
     );
+    if let Some(finished) = finished(config, &collected_metadata)? {
+        return Ok(finished);
+    }
     let mut writer = DatasetWriter::resume(&config.out, collected_metadata)?;
     let first = writer.num_episodes();
     let mut successes = writer.num_successes();

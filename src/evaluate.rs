@@ -215,10 +215,12 @@ pub fn evaluate(
             &config.final_observations,
         )?;
         if slot.goal.is_none() && !config.final_observations.is_empty() {
-            return Err(FlowError::Mismatch {
-                what: "goals from a dataset",
-                left: format!("`{}` sets its own goals", spec.id),
-                right: "final observations of other episodes".to_owned(),
+            return Err(FlowError::Argument {
+                name: "goals",
+                value: format!("given for `{}`", spec.id),
+                expected:
+                    "none, since it has no use for the ends of other episodes; `block-push` has"
+                        .to_owned(),
             });
         }
         slots.push(slot);
@@ -491,6 +493,21 @@ fn columns(results: &[&EpisodeResult]) -> BTreeMap<String, Vec<f64>> {
         }
     }
     columns
+}
+
+/// The environment that was asked for, or that of a run.
+///
+/// # Errors
+/// [`FlowError::Argument`] if the run has none: its data name no environment, and neither does its configuration.
+pub fn environment(asked: Option<&str>, of_run: &str) -> Result<&'static EnvSpec, FlowError> {
+    match asked.unwrap_or(of_run) {
+        "" => Err(FlowError::Argument {
+            name: "env",
+            value: String::new(),
+            expected: "an environment, since the data of the run name none".to_owned(),
+        }),
+        id => Ok(telic_envs::spec(id)?),
+    }
 }
 
 /// Index of the task with this name.

@@ -329,6 +329,7 @@ fn behind_training(run: &Run) -> Result<Vec<Found>, FlowError> {
             })
             .collect();
         let Evaluation {
+            env,
             episodes,
             seed,
             settings,
@@ -341,7 +342,7 @@ fn behind_training(run: &Run) -> Result<Vec<Found>, FlowError> {
         found.push(Found {
             suffix,
             updates: evaluation.step.unwrap_or(run.config.steps),
-            asked: format!("{episodes} episodes of seed {seed}{goals}"),
+            asked: format!("{episodes} episodes of seed {seed} in `{env}`{goals}"),
             settings,
             tasks,
             metrics,

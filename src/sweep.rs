@@ -327,9 +327,11 @@ impl Row {
         let manifest = Checkpoint::open(&self.folder).map(|newest| newest.manifest);
         let (saved, env) =
             manifest.map_or((Table::new(), None), |m| (m.settings, Some(m.data.env)));
-        let tasks = env
-            .and_then(|env| telic_envs::spec(&env).ok())
-            .map(|spec| &spec.tasks[..spec.tasks.len().min(episodes as usize)]);
+        let spec = env.and_then(|env| telic_envs::spec(&env).ok());
+        let asked = spec.map(|spec| {
+            let tasks = &spec.tasks[..spec.tasks.len().min(episodes as usize)];
+            (spec.id, tasks)
+        });
         self.evaluations.iter().filter(move |(file, set)| {
             let found = std::fs::read_to_string(self.folder.join(file))
                 .ok()
@@ -343,11 +345,9 @@ impl Row {
                     || found.goals.is_some()
                     // Files of an older version say neither.
                     || found.step.is_some_and(|step| step != self.resolved.steps)
-                    || tasks.is_some_and(|tasks| {
-                        !tasks
-                            .iter()
-                            .map(|task| &task.name)
-                            .eq(found.tasks.iter().map(|task| &task.name))
+                    || asked.is_some_and(|(env, tasks)| {
+                        let names = tasks.iter().map(|task| &task.name);
+                        env != found.env || !names.eq(found.tasks.iter().map(|task| &task.name))
                     })
                     // A checkpoint may be older than a setting.
                     || (!found.settings.is_empty()

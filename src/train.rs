@@ -13,7 +13,7 @@ use telic_policies::{
 use telic_seed::Seed;
 
 use crate::FlowError;
-use crate::evaluate::{EvaluateConfig, Evaluation, evaluate, threads};
+use crate::evaluate::{EvaluateConfig, Evaluation, environment, evaluate, threads};
 
 /// What a run tells the one who waits for it. Every method has a silent default.
 pub trait Progress {
@@ -84,10 +84,11 @@ pub fn train(
 
 /// The environment of evaluations on the way, if there are any; an error if it does not fit the data.
 fn evaluated(config: &TrainConfig, data: &DataSpec) -> Result<Option<&'static EnvSpec>, FlowError> {
-    if config.evaluate_every == 0 {
+    // One that is named has to fit, also where only later evaluations ask for it.
+    if config.evaluate_every == 0 && config.env.is_none() {
         return Ok(None);
     }
-    let spec = telic_envs::spec(config.env.as_deref().unwrap_or(&data.env))?;
+    let spec = environment(config.env.as_deref(), &data.env)?;
     for (what, of_data, of_env) in [
         (
             "observation entries",
@@ -104,7 +105,7 @@ fn evaluated(config: &TrainConfig, data: &DataSpec) -> Result<Option<&'static En
             });
         }
     }
-    Ok(Some(spec))
+    Ok((config.evaluate_every > 0).then_some(spec))
 }
 
 /// Evaluates in the environment, and passes everything else on.

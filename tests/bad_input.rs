@@ -104,7 +104,7 @@ fn training_refuses_what_it_cannot_learn_from() {
     );
     train(
         &[&of_good, "policy.inputs.observation_columns=[0,5]"],
-        &["`columns` holds 5", "below 2"],
+        &["`observation_columns` holds 5", "below 2"],
     );
     train(
         &[&of_good, "env=nowhere", "evaluate_every=1"],

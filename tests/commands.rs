@@ -527,6 +527,70 @@ fn a_signal_ends_a_training_that_then_goes_on_to_the_same_bits() {
     }
 }
 
+#[test]
+fn a_dataset_that_is_there_is_not_replaced() {
+    let temp = tempfile::tempdir().unwrap();
+    let play = format!("{}/play.npz", temp.path().to_str().unwrap());
+    collect_in_maze("2", &play);
+    let bytes = std::fs::read(&play).unwrap();
+    // The same call has nothing to do.
+    collect_in_maze("2", &play);
+    for other in [
+        &["--episodes", "3"][..],
+        &["--episodes", "2", "--seed", "1"],
+    ] {
+        let maze = ["collect", "--env", "point-maze-medium", "--out", &play];
+        let failed = telic(&[&maze[..], other].concat());
+        assert_eq!(failed.code, 1, "{}", failed.stderr);
+        assert!(
+            flat(&failed.stderr).contains("a file already"),
+            "{}",
+            failed.stderr
+        );
+    }
+    assert_eq!(std::fs::read(&play).unwrap(), bytes);
+}
+
+#[test]
+fn a_run_is_measured_in_its_environment() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().to_str().unwrap();
+    let (play, config) = (format!("{folder}/play.npz"), format!("{folder}/gcbc.toml"));
+    collect_in_maze("2", &play);
+    let text = "steps = 2\nbatch_size = 8\nvalidate_every = 0\ntrain_fraction = 1.0\n[policy]\nid = 'gcbc'\n\
+                [policy.actor.network]\nhidden = [16]\n";
+    std::fs::write(&config, text).unwrap();
+    let (run, dataset) = (format!("{folder}/run"), format!("dataset={play}"));
+    let train = |env: &str| {
+        telic(&[
+            "train", &config, "--set", &dataset, "--set", env, "--out", &run,
+        ])
+    };
+    for (env, code) in [("env=point-maze-larg", 2), ("env=cube-single", 1)] {
+        let failed = train(env);
+        assert_eq!(failed.code, code, "{env}: {}", failed.stderr);
+        assert!(!std::path::Path::new(&run).exists(), "{env}");
+    }
+    assert_eq!(train("env=point-maze-large").code, 0);
+    let evaluate =
+        |more: &[&str]| telic(&[&["evaluate", &run, "--episodes", "1", "--json"], more].concat());
+    assert_eq!(evaluate(&[]).json()["env"], "point-maze-large");
+    assert_eq!(
+        evaluate(&["--env", "point-maze-medium"]).json()["env"],
+        "point-maze-medium"
+    );
+    let written = |file: &str| std::fs::read_to_string(format!("{run}/{file}")).unwrap();
+    assert!(written("evaluation.json").contains("point-maze-large"));
+    assert!(written("evaluation-point-maze-medium.json").contains("point-maze-medium"));
+    let failed = evaluate(&["--prompt", "plan"]);
+    assert_eq!(failed.code, 2, "{}", failed.stderr);
+    assert!(
+        flat(&failed.stderr).contains("takes goals only"),
+        "{}",
+        failed.stderr
+    );
+}
+
 /// Twelve episodes of play data of the medium point maze, and a run of two updates of a policy with these keys on it.
 fn train_in_maze(folder: &str, policy: &str) -> (String, String) {
     let (play, run) = (format!("{folder}/play.npz"), format!("{folder}/run"));

@@ -141,11 +141,20 @@ fn a_sweep_runs_what_is_missing_and_becomes_one_table() {
     let output = run(&["report", &format!("{folder}/runs")]);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("no seeds of one row"), "{errors}");
-    // Nor is one of other tasks.
-    let one_task = ["--episodes", "5", "--seed", "1000", "--task", "task1"];
-    telic(&[&["evaluate", &of_gcbc], &one_task[..]].concat());
-    telic(&["sweep", &file, "--only", "gcbc/seed-0"]);
-    assert_eq!(report(&["--json"]), table);
+    // Nor is one of other tasks, or of another environment, which has a file of its own unless it is given that of the run.
+    let own = format!("{of_gcbc}/evaluation.json");
+    for other in [
+        &["--task", "task1"][..],
+        &["--env", "point-maze-large", "--out", &own],
+    ] {
+        let same = ["--episodes", "5", "--seed", "1000"];
+        telic(&[&["evaluate", &of_gcbc], &same[..], other].concat());
+        let output = run(&["report", &format!("{folder}/runs")]);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(errors.contains("no seeds of one row"), "{errors}");
+        telic(&["sweep", &file, "--only", "gcbc/seed-0"]);
+        assert_eq!(report(&["--json"]), table);
+    }
     let warm = ["--seed", "1000", "--set", "inference.temperature=0.5"];
     telic(&[&["evaluate", &of_gcbc, "--episodes", "5"], &warm[..]].concat());
     let output = run(&["report", &format!("{folder}/runs")]);

@@ -306,6 +306,11 @@ pub struct CheckpointSummary {
 }
 
 fn find(path: &Utf8Path) -> Result<Utf8PathBuf, CheckpointError> {
+    if !path.exists() {
+        return Err(CheckpointError::Missing {
+            path: path.to_owned(),
+        });
+    }
     if path.join(MANIFEST_FILE).is_file() {
         return Ok(path.to_owned());
     }

@@ -78,6 +78,11 @@ impl Inputs {
         let of_task = (config.goal == GoalEntries::Task && !data.goal_indices.is_empty())
             .then(|| data.goal_indices.clone());
         let columns = config.observation_columns.as_deref();
+        let unfitted = FeatureView {
+            columns: config.observation_columns.clone(),
+            ..FeatureView::default()
+        };
+        unfitted.check(data.observation_dim)?;
         let features = FeatureView {
             normalizer: dataset.fit_observations(
                 config.observation_normalizer,

@@ -20,6 +20,7 @@ use telic_datasets::Dataset;
 use telic_seed::Seed;
 
 use crate::checkpoint::{self, Checkpoint, Content, hex_crc32};
+use crate::device::with_present_threads;
 use crate::metrics_file::MetricsFile;
 use crate::run_folder::RunFolder;
 use crate::tensorboard::EventWriter;
@@ -230,7 +231,7 @@ impl Trainer {
     /// [`PolicyError`].
     pub fn policy(&mut self) -> Result<Box<dyn Policy>, PolicyError> {
         let learner = &mut self.learner;
-        self.threads.run(move || learner.policy())
+        with_present_threads(move || learner.policy())
     }
 
     /// Trains until all steps are done, or until `stop` is set or the observer says so, and saves a checkpoint.
@@ -390,7 +391,12 @@ impl Trainer {
     fn save(&mut self, observer: &mut dyn TrainObserver) -> Result<Utf8PathBuf, TrainError> {
         self.read_metrics()?;
         let learner = &mut self.learner;
-        let (model, of_agent) = self.threads.run(move || (learner.model(), learner.state()));
+        let (mut model, of_agent) =
+            with_present_threads(move || (learner.model(), learner.state()));
+        // What evaluates the run later on asks the checkpoint where.
+        if let Some(env) = &self.config.env {
+            model.data.env.clone_from(env);
+        }
         let mut state = TensorMap::new();
         state.insert_map(AGENT, of_agent);
         state.insert_map(MEAN, self.mean.state());

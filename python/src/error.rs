@@ -81,7 +81,7 @@ pub(crate) fn of_policy(error: &PolicyError) -> PyErr {
 
 pub(crate) fn of_checkpoint(error: &CheckpointError) -> PyErr {
     match error {
-        CheckpointError::NotFound { .. } => missing_file(error),
+        CheckpointError::NotFound { .. } | CheckpointError::Missing { .. } => missing_file(error),
         CheckpointError::Model {
             source: PolicyError::Device { .. },
             ..

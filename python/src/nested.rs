@@ -43,8 +43,13 @@ fn setting(name: &str, object: &Bound<'_, PyAny>) -> PyResult<toml::Value> {
     if let Ok(float) = object.extract() {
         return Ok(toml::Value::Float(float));
     }
+    if let Ok(path) = object.extract::<std::path::PathBuf>()
+        && let Some(text) = path.to_str()
+    {
+        return Ok(toml::Value::String(text.to_owned()));
+    }
     Err(input(format!(
-        "`{name}` is {}, expected a string, number, flag, list or dictionary",
+        "`{name}` is {}, expected a string, path, number, flag, list or dictionary",
         object.repr()?
     )))
 }

@@ -9,7 +9,7 @@ use telic::record::{RolloutConfig, record_rollouts};
 use telic_envs::EnvSpec;
 use telic_viz::RecordingTarget;
 
-use crate::error::{input, of_env, of_flow};
+use crate::error::{input, of_flow};
 use crate::nested;
 use crate::numbers;
 use crate::policy::{Policy, compute};
@@ -90,5 +90,5 @@ pub(crate) fn record(
 
 /// The environment that was asked for, or that the policy was trained for.
 fn spec_for(policy: &Policy, env: Option<&str>) -> PyResult<&'static EnvSpec> {
-    telic_envs::spec(env.unwrap_or(policy.trained_for())).map_err(|error| of_env(&error))
+    telic::evaluate::environment(env, policy.trained_for()).map_err(|error| of_flow(&error))
 }

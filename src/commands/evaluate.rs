@@ -6,12 +6,14 @@ use std::sync::Arc;
 use camino::{Utf8Path, Utf8PathBuf};
 use ndarray::{Array2, Axis};
 use telic::FlowError;
-use telic::evaluate::{EvaluateConfig, Evaluation, evaluate, evaluate_rewards, threads};
+use telic::evaluate::{
+    EvaluateConfig, Evaluation, environment, evaluate, evaluate_rewards, threads,
+};
 use telic::returns::{LABELS, LabelledStates, draw_states, prompted_returns};
 use telic_datasets::Dataset;
 use telic_envs::EnvSpec;
 use telic_policies::config_table::apply_overrides;
-use telic_policies::{Checkpoint, Device, Policy, PolicyError, Problems, Threads};
+use telic_policies::{Checkpoint, Device, Manifest, Policy, PolicyError, Problems, Threads};
 use telic_seed::Seed;
 
 use super::Outcome;
@@ -68,7 +70,7 @@ pub(crate) struct Args {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Where to write the result; by default `evaluation.json` in the run folder, with `--prompt plan` (`search`, `reward`)
-    /// `evaluation-plan.json`, and with `--rewards` `rewards.json`.
+    /// `evaluation-plan.json`, with another environment `evaluation-ENV.json`, and with `--rewards` `rewards.json`.
     #[arg(long)]
     out: Option<Utf8PathBuf>,
 }
@@ -81,16 +83,23 @@ enum Prompt {
     Reward,
 }
 
-/// The file of a result, so that no prompt replaces what another one came to: that of the run's own prompt, or of another one.
-fn result_file(prompt: Option<Prompt>, now: &toml::Table, saved: &toml::Table) -> String {
-    let kind = |settings: &toml::Table| {
-        let kind = settings.get("prompt")?.get("kind")?.as_str()?;
-        Some(kind.to_owned())
-    };
-    match (prompt, kind(now)) {
-        (Some(Prompt::Reward), _) => "evaluation-reward.json".to_owned(),
-        (_, Some(now)) if Some(&now) != kind(saved).as_ref() => format!("evaluation-{now}.json"),
-        _ => "evaluation.json".to_owned(),
+impl Args {
+    /// The file of a result: no prompt and no environment replaces what another one came to.
+    fn result_file(&self, now: &toml::Table, run: &Manifest) -> String {
+        let kind = |settings: &toml::Table| {
+            let kind = settings.get("prompt")?.get("kind")?.as_str()?;
+            Some(kind.to_owned())
+        };
+        let prompt = match (self.prompt, kind(now)) {
+            (Some(Prompt::Reward), _) => Some("reward".to_owned()),
+            (_, now) => now.filter(|now| Some(now) != kind(&run.settings).as_ref()),
+        };
+        let env = self.env.clone().filter(|env| *env != run.data.env);
+        let parts = ["evaluation".to_owned()]
+            .into_iter()
+            .chain(prompt)
+            .chain(env);
+        parts.collect::<Vec<_>>().join("-") + ".json"
     }
 }
 
@@ -137,12 +146,23 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         Some(Prompt::Goal) if policy.settings().contains_key("prompt") => {
             set.push("prompt.kind=goal".to_owned());
         }
+        Some(Prompt::Plan | Prompt::Search) if !policy.settings().contains_key("prompt") => {
+            return Err(FlowError::Argument {
+                name: "prompt",
+                value: "a plan or a search".to_owned(),
+                expected: format!(
+                    "`goal`, since `{}` takes goals only",
+                    checkpoint.manifest.policy
+                ),
+            });
+        }
         Some(Prompt::Plan) => set.push("prompt.kind=plan".to_owned()),
         Some(Prompt::Search) => set.push("prompt.kind=search".to_owned()),
         Some(Prompt::Goal | Prompt::Reward) | None => {}
     }
     policy.configure(&overrides_table(&set)?)?;
-    let spec = telic_envs::spec(args.env.as_deref().unwrap_or(&checkpoint.manifest.data.env))?;
+    let of_run = &checkpoint.manifest.data.env;
+    let spec = environment(args.env.as_deref(), of_run)?;
     let tasks = args
         .tasks
         .iter()
@@ -157,8 +177,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
             &checkpoint.manifest.dataset.path,
         );
     }
-    let saved = &checkpoint.manifest.settings;
-    let out = args.prepare_out(&result_file(args.prompt, &policy.settings(), saved))?;
+    let out = args.prepare_out(&args.result_file(&policy.settings(), &checkpoint.manifest))?;
     let final_observations = match &args.goals {
         Some(path) => {
             let dataset = Dataset::load(path)?;

@@ -123,15 +123,22 @@ fn heading(number: usize, text: &str) {
 
 fn collect_data(args: &Args, dataset: &Utf8Path, stop: &AtomicBool) -> Result<f64, FlowError> {
     if dataset.exists() {
-        let episodes = Dataset::load(dataset)?.num_episodes();
-        if episodes != args.play_episodes as usize {
-            return Err(FlowError::Argument {
-                name: "play-episodes",
-                value: args.play_episodes.to_string(),
-                expected: format!(
-                    "{episodes}, which {dataset} has from an earlier call, or another `--out`"
-                ),
-            });
+        let found = Dataset::load(dataset)?;
+        let episodes = found.num_episodes() as u64;
+        let seed = found.metadata().seed.unwrap_or(args.seed);
+        for (name, asked, there) in [
+            ("play-episodes", u64::from(args.play_episodes), episodes),
+            ("seed", args.seed, seed),
+        ] {
+            if asked != there {
+                return Err(FlowError::Argument {
+                    name,
+                    value: asked.to_string(),
+                    expected: format!(
+                        "{there}, which {dataset} has from an earlier call, or another `--out`"
+                    ),
+                });
+            }
         }
         return Ok(0.0);
     }

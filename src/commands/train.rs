@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     Ok(exit_code(report.finished))
 }
 
-/// Shows a run on a terminal; elsewhere, a line per evaluation.
+/// Shows a run on a terminal; also elsewhere, a line per validation and evaluation.
 pub(crate) struct Bar {
     pub(crate) bar: ProgressBar,
 }
@@ -98,6 +98,15 @@ impl Progress for Bar {
         });
         self.bar
             .set_message(format!("{loss}{:.1}/s", speed.updates_per_sec));
+    }
+
+    fn validated(&mut self, step: u64, metrics: &Metrics) {
+        let metrics: Vec<String> = metrics
+            .iter()
+            .map(|(name, value)| format!("{name} {value:.4}"))
+            .collect();
+        let line = format!("step {step}: validation {}", metrics.join(", "));
+        self.bar.suspend(|| eprintln!("{line}"));
     }
 
     fn evaluated(&mut self, step: u64, evaluation: &Evaluation) {

@@ -46,6 +46,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     } else {
         print_report(&outcome.evaluation);
         println!("\n{} steps\n{}", outcome.steps, outcome.weights);
+        match &args.data {
+            Some(data) if data.is_file() => println!("{data}"),
+            Some(data) => println!("no episode was complete: there is no {data}"),
+            None => {}
+        }
         if !outcome.finished && args.data.is_none() {
             println!("\nto go on: {}", super::resumption("train-expert", &folder));
         }

@@ -13,7 +13,7 @@ use telic_viz::{RecordingTarget, WebOptions, WebServer, open_viewer, record_trai
 
 use super::Outcome;
 use crate::Context;
-use crate::output::print_json;
+use crate::output::{print_json, progress_bar};
 
 /// Open a run (rollouts of its policy with what it makes of them, and its training curves), a dataset (one episode) or a recording in
 /// rerun.
@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// Seed of a run's episodes; 0 by default.
     #[arg(long)]
     seed: Option<u64>,
+    /// Environment of a run's episodes; the one of the run by default.
+    #[arg(long)]
+    env: Option<String>,
     /// Only this task of a run, by name; may be given several times.
     #[arg(long = "task")]
     tasks: Vec<String>,
@@ -98,6 +101,12 @@ impl Args {
 
     /// An error for an option that says nothing about what the path is.
     fn check(&self) -> Result<(), FlowError> {
+        if !self.path.exists() {
+            return Err(FlowError::File {
+                reason: "there is no run, dataset or recording here".to_owned(),
+                path: self.path.clone(),
+            });
+        }
         let run = &[Kind::Run][..];
         for (name, given, kinds, expected) in [
             (
@@ -108,6 +117,7 @@ impl Args {
             ),
             ("episodes", self.episodes.is_some(), run, "a run folder"),
             ("seed", self.seed.is_some(), run, "a run folder"),
+            ("env", self.env.is_some(), run, "a run folder"),
             ("task", !self.tasks.is_empty(), run, "a run folder"),
             ("reward", self.reward.is_some(), run, "a run folder"),
             ("set", !self.set.is_empty(), run, "a run folder"),
@@ -149,7 +159,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     if args.web {
         return serve(&recordings, args.port, context);
     }
-    let mut viewer = open_viewer(&last_in_front(&recordings))?;
+    let mut viewer = open_viewer(&last_in_front(&recordings)).inspect_err(|_| {
+        if made {
+            eprintln!("recorded: {}", recordings[0]);
+        }
+    })?;
     let status = viewer.wait().map_err(|error| FlowError::File {
         reason: format!("the viewer: {error}"),
         path: recordings[0].clone(),
@@ -167,7 +181,8 @@ fn make(args: &Args, context: &Context) -> Result<Vec<Utf8PathBuf>, FlowError> {
         let checkpoint = Checkpoint::open(&args.path)?;
         let mut policy = checkpoint.policy(Device::Cpu)?;
         policy.configure(&super::evaluate::overrides_table(&args.set)?)?;
-        let spec = telic_envs::spec(&checkpoint.manifest.data.env)?;
+        let of_run = &checkpoint.manifest.data.env;
+        let spec = telic::evaluate::environment(args.env.as_deref(), of_run)?;
         let tasks = args
             .tasks
             .iter()
@@ -188,14 +203,18 @@ fn make(args: &Args, context: &Context) -> Result<Vec<Utf8PathBuf>, FlowError> {
             play: args.reward.clone(),
             ..RolloutConfig::default()
         };
-        record_rollouts(
+        let steps = spec.max_episode_steps * config.episodes;
+        let bar = progress_bar(steps as u64, "steps, at most");
+        let recorded = record_rollouts(
             policy.as_mut(),
             spec,
             &config,
             RecordingTarget::File(rrd.clone()),
             &context.stop,
-            |_| {},
-        )?;
+            |_| bar.inc(1),
+        );
+        bar.finish_and_clear();
+        recorded?;
         let mut recordings = vec![rrd];
         // A checkpoint that was copied out of its run has none.
         let metrics = args.path.join("metrics.csv");

@@ -82,6 +82,12 @@ impl Recorder {
         spec: &EnvSpec,
         config: &OnlineConfig,
     ) -> Result<Self, FlowError> {
+        if path.exists() {
+            return Err(FlowError::File {
+                reason: "there is a file already; delete it or choose another path".to_owned(),
+                path: path.to_owned(),
+            });
+        }
         let options = [
             ("steps".to_owned(), config.steps.to_string()),
             ("novelty".to_owned(), config.novelty.weight.to_string()),

@@ -28,6 +28,12 @@ pub enum CheckpointError {
         /// Where it was looked for.
         path: Utf8PathBuf,
     },
+    /// There is nothing at all.
+    #[error("there is no such run or checkpoint\nin {path}")]
+    Missing {
+        /// Where it was looked for.
+        path: Utf8PathBuf,
+    },
     /// The manifest is not what a manifest is.
     #[error("cannot read the manifest: {reason}\nin {path}")]
     Manifest {
