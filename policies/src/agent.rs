@@ -19,7 +19,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use telic_datasets::{ClipBounds, Dataset, FeatureView, Normalizer};
+use telic_datasets::{ClipBounds, Dataset, FeatureView, HindsightConfig, Normalizer};
 use telic_seed::{Rng, Seed};
 
 use crate::{Metrics, Numbers, PolicyError, Problems, TensorMap};
@@ -244,9 +244,10 @@ pub trait PolicyConfig:
     /// Adds every value out of range.
     fn validate(&self, problems: &mut Problems);
 
-    /// Adds what a training should not start with, though a policy that was trained with it may be loaded: values without effect.
-    fn validate_training(&self, problems: &mut Problems) {
-        let _ = problems;
+    /// The table `goals`, and which of `value`, `actor` and `negative_rewards` in it have no effect: a training does not start where they were
+    /// changed. A policy that was trained with them can be loaded.
+    fn unused_goals(&self) -> Option<(&HindsightConfig, &'static [&'static str])> {
+        None
     }
 }
 

@@ -19,7 +19,7 @@ use telic_datasets::{GoalMix, HindsightConfig, TransitionBatch};
 use telic_seed::{Rng, Seed};
 
 use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, Head, halves};
-use crate::inputs::{InputConfig, Inputs, check_single_steps, check_unused_goals};
+use crate::inputs::{InputConfig, Inputs, check_single_steps};
 use crate::joint::{Given, JointAgent, JointTraining, Objective};
 use crate::losses::{ActorLoss, Losses, check_alpha, least_of, mean_of, softplus};
 use crate::module_state::{insert_module, load_module};
@@ -108,9 +108,8 @@ impl PolicyConfig for CrlConfig {
         check_alpha(problems, "alpha", self.alpha);
     }
 
-    fn validate_training(&self, problems: &mut Problems) {
-        let default = Self::default().goals;
-        check_unused_goals(problems, &self.goals, &default, &["negative_rewards"]);
+    fn unused_goals(&self) -> Option<(&HindsightConfig, &'static [&'static str])> {
+        Some((&self.goals, &["negative_rewards"]))
     }
 }
 

@@ -13,7 +13,7 @@ use telic_datasets::{GoalMix, HindsightConfig, TransitionBatch};
 use telic_seed::Rng;
 
 use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy};
-use crate::inputs::{InputConfig, Inputs, check_single_steps, check_unused_goals};
+use crate::inputs::{InputConfig, Inputs, check_single_steps};
 use crate::joint::{Given, JointAgent, JointTraining, Objective};
 use crate::losses::Losses;
 use crate::module_state::insert_module;
@@ -79,14 +79,8 @@ impl PolicyConfig for GcbcConfig {
         check_single_steps(problems, &self.goals);
     }
 
-    fn validate_training(&self, problems: &mut Problems) {
-        let default = Self::default().goals;
-        check_unused_goals(
-            problems,
-            &self.goals,
-            &default,
-            &["value", "negative_rewards"],
-        );
+    fn unused_goals(&self) -> Option<(&HindsightConfig, &'static [&'static str])> {
+        Some((&self.goals, &["value", "negative_rewards"]))
     }
 }
 

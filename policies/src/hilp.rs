@@ -43,7 +43,7 @@ use self::policy::{Reach, Skills};
 pub use self::prompt::{PromptConfig, PromptKind};
 use self::reward::with_norm;
 use crate::gaussian::{GaussianInference, LearnedDeviation};
-use crate::inputs::{InputConfig, Inputs, check_unused_goals};
+use crate::inputs::{InputConfig, Inputs};
 use crate::joint::{Given, JointAgent, JointTraining, Objective};
 use crate::losses::{
     Losses, ValueTargets, advantage_weight, check_alpha, check_rates, each, expectile_loss,
@@ -170,14 +170,8 @@ impl PolicyConfig for HilpConfig {
         check_mix(problems, self.mix);
     }
 
-    fn validate_training(&self, problems: &mut Problems) {
-        let default = Self::default().goals;
-        check_unused_goals(
-            problems,
-            &self.goals,
-            &default,
-            &["actor", "negative_rewards"],
-        );
+    fn unused_goals(&self) -> Option<(&HindsightConfig, &'static [&'static str])> {
+        Some((&self.goals, &["actor", "negative_rewards"]))
     }
 }
 

@@ -6,6 +6,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 
 use crate::config_table::{self, nearest_name};
 use crate::device::{CpuAutodiff, CpuBackend};
+use crate::inputs::check_unused_goals;
 use crate::learner::{AlgorithmLearner, Learner};
 use crate::{Algorithm, Device, Model, Policy, PolicyConfig, PolicyError, Problems, TrainingTask};
 
@@ -160,7 +161,14 @@ fn train<A: Algorithm>(
     device.check()?;
     let config = checked_config::<A>(table)?;
     let mut problems = Problems::new();
-    problems.nested("policy", |problems| config.validate_training(problems));
+    let default = A::Config::default();
+    if let (Some((goals, unused)), Some((default, _))) =
+        (config.unused_goals(), default.unused_goals())
+    {
+        problems.nested("policy", |problems| {
+            check_unused_goals(problems, goals, default, unused);
+        });
+    }
     problems.into_result().map_err(PolicyError::Settings)?;
     match device {
         #[cfg(feature = "cuda")]

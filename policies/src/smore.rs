@@ -36,7 +36,7 @@ use crate::ema::SlowCopy;
 use crate::gaussian::{
     ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, Head, LearnedDeviation,
 };
-use crate::inputs::{InputConfig, Inputs, check_unused_goals};
+use crate::inputs::{InputConfig, Inputs};
 use crate::losses::{
     ActorLoss, Extraction, advantage_weight, check_alpha, check_rates, each, least_of, mean_of,
 };
@@ -160,14 +160,8 @@ impl PolicyConfig for SmoreConfig {
         check_alpha(problems, "alpha", self.alpha);
     }
 
-    fn validate_training(&self, problems: &mut Problems) {
-        let default = Self::default().goals;
-        check_unused_goals(
-            problems,
-            &self.goals,
-            &default,
-            &["actor", "negative_rewards"],
-        );
+    fn unused_goals(&self) -> Option<(&HindsightConfig, &'static [&'static str])> {
+        Some((&self.goals, &["actor", "negative_rewards"]))
     }
 }
 

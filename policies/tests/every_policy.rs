@@ -251,6 +251,40 @@ fn numbers_that_are_not_finite_are_refused() {
     }
 }
 
+#[test]
+fn goals_without_effect_are_refused_where_a_training_starts() {
+    let folder = Folder::new();
+    let (negative, actor) = (
+        "policy.goals.negative_rewards=false",
+        "policy.goals.actor={trajectory=0.5, random=0.5}",
+    );
+    for spec in specs() {
+        for (change, effect) in [
+            (negative, ["gcivl", "gciql", "hiql"]),
+            (actor, ["smore", "hilp", "hilp_zero_shot"]),
+        ] {
+            // The first list has what heeds it, the second what does not.
+            let refused = (change == actor) == effect.contains(&spec.id);
+            if spec.id == "beso" {
+                continue; // it has no such table
+            }
+            let path = folder.run(&format!("{}-{}", spec.id, change.len()));
+            let outcome = Trainer::create_with(config(spec, &[change]), &path, data(), None);
+            let message = outcome.err().map(|error| error.to_string());
+            assert_eq!(
+                message.is_some(),
+                refused,
+                "{} {change}: {message:?}",
+                spec.id
+            );
+            if let Some(message) = message {
+                assert!(message.contains("takes no notice"), "{message}");
+                assert!(!path.exists(), "{}", spec.id);
+            }
+        }
+    }
+}
+
 /// The process that [`a_killed_process_leaves_a_folder_that_resumes_to_the_same_bits`] kills.
 #[test]
 #[ignore = "runs only as a child process"]

@@ -153,7 +153,7 @@ def test_settings_can_be_changed(run: pathlib.Path) -> None:
         policy.configure(no_such_setting=1)
     with pytest.raises(telic.InputError):
         policy.configure(**{"no.such": 1})
-    with pytest.raises(telic.InputError, match="`settings.sampler` is None, expected a string, number"):
+    with pytest.raises(telic.InputError, match="`settings.sampler` is None, expected a string, path, number"):
         policy.configure(sampler=None)
     assert policy.settings == settings
     sampler = settings.get("sampler", {})

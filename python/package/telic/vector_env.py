@@ -254,7 +254,8 @@ class TelicVectorEnv(GoalRewards, VectorEnv[Any, Any, Any]):
         return [None if row_seed is None else check_seed(row_seed) for row_seed in seed]
 
     def _starts(self, start: Any) -> list[Start]:
-        if not isinstance(start, Sequence | np.ndarray) or isinstance(start, str) or np.ndim(start) == 0:
+        of_each = isinstance(start, Sequence) and not isinstance(start, str)
+        if not of_each and not (isinstance(start, np.ndarray) and start.ndim > 0):
             return [start] * self.num_envs
         if len(start) != self.num_envs:
             raise InputError(f"the reset option `task` has {len(start)} entries, expected {self.num_envs}")

@@ -6,7 +6,7 @@ use telic_datasets::{GoalMix, HindsightConfig};
 use crate::gaussian::GaussianInference;
 use crate::hilp::check_mix;
 use crate::hilp::prompt::{PromptConfig, PromptKind};
-use crate::inputs::{InputConfig, check_single_steps, check_unused_goals};
+use crate::inputs::{InputConfig, check_single_steps};
 use crate::losses::{check_alpha, check_rates};
 use crate::nn::{AdamConfig, LrSchedule};
 use crate::{PolicyConfig, Problems};
@@ -170,13 +170,7 @@ impl PolicyConfig for HilpZeroShotConfig {
         }
     }
 
-    fn validate_training(&self, problems: &mut Problems) {
-        let default = Self::default().goals;
-        check_unused_goals(
-            problems,
-            &self.goals,
-            &default,
-            &["actor", "negative_rewards"],
-        );
+    fn unused_goals(&self) -> Option<(&HindsightConfig, &'static [&'static str])> {
+        Some((&self.goals, &["actor", "negative_rewards"]))
     }
 }
