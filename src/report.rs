@@ -378,7 +378,7 @@ fn during_training(run: &Run, last: usize) -> Result<Vec<Found>, FlowError> {
         return Ok(vec![]);
     };
     // An evaluation with fewer episodes than tasks has no rate of the last ones.
-    let since = rates[rates.len().saturating_sub(last)].0;
+    let since = rates[rates.len().saturating_sub(last.max(1))].0;
     let mut names: Vec<&str> = columns
         .keys()
         .filter_map(|name| name.strip_prefix(PREFIX)?.strip_suffix("_success_rate"))

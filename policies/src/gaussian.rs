@@ -267,7 +267,10 @@ impl<B: Backend> GaussianPolicy<B> {
         Ok(policy)
     }
 
-    /// Standard deviations of each entry of an action, `[action_dim]`, in place of the configured one.
+    /// Standard deviations of each entry of an action in normalised units, `[action_dim]`, in place of the configured one.
+    ///
+    /// # Panics
+    /// If there are not as many as an action has entries.
     #[must_use]
     pub fn with_deviations(mut self, deviations: Vec<f64>) -> Self {
         assert_eq!(deviations.len(), self.inputs.action_dim());
