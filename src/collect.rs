@@ -52,6 +52,8 @@ pub struct Collected {
     pub successes: usize,
     /// Episodes that an interrupted call had left, and that were kept.
     pub resumed_episodes: usize,
+    /// Transitions of those episodes.
+    pub resumed_transitions: usize,
     /// Wall time in seconds.
     pub seconds: f64,
 }
@@ -82,6 +84,7 @@ fn finished(config: &CollectConfig, metadata: &Metadata) -> Result<Option<Collec
         path: config.out.clone(),
         episodes: config.episodes,
         resumed_episodes: config.episodes,
+        resumed_transitions: dataset.num_transitions(),
         transitions: dataset.num_transitions(),
         successes: found
             .episode_successes
@@ -131,7 +134,16 @@ pub fn collect(
         return Ok(finished);
     }
     let mut writer = DatasetWriter::resume(&config.out, collected_metadata)?;
-    let first = writer.num_episodes();
+    let (first, resumed_transitions) = (writer.num_episodes(), writer.num_transitions());
+    if first > config.episodes {
+        return Err(FlowError::File {
+            reason: format!(
+                "{first} episodes of an unfinished collection are here, {} are asked for; ask for as many or more, or delete it",
+                config.episodes
+            ),
+            path: DatasetWriter::journal_path(&config.out),
+        });
+    }
     let mut successes = writer.num_successes();
     let next = AtomicUsize::new(first);
     let written = AtomicUsize::new(first);
@@ -142,8 +154,10 @@ pub fn collect(
     std::thread::scope(|scope| -> Result<(), FlowError> {
         for _ in 0..config.threads {
             let sender = sender.clone();
-            let (next, written, halted) = (&next, &written, &halted);
+            let (next, written, halted, failed) = (&next, &written, &halted, &failed);
             scope.spawn(move || {
+                // The episode of a worker that panics never comes: the others must not wait for it.
+                let _guard = FailsOnUnwind(failed);
                 let mut expert = match (demonstrator.make)(config.noise) {
                     Ok(expert) => expert,
                     Err(error) => {
@@ -218,8 +232,20 @@ pub fn collect(
         transitions,
         successes,
         resumed_episodes: first,
+        resumed_transitions,
         seconds: started.elapsed().as_secs_f64(),
     })
+}
+
+/// Says that a thread panicked.
+struct FailsOnUnwind<'a>(&'a AtomicBool);
+
+impl Drop for FailsOnUnwind<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 fn positive(name: &'static str, value: usize) -> Result<(), FlowError> {

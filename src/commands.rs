@@ -6,6 +6,7 @@ pub(crate) mod envs;
 pub(crate) mod evaluate;
 pub(crate) mod inspect;
 pub(crate) mod quickstart;
+pub(crate) mod recover;
 pub(crate) mod replay;
 pub(crate) mod report;
 pub(crate) mod sweep;

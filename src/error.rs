@@ -90,6 +90,7 @@ impl FlowError {
                 | Self::Policy(telic_policies::PolicyError::Settings(_))
                 | Self::Train(
                     TrainError::Config(_)
+                        | TrainError::KeepBest { .. }
                         | TrainError::Policy(telic_policies::PolicyError::Settings(_))
                 )
                 | Self::Env(

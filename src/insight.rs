@@ -2,7 +2,7 @@
 
 use nalgebra::DMatrix;
 use ndarray::{Array1, Array2, ArrayView2, Axis, aview1};
-use telic_envs::{GoalEnv, Probe, Probes};
+use telic_envs::{GoalEnv, Probe};
 use telic_policies::Policy;
 use telic_viz::EpisodeRecorder;
 
@@ -13,10 +13,8 @@ const ACROSS: usize = 64;
 
 /// What is asked at every step of one episode.
 pub(crate) struct Insight {
-    probes: Vec<Probe>,
-    /// `[probes, observation_dim]`.
-    states: Array2<f32>,
     has_values: bool,
+    has_subgoals: bool,
     projection: Option<Projection>,
 }
 
@@ -27,33 +25,23 @@ impl Insight {
         env: &dyn GoalEnv,
         recorder: &mut EpisodeRecorder,
     ) -> Result<Self, FlowError> {
-        let Probes {
-            spacing_m,
-            states: probes,
-        } = env.probes(ACROSS);
-        let width = env.observation().len();
-        let table: Vec<f32> = probes
-            .iter()
-            .flat_map(|probe| probe.observation.iter().copied())
-            .collect();
-        let states = Array2::from_shape_vec((probes.len(), width), table)
-            .expect("a probe is an observation");
+        let probes = env.probes(ACROSS);
+        let states = observations(&probes.states, env);
         let goal = Array1::from(env.goal_observation().to_vec());
-        let goals = repeated(&goal, probes.len());
+        let goals = repeated(&goal, probes.states.len());
         let values = policy.values(states.view(), goals.view())?;
         let has_values = values.is_some();
         let mut insight = Self {
-            probes,
-            states,
             has_values,
+            has_subgoals: !probes.states.is_empty(),
             projection: None,
         };
         let Some(values) = values.filter(|values| !values.is_empty()) else {
             return Ok(insight);
         };
-        recorder.log_value_map(&insight.probes, spacing_m, &values.to_vec())?;
+        recorder.log_value_map(&probes.states, probes.spacing_m, &values.to_vec())?;
         // What has diverged has no principal directions.
-        let latents = policy.latents(insight.states.view())?;
+        let latents = policy.latents(states.view())?;
         if let Some(latents) = latents.filter(|latents| latents.iter().all(|x| x.is_finite())) {
             let projection = Projection::fit(&latents);
             let goal = policy.latents(goal.insert_axis(Axis(0)).view())?;
@@ -73,7 +61,7 @@ impl Insight {
 
     /// Asks before a step, and records the answers.
     pub(crate) fn step(
-        &self,
+        &mut self,
         policy: &mut dyn Policy,
         env: &dyn GoalEnv,
         recorder: &mut EpisodeRecorder,
@@ -90,20 +78,34 @@ impl Insight {
         {
             recorder.log_latent(projection.apply(&latents.row(0).to_vec()))?;
         }
-        let (observation, goal) = (aview1(observation), aview1(goal));
-        if !self.probes.is_empty()
-            && let Some(distances) =
-                policy.subgoal_distances(observation, goal, self.states.view())?
-            && let Some(nearest) = distances
-                .iter()
-                .enumerate()
-                .min_by(|a, b| a.1.total_cmp(b.1))
-                .map(|(index, _)| index)
-        {
-            recorder.log_subgoal(self.probes[nearest].position)?;
+        if !self.has_subgoals {
+            return Ok(());
+        }
+        // States with everything else as it is now.
+        let probes = env.probes(ACROSS);
+        let states = observations(&probes.states, env);
+        let distances =
+            policy.subgoal_distances(aview1(observation), aview1(goal), states.view())?;
+        self.has_subgoals = distances.is_some();
+        let nearest = distances.as_ref().and_then(|distances| {
+            let numbered = distances.iter().enumerate();
+            numbered.min_by(|a, b| a.1.total_cmp(b.1))
+        });
+        if let Some((nearest, _)) = nearest {
+            recorder.log_subgoal(probes.place, probes.states[nearest].position)?;
         }
         Ok(())
     }
+}
+
+/// `[probes, observation_dim]`.
+fn observations(probes: &[Probe], env: &dyn GoalEnv) -> Array2<f32> {
+    let table: Vec<f32> = probes
+        .iter()
+        .flat_map(|probe| probe.observation.iter().copied())
+        .collect();
+    Array2::from_shape_vec((probes.len(), env.observation().len()), table)
+        .expect("a probe is an observation")
 }
 
 fn repeated(row: &Array1<f32>, rows: usize) -> Array2<f32> {

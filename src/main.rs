@@ -13,7 +13,7 @@ mod commands;
 mod output;
 
 use commands::{
-    bench, collect, envs, evaluate, inspect, quickstart, replay, report, sweep, train,
+    bench, collect, envs, evaluate, inspect, quickstart, recover, replay, report, sweep, train,
     train_expert, view,
 };
 
@@ -49,6 +49,7 @@ enum Command {
     Sweep(sweep::Args),
     Report(report::Args),
     Replay(replay::Args),
+    Recover(recover::Args),
     View(view::Args),
     Bench(bench::Args),
 }
@@ -58,7 +59,7 @@ impl Command {
     fn stops_cleanly(&self) -> bool {
         !matches!(
             self,
-            Self::Envs(_) | Self::Inspect(_) | Self::Report(_) | Self::Bench(_)
+            Self::Envs(_) | Self::Inspect(_) | Self::Recover(_) | Self::Report(_) | Self::Bench(_)
         )
     }
 }
@@ -113,6 +114,7 @@ fn main() -> ExitCode {
         Command::Sweep(args) => sweep::run(&args, &context),
         Command::Report(args) => report::run(&args, &context),
         Command::Replay(args) => replay::run(&args, &context),
+        Command::Recover(args) => recover::run(&args, &context),
         Command::View(args) => view::run(&args, &context),
         Command::Bench(args) => bench::run(&args, &context),
     };

@@ -30,7 +30,7 @@ pub fn record_replay(
             return Err(FlowError::Stopped(format!("{row} steps were recorded")));
         }
         match step {
-            None => recorder.begin_episode(env, &format!("episode_{episode}"))?,
+            None => recorder.begin_play(env, &format!("recorded episode {episode}"))?,
             Some(step) => recorder.log_step(env, &last_action, &step)?,
         }
         if let Some(action) = action {
@@ -106,8 +106,21 @@ pub fn record_rollouts(
         policy.reset(1);
         let mut rngs = [seed.child("policy").rng()];
         let mut trace_rng = seed.child("trace").rng();
-        recorder.begin_episode(env.as_ref(), &format!("{name}_{episode}"))?;
-        let insight = Insight::begin(policy, env.as_ref(), &mut recorder)?;
+        let label = format!("{name}_{episode}");
+        let mut insight = None;
+        if config.play.is_some() {
+            recorder.begin_play(env.as_ref(), &label)?;
+        } else {
+            recorder.begin_episode(env.as_ref(), &label)?;
+            insight = Some(Insight::begin(policy, env.as_ref(), &mut recorder)?);
+        }
+        let reward = config.play.as_ref().and_then(|reward| {
+            let rewards = spec.rewards.iter();
+            rewards
+                .map(|known| known.name)
+                .position(|known| known == reward)
+        });
+        let mut paid = 0.0;
         loop {
             if stop.load(Ordering::Relaxed) {
                 return Err(FlowError::Stopped(format!(
@@ -126,7 +139,9 @@ pub fn record_rollouts(
             {
                 recorder.log_denoising(&trace)?;
             }
-            insight.step(policy, env.as_ref(), &mut recorder)?;
+            if let Some(insight) = &mut insight {
+                insight.step(policy, env.as_ref(), &mut recorder)?;
+            }
             let row =
                 |values: ndarray::ArrayView1<f32>| values.to_owned().insert_axis(ndarray::Axis(0));
             policy.act(
@@ -138,10 +153,14 @@ pub fn record_rollouts(
             let action = actions.row(0).to_vec();
             let step = env.step(&action)?;
             recorder.log_step(env.as_ref(), &action, &step)?;
+            paid += reward.map_or(0.0, |reward| f64::from(env.rewards()[reward]));
             progress(episode);
             let ends = config.play.is_none() && (step.terminated || step.success);
             if ends || step.truncated {
                 successes += usize::from(step.success);
+                if reward.is_some() {
+                    recorder.log_note(format!("return {paid:.1} of its reward"))?;
+                }
                 break;
             }
         }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ndarray::ArrayView1;
+use ndarray::{Array2, ArrayView1};
 use serde::Serialize;
 use telic_datasets::Dataset;
 use telic_envs::{EnvSpec, GoalEnv, ResetOptions, Start, Step};
@@ -44,9 +44,16 @@ pub struct Verification {
 /// The environment of a dataset.
 ///
 /// # Errors
-/// [`FlowError::Mismatch`] when the file was made by another version of the environment or has other dims.
+/// [`FlowError::Mismatch`] when the file does not say of which environment it is, was made by another version of it, or has other dims.
 pub fn env_of(dataset: &Dataset) -> Result<&'static EnvSpec, FlowError> {
     let metadata = dataset.metadata();
+    if metadata.env.is_empty() {
+        return Err(FlowError::Mismatch {
+            what: "no environment to replay in",
+            left: "the file does not say of which environment it is".to_owned(),
+            right: "files of `telic collect` do".to_owned(),
+        });
+    }
     let spec = telic_envs::spec(&metadata.env)?;
     if metadata.env_version != spec.version {
         return Err(FlowError::Mismatch {
@@ -133,9 +140,9 @@ pub fn replay_episode(
     Ok(rows - 1)
 }
 
-/// Runs `episodes` again and compares every observation, position and velocity to the bit.
-pub fn verify(
-    dataset: &Dataset,
+/// Runs `episodes` again and compares every observation, position and velocity that the recording holds to the bit.
+pub fn verify<'a>(
+    dataset: &'a Dataset,
     episodes: &[usize],
     stop: &AtomicBool,
     mut progress: impl FnMut(usize),
@@ -159,28 +166,31 @@ pub fn verify(
         let start = dataset
             .episodes()
             .start(episode.min(dataset.num_episodes().saturating_sub(1)));
+        let last = dataset
+            .episodes()
+            .rows(episode.min(dataset.num_episodes() - 1))
+            - 1;
         let (mut qpos, mut qvel) = (Vec::new(), Vec::new());
         let mut difference = None;
         report.steps += replay_episode(dataset, env.as_mut(), episode, |row, env, _, _| {
             qpos.clear();
             qvel.clear();
             env.state(&mut qpos, &mut qvel);
+            // Data that came in the regular layout does not hold this state.
+            let is_known = row < last || !dataset.metadata().final_states_repeated;
+            let state = |table: Option<&'a Array2<f32>>| {
+                table
+                    .filter(|_| is_known)
+                    .map(|table| table.row(start + row))
+            };
             let columns = [
                 (
                     "observations",
                     Some(dataset.observations().row(start + row)),
                     env.observation(),
                 ),
-                (
-                    "qpos",
-                    dataset.qpos().map(|table| table.row(start + row)),
-                    qpos.as_slice(),
-                ),
-                (
-                    "qvel",
-                    dataset.qvel().map(|table| table.row(start + row)),
-                    qvel.as_slice(),
-                ),
+                ("qpos", state(dataset.qpos()), qpos.as_slice()),
+                ("qvel", state(dataset.qvel()), qvel.as_slice()),
             ];
             difference = columns
                 .into_iter()

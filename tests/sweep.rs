@@ -198,3 +198,54 @@ fn a_sweep_runs_what_is_missing_and_becomes_one_table() {
     assert!(!output.status.success());
     assert!(errors.contains("`batch_size`: 8 and 9"), "{errors}");
 }
+
+/// In an open square, where some goals are reached and each after another number of steps: other weights or episodes come to other numbers.
+#[test]
+fn a_row_that_was_interrupted_comes_to_the_same_numbers() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().to_str().unwrap();
+    let play = format!("{folder}/play.npz");
+    let arena = ["--env", "point-maze-arena", "--demonstrator", "stitch"];
+    telic(&[&["collect", "--episodes", "20", "--out", &play], &arena[..]].concat());
+    let config = format!("{folder}/gcbc.toml");
+    let text = "steps = 300\nbatch_size = 64\nlog_every = 50\nvalidate_every = 0\ncheckpoint_every = 100\n\
+                [policy]\nid = 'gcbc'\noptimizer.lr = 3e-3\ninference.temperature = 0.5\n\
+                [policy.actor.network]\nhidden = [32]\n";
+    std::fs::write(&config, text).unwrap();
+    let file = format!("{folder}/sweep.toml");
+    let text = format!(
+        "out = '{folder}/runs'\nseeds = [1, 2]\nset = ['threads=1']\n[evaluation]\nepisodes = 10\n\
+         [datasets]\narena = '{play}'\n[policies]\ngcbc = '{config}'\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    telic(&["sweep", &file]);
+    let runs = format!("{folder}/runs/arena/gcbc");
+    let bytes = |name: &str| std::fs::read(format!("{runs}/{name}")).unwrap();
+    let steps = |name: &str| {
+        let evaluation: Value = serde_json::from_slice(&bytes(name)).unwrap();
+        evaluation["mean_steps"].as_f64().unwrap()
+    };
+    let evaluations = ["seed-1/evaluation.json", "seed-2/evaluation.json"];
+    assert_ne!(steps(evaluations[0]), steps(evaluations[1]));
+    let elsewhere = format!("{runs}/seed-1/elsewhere.json");
+    let other = ["--episodes", "10", "--seed", "1", "--out", &elsewhere];
+    telic(&[&["evaluate", &format!("{runs}/seed-1")], &other[..]].concat());
+    assert_ne!(steps("seed-1/elsewhere.json"), steps(evaluations[0]));
+
+    let table = telic(&["report", &runs, "--json"]);
+    let last = "checkpoints/step_00000300";
+    let kept = [
+        "seed-1/evaluation.json",
+        "seed-1/metrics.csv",
+        &format!("seed-1/{last}/model.safetensors"),
+        &format!("seed-1/{last}/state.safetensors"),
+    ]
+    .map(|name| (name.to_owned(), bytes(name)));
+    std::fs::remove_dir_all(format!("{runs}/seed-1/{last}")).unwrap();
+    std::fs::remove_file(format!("{runs}/seed-1/evaluation.json")).unwrap();
+    telic(&["sweep", &file]);
+    for (name, before) in &kept {
+        assert!(bytes(name) == *before, "{name}");
+    }
+    assert_eq!(telic(&["report", &runs, "--json"]), table);
+}

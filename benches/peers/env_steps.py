@@ -3,10 +3,12 @@
     python3 benches/peers/env_steps.py --telic target/release/telic [--repeats 3] [--seconds 5] [--only ant-maze]
 
 Makes a virtual environment with the peers on its first call. Every figure is the median over the repeats; the sides
-take turns, so that a drift of the machine's speed hits both.
+take turns, so that a drift of the machine's speed hits both. All sides draw 32 uniformly random actions before the clock
+starts and apply them and their opposites in turn.
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -36,13 +38,15 @@ def telic(binary, env, worlds, threads, seconds):
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["steps_per_second"]
 
 
-def rate(step, count, seconds):
-    """Steps per second of `step`, which advances `count` environments."""
+def rate(step, draw, count, seconds):
+    """Steps per second of `step`, which advances `count` environments by an action of `draw`."""
+    drawn = [draw() for _ in range(32)]
+    actions = itertools.cycle([*drawn, *(-action for action in drawn)])
     for _ in range(10):
-        step()
+        step(next(actions))
     steps, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
-        step()
+        step(next(actions))
         steps += count
     return steps / (time.perf_counter() - start)
 
@@ -56,12 +60,12 @@ def ogbench(env_id, seconds):
     env.reset(seed=0)
     env.action_space.seed(0)
 
-    def step():
-        _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+    def step(action):
+        _, _, terminated, truncated, _ = env.step(action)
         if terminated or truncated:
             env.reset()
 
-    figure = rate(step, 1, seconds)
+    figure = rate(step, env.action_space.sample, 1, seconds)
     env.close()
     return figure
 
@@ -78,7 +82,7 @@ def ogbench_async(env_id, seconds):
     envs = gymnasium.vector.AsyncVectorEnv([make, make])
     envs.reset(seed=0)
     envs.action_space.seed(0)
-    figure = rate(lambda: envs.step(envs.action_space.sample()), 2, seconds)
+    figure = rate(envs.step, envs.action_space.sample, 2, seconds)
     envs.close()
     return figure
 
@@ -93,7 +97,7 @@ def envpool(env_id, seconds):
     envs.reset()
     rng = numpy.random.default_rng(0)
     shape = (count, *envs.action_space.shape)
-    figure = rate(lambda: envs.step(rng.uniform(-1, 1, shape)), count, seconds)
+    figure = rate(envs.step, lambda: rng.uniform(-1, 1, shape), count, seconds)
     envs.close()
     return figure
 

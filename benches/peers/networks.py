@@ -83,13 +83,10 @@ def jax_forward(layers, x):
 
 
 def jax_adam(loss):
-    """A jitted step: gradient of `loss(params, constants, batch)` and Adam; donates what it replaces."""
-    import functools
-
+    """The part of a step that learns, to be jitted: gradient of `loss(params, constants, batch)` and Adam."""
     import jax
     import jax.numpy as jnp
 
-    @functools.partial(jax.jit, donate_argnums=(0,))
     def step(state, constants, batch):
         params, first, second, count = state
         value, gradient = jax.value_and_grad(loss)(params, constants, batch)
@@ -121,7 +118,8 @@ def jax_gcbc(row, seconds):
     state = jax_state(jax_mlp(key, [2 * row["observation"], *[width] * 3, row["action"]], True))
     x = jax.random.normal(key, (batch, 2 * row["observation"]))
     y = jax.random.normal(key, (batch, row["action"]))
-    step = jax_adam(lambda params, _, batch: 0.5 * batch[1].shape[1] * jnp.square(jax_forward(params, batch[0]) - batch[1]).mean())
+    loss = lambda params, _, batch: 0.5 * batch[1].shape[1] * jnp.square(jax_forward(params, batch[0]) - batch[1]).mean()
+    step = jax.jit(jax_adam(loss), donate_argnums=0)
     held = [state]
 
     def one():
@@ -166,14 +164,18 @@ def jax_gciql(row, seconds):
 
     draw = lambda index, columns: jax.random.normal(keys[index], (batch, columns))
     data = {"s": draw(4, s), "n": draw(5, s), "g": draw(6, s), "ga": draw(7, s), "a": draw(4, a), "r": draw(5, 1), "m": draw(6, 1)}
-    step = jax_adam(loss)
-    follow = jax.jit(lambda slow, critics: jax.tree.map(lambda t, p: 0.995 * t + 0.005 * p, slow, critics), donate_argnums=(0,))
+    learn = jax_adam(loss)
+
+    def update(state, slow, batch):
+        followed = jax.tree.map(lambda t, p: 0.995 * t + 0.005 * p, slow, state[0]["critics"])
+        state, value = learn(state, slow, batch)
+        return state, followed, value
+
+    step = jax.jit(update, donate_argnums=(0, 1))
     held = [jax_state(params), slow]
 
     def one():
-        new_slow = follow(jax.tree.map(jnp.copy, held[1]), held[0][0]["critics"])
-        held[0], value = step(held[0], held[1], data)
-        held[1] = new_slow
+        held[0], held[1], value = step(*held, data)
         return value
 
     return median_ms(one, seconds)

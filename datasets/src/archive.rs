@@ -75,14 +75,32 @@ impl Archive {
         &mut self,
         name: &'static str,
     ) -> Result<(Header, Vec<T>), DatasetError> {
-        self.try_read(name).map_err(|reason| DatasetError::Format {
-            member: format!("`{name}`"),
-            reason,
-            path: self.path.clone(),
-        })
+        self.read_shaped(name, "", |_| true)
     }
 
-    fn try_read<T: FromStored>(&mut self, name: &str) -> Result<(Header, Vec<T>), String> {
+    /// Reads a member, if its shape is one that fits; nothing is read of another.
+    fn read_shaped<T: FromStored>(
+        &mut self,
+        name: &'static str,
+        expected: &'static str,
+        fits: impl Fn(&[usize]) -> bool,
+    ) -> Result<(Header, Vec<T>), DatasetError> {
+        match self.try_read(name, fits) {
+            Ok((header, Some(values))) => Ok((header, values)),
+            Ok((header, None)) => Err(self.invalid(InvalidData::Shape {
+                column: name,
+                shape: header.shape,
+                expected,
+            })),
+            Err(reason) => Err(self.format(name, reason)),
+        }
+    }
+
+    fn try_read<T: FromStored>(
+        &mut self,
+        name: &str,
+        fits: impl Fn(&[usize]) -> bool,
+    ) -> Result<(Header, Option<Vec<T>>), String> {
         let mut member = self
             .zip
             .by_name(&format!("{name}{SUFFIX}"))
@@ -90,8 +108,11 @@ impl Archive {
         let (member_bytes, stored_bytes) =
             (member.size(), member.compressed_size().min(self.bytes));
         let header = Header::read(&mut member)?;
+        if !fits(&header.shape) {
+            return Ok((header, None));
+        }
         let values = header.read_values(&mut member, member_bytes, stored_bytes)?;
-        Ok((header, values))
+        Ok((header, Some(values)))
     }
 
     /// Reads a table, `[rows, width]`, in C order.
@@ -99,16 +120,10 @@ impl Archive {
         &mut self,
         name: &'static str,
     ) -> Result<Array2<T>, DatasetError> {
-        let (header, values) = self.read::<T>(name)?;
-        let &[rows, width] = header.shape.as_slice() else {
-            let expected = "a table of two axes, rows and entries";
-            return Err(self.invalid(InvalidData::Shape {
-                column: name,
-                shape: header.shape,
-                expected,
-            }));
-        };
-        let table = Array2::from_shape_vec((rows, width).set_f(header.fortran_order), values)
+        let expected = "a table of two axes, rows and entries";
+        let (header, values) = self.read_shaped::<T>(name, expected, |shape| shape.len() == 2)?;
+        let shape = (header.shape[0], header.shape[1]);
+        let table = Array2::from_shape_vec(shape.set_f(header.fortran_order), values)
             .expect("`read` returns as many values as the shape has");
         Ok(if header.fortran_order {
             table.as_standard_layout().into_owned()
@@ -119,27 +134,9 @@ impl Archive {
 
     /// Reads a column of flags, `[rows]`.
     pub(crate) fn flags(&mut self, name: &'static str) -> Result<Vec<bool>, DatasetError> {
-        let (header, values) = self.read::<f64>(name)?;
-        if !matches!(header.shape.as_slice(), [_] | [_, 1]) {
-            let expected = "one flag per row";
-            return Err(self.invalid(InvalidData::Shape {
-                column: name,
-                shape: header.shape,
-                expected,
-            }));
-        }
-        match values
-            .iter()
-            .enumerate()
-            .find(|(_, value)| **value != 0.0 && **value != 1.0)
-        {
-            Some((row, &value)) => Err(self.invalid(InvalidData::Flag {
-                column: name,
-                row,
-                value,
-            })),
-            None => Ok(values.iter().map(|&value| value == 1.0).collect()),
-        }
+        let one_each = |shape: &[usize]| matches!(shape, [_] | [_, 1]);
+        let (_, values) = self.read_shaped::<f64>(name, "one flag per row", one_each)?;
+        flags(name, &values).map_err(|problem| self.invalid(problem))
     }
 
     /// An error about the content.
@@ -157,6 +154,15 @@ impl Archive {
             reason,
             path: self.path.clone(),
         }
+    }
+}
+
+/// Numbers that are 0 or 1.
+pub(crate) fn flags(column: &'static str, values: &[f64]) -> Result<Vec<bool>, InvalidData> {
+    let other = |(_, value): &(usize, &f64)| **value != 0.0 && **value != 1.0;
+    match values.iter().enumerate().find(other) {
+        Some((row, &value)) => Err(InvalidData::Flag { column, row, value }),
+        None => Ok(values.iter().map(|&value| value == 1.0).collect()),
     }
 }
 

@@ -3,6 +3,8 @@
 use ndarray::Array2;
 
 use crate::InvalidData;
+use crate::archive::flags;
+use crate::layout::TERMINALS;
 
 /// A recorded episode of T transitions: T + 1 states, and the action taken in each.
 ///
@@ -96,6 +98,14 @@ impl EpisodeIndex {
             });
         }
         Self::from_lengths(&lengths)
+    }
+
+    /// As [`from_terminals`](Self::from_terminals), of numbers.
+    ///
+    /// # Errors
+    /// [`InvalidData::Flag`] for a number that is neither 0 nor 1.
+    pub fn from_numbers(terminals: &[f64]) -> Result<Self, InvalidData> {
+        Self::from_terminals(&flags(TERMINALS, terminals)?)
     }
 
     /// Number of episodes.

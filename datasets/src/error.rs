@@ -42,7 +42,7 @@ pub enum DatasetError {
     },
     /// An unfinished journal is in the way of a new dataset.
     #[error(
-        "{episodes} episodes of an unfinished dataset are here; resume, recover or delete them first\nin {path}"
+        "{episodes} episodes of an unfinished dataset are here; resume them, make a dataset of them (`telic recover`) or delete them first\nin {path}"
     )]
     Unfinished {
         /// Complete episodes in the journal.

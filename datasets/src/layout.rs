@@ -119,7 +119,7 @@ impl Dataset {
     ///
     /// # Errors
     /// [`InvalidData::NextObservation`] if rows do not follow each other, and all of [`Dataset::new`].
-    pub fn from_regular(view: &RegularView, metadata: Metadata) -> Result<Self, InvalidData> {
+    pub fn from_regular(view: RegularView, metadata: Metadata) -> Result<Self, InvalidData> {
         let RegularView {
             observations,
             actions,
@@ -174,7 +174,7 @@ impl Dataset {
         let mut start = 0;
         for &end in &ends {
             for row in start..end {
-                check_successor(row, next_observations, observations)?;
+                check_successor(row, &next_observations, &observations)?;
             }
             sources.extend(start..=end);
             sources.push(end);
@@ -182,22 +182,20 @@ impl Dataset {
             start = end + 1;
         }
         let episodes = EpisodeIndex::from_lengths(&lengths)?;
-        let select = |table: &Array2<f32>| table.select(Axis(0), &sources);
+        let final_observations = next_observations.select(Axis(0), &ends);
+        drop(next_observations);
+        // One table at a time is there twice.
+        let select = |table: Array2<f32>| table.select(Axis(0), &sources);
         let mut columns = Columns {
             observations: select(observations),
             actions: select(actions),
-            qpos: qpos.as_ref().map(select),
-            qvel: qvel.as_ref().map(select),
-            button_states: button_states
-                .as_ref()
-                .map(|table| table.select(Axis(0), &sources)),
+            qpos: qpos.map(select),
+            qvel: qvel.map(select),
+            button_states: button_states.map(|table| table.select(Axis(0), &sources)),
         };
-        for (episode, &end) in ends.iter().enumerate() {
+        for (episode, last) in final_observations.outer_iter().enumerate() {
             let final_row = episodes.final_row(episode);
-            columns
-                .observations
-                .row_mut(final_row)
-                .assign(&next_observations.row(end));
+            columns.observations.row_mut(final_row).assign(&last);
             columns.actions.row_mut(final_row).fill(0.0);
         }
         let repeated =
@@ -295,7 +293,7 @@ mod tests {
         let mut view = ramp(&[4, 2]).regular();
         view.next_observations[[1, 0]] = 9.0;
         assert_eq!(
-            Dataset::from_regular(&view, Metadata::default()),
+            Dataset::from_regular(view, Metadata::default()),
             Err(InvalidData::NextObservation {
                 row: 1,
                 entry: 0,
@@ -332,7 +330,7 @@ mod tests {
         #[test]
         fn regular_view_comes_back(dataset in any_dataset()) {
             let view = dataset.regular();
-            let back = Dataset::from_regular(&view, dataset.metadata().clone()).unwrap();
+            let back = Dataset::from_regular(view.clone(), dataset.metadata().clone()).unwrap();
             prop_assert_eq!(back.observations(), dataset.observations());
             prop_assert_eq!(back.episodes(), dataset.episodes());
             prop_assert_eq!(back.regular(), view);

@@ -60,7 +60,7 @@ impl Dataset {
                 qvel: columns.qvel,
                 button_states: columns.button_states,
             };
-            Self::from_regular(&view, metadata)
+            Self::from_regular(view, metadata)
         } else if archive.contains(VALIDS) {
             let valids = archive.flags(VALIDS)?;
             episodes_of_compact(&terminals, &valids)

@@ -343,6 +343,8 @@ pub(crate) fn wrapped(angle: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use telic_sim::GeomShape;
+
     use super::*;
 
     fn arm() -> TabletopArm {
@@ -357,44 +359,103 @@ mod tests {
         arm.world.set_state(&qpos, &qvel).unwrap();
     }
 
-    /// Positions and rotations of the UR5e of MuJoCo Menagerie with the pinch point of a Robotiq 2F-85.
+    /// Positions and rotations of the UR5e of MuJoCo Menagerie, of its flange and of the pinch point of a Robotiq 2F-85, printed with
+    /// five decimals: the published lengths of the real arm, which are up to 0.7 mm off these, would not pass.
     #[test]
     fn the_chain_has_the_published_poses() {
+        const ROUNDING: f64 = 1e-5;
         let arm = arm();
-        let q = [0.1, -1.2, 1.5, -0.7, -1.4, 0.3];
+        let base = arm.world.body_id("world").unwrap();
+        let flange = arm.world.site_id("flange").unwrap();
+        let to_flange = Chain::new(arm.world.model(), base, flange).unwrap();
+        let down = [[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]];
+        let zero = [[0.0, 0.0, -1.0], [0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]];
         let turned = [
             [0.25724, 0.96315, -0.0785],
             [0.35321, -0.16933, -0.92009],
             [-0.89948, 0.20896, -0.38375],
         ];
-        let r = [-1.0, -1.8, 1.2, -1.0, -1.57, 0.5];
         let tilted = [
             [0.99719, 0.07093, 0.02414],
             [0.07054, -0.99737, 0.01645],
             [0.02524, -0.0147, -0.99957],
         ];
-        let down = [[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]];
-        let zero = [[0.0, 0.0, -1.0], [0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]];
-        for (angles, pinch, rows) in [
-            (HOME, [0.492, 0.134, 0.3322], down),
-            ([0.0; 6], [-0.3898, 0.817, 0.063], zero),
-            (q, [-0.21006, 0.31586, 0.2530], turned),
-            (r, [0.20888, 0.2936, 0.54545], tilted),
+        for (angles, flange, pinch, rows) in [
+            (HOME, [0.492, 0.134, 0.488], [0.492, 0.134, 0.3322], down),
+            (
+                [0.0; 6],
+                [-0.234, 0.817, 0.063],
+                [-0.3898, 0.817, 0.063],
+                zero,
+            ),
+            (
+                [0.1, -1.2, 1.5, -0.7, -1.4, 0.3],
+                [-0.19783, 0.45921, 0.31279],
+                [-0.21006, 0.31586, 0.2530],
+                turned,
+            ),
+            (
+                [-1.0, -1.8, 1.2, -1.0, -1.57, 0.5],
+                [0.20511, 0.29104, 0.70119],
+                [0.20888, 0.2936, 0.54545],
+                tilted,
+            ),
         ] {
             let pose = arm.chain.forward(&angles);
             let rotation = pose.rotation.to_rotation_matrix();
+            let flange_pose = to_flange.forward(&angles);
             for row in 0..3 {
                 assert!(
-                    (pose.translation.vector[row] - pinch[row]).abs() < 1e-3,
+                    (pose.translation.vector[row] - pinch[row]).abs() < ROUNDING,
                     "{angles:?}: {pose}"
+                );
+                assert!(
+                    (flange_pose.translation.vector[row] - flange[row]).abs() < ROUNDING,
+                    "{angles:?}: {flange_pose}"
                 );
                 for column in 0..3 {
                     assert!(
-                        (rotation[(row, column)] - rows[row][column]).abs() < 1e-3,
+                        (rotation[(row, column)] - rows[row][column]).abs() < ROUNDING,
                         "{angles:?}: {pose}"
                     );
                 }
             }
+        }
+    }
+
+    /// Centre of a pad in the world and half of its thickness, in metres.
+    fn pad(arm: &TabletopArm, name: &str) -> (Vector, f32) {
+        let geom = &arm.world.model().geoms()[arm.world.geom_id(name).unwrap().index()];
+        let GeomShape::Box { half_extents } = &geom.shape else {
+            panic!("`{name}` is no box");
+        };
+        let pose = arm.world.body_pose(geom.body) * geom.local_pose;
+        (pose.translation, half_extents[1])
+    }
+
+    /// Gaps of the Robotiq 2F-85 in millimetres, by opening. Fingers on slides meet its linkage at both ends of the way, and
+    /// are up to 2.3 mm closer in between.
+    #[test]
+    fn pads_are_as_far_apart_as_those_of_the_original() {
+        let mut arm = arm();
+        for (opening, published_mm, slack_mm) in [
+            (0.004, 85.1, 0.1),
+            (0.254, 65.6, 2.4),
+            (0.505, 43.8, 2.4),
+            (0.752, 21.0, 1.1),
+            (0.978, 0.4, 0.1),
+        ] {
+            for finger in arm.fingers {
+                let position = (opening * FINGER_TRAVEL) as f32;
+                arm.world.set_joint_position(finger, position);
+            }
+            assert!((arm.opening() - opening).abs() < 1e-6);
+            let (right, left) = (pad(&arm, "right_pad"), pad(&arm, "left_pad"));
+            let gap_mm = 1e3 * ((right.0 - left.0).length() - right.1 - left.1);
+            assert!(
+                (gap_mm - published_mm).abs() < slack_mm,
+                "opening {opening}: {gap_mm} mm for {published_mm} mm"
+            );
         }
     }
 

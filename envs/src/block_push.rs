@@ -7,6 +7,8 @@
 mod demonstrator;
 mod oracle;
 mod score;
+#[cfg(test)]
+mod tests;
 
 use std::f32::consts::PI;
 use std::ops::Range;
@@ -574,35 +576,5 @@ impl GoalEnv for BlockPush {
 
     fn end_effector(&self) -> [f32; 3] {
         [self.observation[6], self.observation[7], EFFECTOR_HEIGHT_M]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Start;
-
-    #[test]
-    fn a_borrowed_goal_asks_for_the_task() {
-        let mut env = BlockPush::new().unwrap();
-        for (seed, task) in [(0, 0), (1, 0), (2, 1), (3, 1)] {
-            let options = ResetOptions {
-                start: Start::Task(task),
-                goal: None,
-            };
-            env.reset(seed, &options).unwrap();
-            let desired = *<&[f32; 4]>::try_from(env.desired_goal()).unwrap();
-            // An episode that ended 2 cm beside its targets, and one whose targets were the other way round.
-            let mut beside = env.goal_observation().to_vec();
-            for index in GOAL_INDICES {
-                beside[index] += 0.02;
-            }
-            let mut crossed = beside.clone();
-            crossed.swap(0, 3);
-            crossed.swap(1, 4);
-            assert_eq!(env.goal_like(&beside).unwrap(), beside);
-            assert_eq!(env.goal_like(&crossed).unwrap(), beside);
-            assert_eq!(env.desired_goal(), desired);
-        }
     }
 }

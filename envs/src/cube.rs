@@ -498,6 +498,7 @@ impl GoalEnv for CubeEnv {
         });
         Probes {
             spacing_m: spacing as f32,
+            place: observed_cube(&self.observation, 0).map(|x| x as f32),
             states: states.collect(),
         }
     }

@@ -33,7 +33,7 @@ pub struct ActionEntry {
 pub struct GoalSpec {
     /// Indices of the observation entries that make up the achieved goal, in order.
     pub indices: Vec<usize>,
-    /// Distance within which a goal counts as reached, in the unit of `unit`.
+    /// Distance within which a goal counts as reached, in metres.
     pub tolerance: f32,
     /// The achieved goal is split into points of this many entries; each must be within `tolerance`.
     pub point_dim: usize,
@@ -231,6 +231,8 @@ pub struct Marker {
 pub struct Probes {
     /// Edge of a square, in metres.
     pub spacing_m: f32,
+    /// Where that which is elsewhere in each state is now: the agent, or the first object. In the world, in metres.
+    pub place: [f32; 3],
     /// One per square, at its centre.
     pub states: Vec<Probe>,
 }

@@ -514,6 +514,10 @@ impl<R: Robot> GoalEnv for MazeEnv<R> {
         });
         Probes {
             spacing_m: CELL_M / per_cell as f32,
+            place: match self.target_xy() {
+                _ if R::TARGET == 0 => self.end_effector(),
+                [x, y] => [x, y, self.observation[R::TARGET + 2]],
+            },
             states: states.collect(),
         }
     }

@@ -1,4 +1,4 @@
-//! Bytes of a snapshot: which environment it is of, then its state.
+//! Bytes of a snapshot: a checksum of all that follows, which environment it is of, then its state.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -7,6 +7,9 @@ use telic_sim::World;
 
 use crate::env::checked_goal;
 use crate::{EnvError, EnvSpec};
+
+/// Length of the checksum, a little-endian CRC-32.
+const CHECKSUM: usize = 4;
 
 /// What besides the physics and the goal decides the future of an environment that has nothing else.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -64,7 +67,12 @@ impl Episode {
 
 /// Packs the state of an environment.
 pub(crate) fn encode<T: Serialize>(spec: &EnvSpec, state: &T) -> Vec<u8> {
-    bincode::serialize(&(spec.id, spec.version, state)).expect("plain numbers always encode")
+    let mut bytes = vec![0; CHECKSUM];
+    bincode::serialize_into(&mut bytes, &(spec.id, spec.version, state))
+        .expect("plain numbers always encode");
+    let checksum = crc32fast::hash(&bytes[CHECKSUM..]);
+    bytes[..CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
+    bytes
 }
 
 /// Unpacks what [`encode`] packed for the same environment.
@@ -73,9 +81,22 @@ pub(crate) fn decode<T: DeserializeOwned>(spec: &EnvSpec, bytes: &[u8]) -> Resul
         id: spec.id,
         reason,
     };
+    let Some((checksum, body)) = bytes.split_first_chunk::<CHECKSUM>() else {
+        return Err(bad(format!(
+            "it has {} bytes, expected at least {CHECKSUM}",
+            bytes.len()
+        )));
+    };
+    // Most changed numbers would be as good a state as the ones that were saved.
+    if u32::from_le_bytes(*checksum) != crc32fast::hash(body) {
+        return Err(bad(
+            "its checksum is wrong; it is cut off, damaged, or no snapshot of this version"
+                .to_owned(),
+        ));
+    }
     // The head is read alone first: the rest of a snapshot of something else has another layout.
     let (id, version): (String, u32) =
-        bincode::deserialize(bytes).map_err(|error| bad(format!("it has no head ({error})")))?;
+        bincode::deserialize(body).map_err(|error| bad(format!("it has no head ({error})")))?;
     if (id.as_str(), version) != (spec.id, spec.version) {
         return Err(bad(format!(
             "it is of `{}` version {version}, expected version {}",
@@ -84,6 +105,6 @@ pub(crate) fn decode<T: DeserializeOwned>(spec: &EnvSpec, bytes: &[u8]) -> Resul
         )));
     }
     let (_, _, state): (String, u32, T) =
-        bincode::deserialize(bytes).map_err(|error| bad(format!("it is damaged ({error})")))?;
+        bincode::deserialize(body).map_err(|error| bad(format!("it is damaged ({error})")))?;
     Ok(state)
 }

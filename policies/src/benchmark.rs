@@ -133,6 +133,9 @@ pub fn benchmark_act(
 ///
 /// # Errors
 /// [`InvalidData`] if there would be no transition, or a width is 0.
+///
+/// # Panics
+/// If an episode would be larger than an allocation can be.
 pub fn synthetic_dataset(
     observation_dim: usize,
     action_dim: usize,

@@ -321,10 +321,11 @@ impl Objective for Crl {
 #[cfg(test)]
 mod tests {
     use burn::backend::Flex;
+    use burn::module::AutodiffModule;
 
     use super::*;
     use crate::module_state::tensor_values;
-    use crate::test_agents;
+    use crate::test_agents::{self, answers, mean_over};
 
     fn small() -> CrlConfig {
         let mut config = CrlConfig {
@@ -363,6 +364,57 @@ mod tests {
         assert!((loss - 0.475_242).abs() < 1e-6, "{loss}");
         let far = Tensor::<Flex, 2>::from_floats([[200.0, -200.0], [-300.0, 500.0]], &device);
         assert_eq!(tensor_values(contrastive_loss(far)), [0.0]);
+    }
+
+    #[test]
+    fn initial_weights_are_those_of_the_release() {
+        let heads = ["actor.output.weight"];
+        test_agents::check_initial_weights::<Crl>(&CrlConfig::default(), &heads);
+    }
+
+    #[test]
+    fn each_loss_asks_the_networks_that_it_should() {
+        let config = small();
+        let agent = test_agents::moved::<Crl>(&config, 20);
+        let batch = test_agents::batch(&agent, 50);
+        let networks = agent.networks().valid();
+        let (now, actor_goals) = (&batch.observations[..], &batch.actor_goals[..]);
+        let of = |network: &Mlp<Flex>, tables: &[&[f32]]| answers(network, batch.size, tables);
+        let width = config.embedding_dim;
+        let logit = |acted: &[f64], i: usize, goals: &[f64], j: usize| {
+            let entries = acted[i * width..][..width].iter();
+            let products = entries
+                .zip(&goals[j * width..][..width])
+                .map(|(a, b)| a * b);
+            products.sum::<f64>() / (width as f64).sqrt()
+        };
+        let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
+
+        let means = of(&networks.actor, &[now, actor_goals]);
+        let mean_actions: Vec<f32> = means.iter().map(|a| a.clamp(-1.0, 1.0) as f32).collect();
+        let (mut critic_loss, mut q) = (0.0, vec![f64::INFINITY; batch.size]);
+        for critic in &networks.critics {
+            let acted = of(&critic.acted, &[now, &batch.actions]);
+            let goals = of(&critic.goal, &[&batch.value_goals]);
+            let cross_entropy = |i: usize, j: usize| {
+                let sign = if i == j { -1.0 } else { 1.0 };
+                softplus(sign * logit(&acted, i, &goals, j))
+            };
+            let of_row = |i| mean_over(batch.size, |j| cross_entropy(i, j));
+            critic_loss += mean_over(batch.size, of_row) / 2.0;
+
+            let acted = of(&critic.acted, &[now, &mean_actions]);
+            let goals = of(&critic.goal, &[actor_goals]);
+            for (i, q) in q.iter_mut().enumerate() {
+                *q = q.min(logit(&acted, i, &goals, i));
+            }
+        }
+        let actor_loss = test_agents::ddpg_bc_loss(&means, &batch.actions, &q, config.alpha);
+
+        test_agents::check_losses(
+            agent.losses(&batch, &mut Seed::new(2).rng()),
+            &[("critic/loss", critic_loss), ("actor/loss", actor_loss)],
+        );
     }
 
     #[test]

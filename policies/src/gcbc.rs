@@ -254,6 +254,12 @@ mod tests {
     }
 
     #[test]
+    fn initial_weights_are_those_of_the_release() {
+        let heads = ["output.weight"];
+        test_agents::check_initial_weights::<Gcbc>(&GcbcConfig::default(), &heads);
+    }
+
+    #[test]
     fn sixty_four_transitions_are_learned_by_heart() {
         let mut agent = agent(&GcbcConfig {
             optimizer: AdamConfig {

@@ -29,8 +29,8 @@ use crate::gaussian::{ACTOR, GaussianConfig, GaussianInference, GaussianPolicy, 
 use crate::inputs::{InputConfig, Inputs};
 use crate::joint::{Given, JointAgent, JointTraining, Objective};
 use crate::losses::{
-    ActorLoss, Extraction, Losses, check_alpha, check_rates, each, expectile_loss, least_of,
-    regression_loss,
+    ActorLoss, Extraction, Losses, check_alpha, check_rates, each, least_of, regression_loss,
+    upper_value_loss,
 };
 use crate::module_state::{insert_module, load_module};
 use crate::nn::{AdamConfig, LrSchedule, Mlp, MlpConfig};
@@ -182,6 +182,16 @@ fn least<B: Backend>(critics: &[Mlp<B>], input: &Tensor<B, 2>) -> Tensor<B, 2> {
     least_of(&each(critics, input))
 }
 
+/// y of rewards, masks and V(s', g), `[rows, 1]` each.
+fn critic_target<B: Backend>(
+    rewards: Tensor<B, 2>,
+    masks: Tensor<B, 2>,
+    next_values: Tensor<B, 2>,
+    discount: f64,
+) -> Tensor<B, 2> {
+    rewards + masks * next_values * discount
+}
+
 impl Objective for Gciql {
     type Batch = TransitionBatch;
     type Networks<B: Backend> = Networks<B>;
@@ -232,13 +242,12 @@ impl Objective for Gciql {
         let [now, next, acted, actor_now, actions, rewards, masks] =
             upload::<I, 7>(tables, given.device);
 
-        let slow_q = least(given.slow, &acted);
+        let slow_q = each(given.slow, &acted);
         let v = networks.value.forward(lift(now));
-        let error = lift(slow_q) - v.clone();
-        let value_loss = expectile_loss(error.clone(), error, config.expectile);
+        let (_, value_loss) = upper_value_loss(&slow_q, v.clone(), config.expectile, &lift);
 
         let next_v = given.networks.value.forward(next);
-        let target = lift(rewards + masks * next_v * config.goals.discount);
+        let target = lift(critic_target(rewards, masks, next_v, config.goals.discount));
         let q = each(&networks.critics, &lift(acted));
         let critic_loss = regression_loss(&q, &target);
 
@@ -293,7 +302,10 @@ mod tests {
 
     use super::*;
     use crate::Agent;
-    use crate::test_agents::{self, agent, batch};
+    use crate::module_state::tensor_values;
+    use crate::test_agents::{
+        self, agent, answers, awr_loss, batch, check_losses, ddpg_bc_loss, expectile, mean_over,
+    };
 
     fn small() -> GciqlConfig {
         let mut config = GciqlConfig {
@@ -315,6 +327,86 @@ mod tests {
             let config = GciqlConfig::default();
             let found = test_agents::parameters::<Gciql>(&config, observation_dim, action_dim);
             assert_eq!(found, count);
+        }
+    }
+
+    #[test]
+    fn initial_weights_are_those_of_the_release() {
+        let heads = ["actor.output.weight"];
+        test_agents::check_initial_weights::<Gciql>(&GciqlConfig::default(), &heads);
+    }
+
+    #[test]
+    fn the_loss_of_the_critics_matches_published_values() {
+        let row = |value: f32| Tensor::<Flex, 2>::from_floats([[value]], &Default::default());
+        for (reward, mask, next, expected) in [(-1.0, 1.0, -9.0, -9.91), (-1.0, 0.0, -9.0, -1.0)] {
+            let target = critic_target(row(reward), row(mask), row(next), 0.99);
+            let found = tensor_values(target)[0];
+            assert!((found - expected).abs() < 1e-5, "{found}, not {expected}");
+        }
+        let target = critic_target(row(-1.0), row(1.0), row(-9.0), 0.99);
+        let loss = tensor_values(regression_loss(&[row(-9.0), row(-9.5)], &target))[0];
+        assert!((loss - 0.9962).abs() < 1e-5, "{loss}");
+    }
+
+    #[test]
+    fn each_loss_asks_the_networks_that_it_should() {
+        for extraction in [Extraction::DdpgBc, Extraction::Awr] {
+            let mut config = GciqlConfig {
+                extraction,
+                ..small()
+            };
+            // Otherwise the state that is bootstrapped from is the next one.
+            config.goals.n_step = 3;
+            let agent = test_agents::moved::<Gciql>(&config, 20);
+            let batch = batch(&agent, 50);
+            let networks = agent.networks().valid();
+            let (now, later) = (&batch.observations[..], batch.bootstrap_observations());
+            let (goals, actor_goals) = (&batch.value_goals[..], &batch.actor_goals[..]);
+            let of = |network: &Mlp<Flex>, tables: &[&[f32]]| answers(network, batch.size, tables);
+            let least = |critics: &[Mlp<Flex>], tables: &[&[f32]]| -> Vec<f64> {
+                let pairs = of(&critics[0], tables).into_iter();
+                let pairs = pairs.zip(of(&critics[1], tables));
+                pairs.map(|(a, b)| a.min(b)).collect()
+            };
+
+            let slow_q = least(agent.slow(), &[now, goals, &batch.actions]);
+            let v = of(&networks.value, &[now, goals]);
+            let value_loss = mean_over(batch.size, |i| {
+                let advantage = slow_q[i] - v[i];
+                expectile(advantage, advantage, 0.9)
+            });
+
+            let later_v = of(&networks.value, &[later, goals]);
+            let q = [0, 1].map(|k| of(&networks.critics[k], &[now, goals, &batch.actions]));
+            let critic_loss = mean_over(batch.size, |i| {
+                let [reward, mask] = [batch.rewards[i], batch.masks[i]].map(f64::from);
+                let target = reward + 0.9 * mask * later_v[i];
+                q.iter().map(|q| (q[i] - target).powi(2)).sum()
+            });
+
+            let means = of(&networks.actor, &[now, actor_goals]);
+            let actor_loss = match extraction {
+                Extraction::DdpgBc => {
+                    let acted: Vec<f32> = means.iter().map(|a| a.clamp(-1.0, 1.0) as f32).collect();
+                    let q = least(&networks.critics, &[now, actor_goals, &acted]);
+                    ddpg_bc_loss(&means, &batch.actions, &q, config.alpha)
+                }
+                Extraction::Awr => {
+                    let q = least(&networks.critics, &[now, actor_goals, &batch.actions]);
+                    let v = of(&networks.value, &[now, actor_goals]);
+                    let advantages: Vec<f64> = q.iter().zip(v).map(|(q, v)| q - v).collect();
+                    awr_loss(&means, &batch.actions, &advantages, config.alpha)
+                }
+            };
+            check_losses(
+                agent.losses(&batch, &mut Seed::new(2).rng()),
+                &[
+                    ("value/loss", value_loss),
+                    ("critic/loss", critic_loss),
+                    ("actor/loss", actor_loss),
+                ],
+            );
         }
     }
 

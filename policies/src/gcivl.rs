@@ -248,8 +248,11 @@ impl Objective for Gcivl {
 
 #[cfg(test)]
 mod tests {
+    use burn::backend::Flex;
+    use burn::module::AutodiffModule;
+
     use super::*;
-    use crate::test_agents;
+    use crate::test_agents::{self, answers};
 
     fn small() -> GcivlConfig {
         let mut config = GcivlConfig {
@@ -272,6 +275,47 @@ mod tests {
             let found = test_agents::parameters::<Gcivl>(&config, observation_dim, action_dim);
             assert_eq!(found, count);
         }
+    }
+
+    #[test]
+    fn initial_weights_are_those_of_the_release() {
+        let heads = ["actor.output.weight"];
+        test_agents::check_initial_weights::<Gcivl>(&GcivlConfig::default(), &heads);
+    }
+
+    #[test]
+    fn each_loss_asks_the_networks_that_it_should() {
+        let mut config = small();
+        // Otherwise the state that is bootstrapped from is the next one.
+        config.goals.n_step = 3;
+        let agent = test_agents::moved::<Gcivl>(&config, 20);
+        let batch = test_agents::batch(&agent, 50);
+        let networks = agent.networks().valid();
+        let (now, later) = (&batch.observations[..], batch.bootstrap_observations());
+        let (goals, actor_goals) = (&batch.value_goals[..], &batch.actor_goals[..]);
+        let both = |values: &[Mlp<Flex>], states: &[f32], goals: &[f32]| {
+            [0, 1].map(|k| answers(&values[k], batch.size, &[states, goals]))
+        };
+
+        let slow_later = both(agent.slow(), later, goals);
+        let slow_now = both(agent.slow(), now, goals);
+        let values = both(&networks.values, now, goals);
+        let of_rows = [&slow_later, &slow_now, &values];
+        let value_loss = test_agents::implicit_value_loss(&batch, of_rows, 0.9, 0.9);
+
+        let after = both(&networks.values, &batch.next_observations, actor_goals);
+        let before = both(&networks.values, now, actor_goals);
+        let mean = |values: &[Vec<f64>; 2], i: usize| f64::midpoint(values[0][i], values[1][i]);
+        let advantages: Vec<f64> = (0..batch.size)
+            .map(|i| mean(&after, i) - mean(&before, i))
+            .collect();
+        let means = answers(&networks.actor, batch.size, &[now, actor_goals]);
+        let actor_loss = test_agents::awr_loss(&means, &batch.actions, &advantages, 10.0);
+
+        test_agents::check_losses(
+            agent.losses(&batch, &mut Seed::new(2).rng()),
+            &[("value/loss", value_loss), ("actor/loss", actor_loss)],
+        );
     }
 
     #[test]

@@ -46,8 +46,8 @@ use crate::gaussian::{GaussianInference, LearnedDeviation};
 use crate::inputs::{InputConfig, Inputs};
 use crate::joint::{Given, JointAgent, JointTraining, Objective};
 use crate::losses::{
-    Losses, ValueTargets, advantage_weight, check_alpha, check_rates, each, expectile_loss,
-    least_of, mean_of, regression_loss,
+    Losses, ValueTargets, advantage_weight, check_alpha, check_rates, each, mean_of,
+    regression_loss, upper_value_loss,
 };
 use crate::module_state::{insert_module, load_module, tensor_values};
 use crate::nn::{Activation, AdamConfig, LrSchedule, Mlp, MlpConfig};
@@ -303,6 +303,27 @@ fn distances<B: Backend>(from: Vec<Tensor<B, 2>>, to: &[Tensor<B, 2>]) -> Vec<Te
         .collect()
 }
 
+/// y of steps φ(s') − φ(s) and directions, `[rows, D]`, and of V(s', z), `[rows, 1]`.
+fn skill_target<B: Backend>(
+    steps: Tensor<B, 2>,
+    directions: Tensor<B, 2>,
+    next_values: Tensor<B, 2>,
+    discount: f64,
+) -> Tensor<B, 2> {
+    (steps * directions).sum_dim(1) + next_values * discount
+}
+
+/// L_π of q̄ − V, `[rows, 1]` and without gradient, and of differences of mean and action.
+fn skill_loss<B: Backend>(
+    advantage: Tensor<B, 2>,
+    error: Tensor<B, 2>,
+    deviation: &LearnedDeviation<B>,
+    alpha: f64,
+) -> Tensor<B, 1> {
+    let weight = advantage_weight(advantage, alpha);
+    (weight * deviation.negative_log_prob(error)).mean()
+}
+
 /// Directions, uniform on the unit sphere, `[rows, dim]`.
 fn draw_directions(rows: usize, dim: usize, rng: &mut Rng) -> Vec<f32> {
     let mut all = Vec::with_capacity(rows * dim);
@@ -443,24 +464,22 @@ impl Objective for Hilp {
         let found = distances(from, &each(&networks.embeddings, &lift(goals)));
         let embedding_loss = targets.loss(&found, discount, config.expectile, &lift);
 
-        let step = lift(embedding.forward(next)) - before;
-        let reward = (step.clone() * lift(directions)).sum_dim(1);
-
-        let slow_q = least_of(&each(slow_critics, &acted));
+        let slow_q = each(slow_critics, &acted);
         let v = networks.value.forward(lift(skill_now.clone()));
-        let error = lift(slow_q) - v.clone();
-        let value_loss = expectile_loss(error.clone(), error.clone(), config.skill_expectile);
+        let (error, value_loss) =
+            upper_value_loss(&slow_q, v.clone(), config.skill_expectile, &lift);
 
-        let target = reward + lift(constant.value.forward(skill_next) * discount);
+        let step = lift(embedding.forward(next)) - before;
+        let next_v = lift(constant.value.forward(skill_next));
+        let target = skill_target(step.clone(), lift(directions), next_v, discount);
         let q = each(&networks.critics, &lift(acted));
         let critic_loss = regression_loss(&q, &target);
 
         let advantage = error.detach();
-        let weight = advantage_weight(advantage.clone(), config.alpha);
         let error = networks.mean.forward(lift(skill_now)) - lift(actions);
         let mse = (error.clone() * error.clone()).mean();
-        let imitation = networks.log_std.negative_log_prob(error);
-        let actor_loss = (weight * imitation).mean();
+        let deviation = &networks.log_std;
+        let actor_loss = skill_loss(advantage.clone(), error, deviation, config.alpha);
         Losses {
             numbers: Numbers::new()
                 .with("embedding/loss", embedding_loss.clone())

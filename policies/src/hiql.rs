@@ -372,10 +372,11 @@ impl Objective for Hiql {
 #[cfg(test)]
 mod tests {
     use burn::backend::Flex;
+    use burn::module::AutodiffModule;
 
     use super::*;
     use crate::module_state::tensor_values;
-    use crate::test_agents;
+    use crate::test_agents::{self, awr_loss, entries};
 
     fn small() -> HiqlConfig {
         let mut config = HiqlConfig {
@@ -407,6 +408,75 @@ mod tests {
         let x = Tensor::<Flex, 2>::from_floats([[3.0, 4.0]], &Default::default());
         let found = tensor_values(with_length(x));
         assert!((found[0] - 0.848_528).abs() < 1e-6 && (found[1] - 1.131_371).abs() < 1e-6);
+    }
+
+    #[test]
+    fn initial_weights_are_those_of_the_release() {
+        let heads = ["high_actor.output.weight", "low_actor.output.weight"];
+        test_agents::check_initial_weights::<Hiql>(&HiqlConfig::default(), &heads);
+    }
+
+    #[test]
+    fn each_loss_asks_the_networks_that_it_should() {
+        let mut config = HiqlConfig {
+            low_alpha: 2.0,
+            high_alpha: 4.0,
+            ..small()
+        };
+        // Otherwise the state that is bootstrapped from is the next one.
+        config.goals.n_step = 3;
+        let agent = test_agents::moved::<Hiql>(&config, 20);
+        let batch = test_agents::batch(&agent, 50);
+        let networks = agent.networks().valid();
+        let transitions = &batch.transitions;
+        let (now, next) = (
+            &transitions.observations[..],
+            &transitions.next_observations[..],
+        );
+        let high_goals = &transitions.actor_goals[..];
+        let pairs = |states: &[f32], goals: &[f32]| {
+            test_agents::side_by_side(transitions.size, &[states, goals])
+        };
+        let both = |heads: &[Mlp<Flex>], states: &[f32], goals: &[f32]| {
+            // φ has no slow copy.
+            let seen = networks.seen(&pairs(states, goals));
+            [0, 1].map(|k| entries(heads[k].forward(seen.clone())))
+        };
+
+        let later = transitions.bootstrap_observations();
+        let slow_later = both(agent.slow(), later, &transitions.value_goals);
+        let slow_now = both(agent.slow(), now, &transitions.value_goals);
+        let values = both(&networks.values, now, &transitions.value_goals);
+        let of_rows = [&slow_later, &slow_now, &values];
+        let value_loss = test_agents::implicit_value_loss(transitions, of_rows, 0.9, 0.7);
+
+        // V at the first of two states less V at the second.
+        let gain = |[after, before]: [&[f32]; 2], goals: &[f32]| -> Vec<f64> {
+            let [after, before] =
+                [after, before].map(|states| both(&networks.values, states, goals));
+            let mean = |values: &[Vec<f64>; 2], i: usize| f64::midpoint(values[0][i], values[1][i]);
+            (0..transitions.size)
+                .map(|i| mean(&after, i) - mean(&before, i))
+                .collect()
+        };
+        let low_seen = networks.seen(&pairs(now, &batch.low_goals));
+        let low_means = entries(networks.low_actor.forward(low_seen));
+        let low_gain = gain([next, now], &batch.low_goals);
+        let low_loss = awr_loss(&low_means, &transitions.actions, &low_gain, 2.0);
+
+        let high_means = entries(networks.high_actor.forward(pairs(now, high_goals)));
+        let subgoals = tensor_values(networks.represent(pairs(now, &batch.high_subgoals)));
+        let high_gain = gain([&batch.high_targets[..], now], high_goals);
+        let high_loss = awr_loss(&high_means, &subgoals, &high_gain, 4.0);
+
+        test_agents::check_losses(
+            agent.losses(&batch, &mut Seed::new(2).rng()),
+            &[
+                ("value/loss", value_loss),
+                ("low_actor/loss", low_loss),
+                ("high_actor/loss", high_loss),
+            ],
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! ```text
 //! implicit value: Σ_i mean E(q − v̄; q_i − V_i(s, g)),  q = r + γ m min_i V̄_i(s', g),  v̄ = mean_i V̄_i(s, g),
 //!                                                       q_i = r + γ m V̄_i(s', g)
+//! upper value:    mean E(q̄ − V(s, g); q̄ − V(s, g)),  q̄ = min_k Q̄_k(s, g, a) of slow copies of critics
 //! climbing:       −mean q / (mean |q| + 1e−6), the scale without gradient
 //! weighting:      min(exp(α A), 100) for an advantage A
 //! ```
@@ -12,7 +13,8 @@
 //! With n-step rewards (`goals.n_step`) s' is the state k ≤ n steps on, r the discounted sum of the rewards up to it and m = γᵏ⁻¹,
 //! or 0 where the goal is reached on the way.
 //!
-//! [`ActorLoss`] turns the other two into losses of an actor. The first is that of HILP, HIQL and GCIVL, the second of DDPG+BC as in OGBench (Park et al. 2025), the third of AWR.
+//! [`ActorLoss`] turns the last two into losses of an actor. The first is that of HILP, HIQL and GCIVL, the second of GCIQL and of
+//! HILP's skills, the third of DDPG+BC as in OGBench (Park et al. 2025), the fourth of AWR.
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
@@ -78,6 +80,18 @@ pub fn expectile_loss<B: Backend>(
         .float()
         .mul_scalar(2.0 * expectile - 1.0);
     ((above + (1.0 - expectile)) * error.clone() * error).mean()
+}
+
+/// `q̄ − V` and `mean E(q̄ − V; q̄ − V)` for q̄, the smallest of slow critics, and V, `[rows, 1]` each; `lift` makes a constant of q̄.
+pub fn upper_value_loss<B: Backend, C: Backend>(
+    slow_critics: &[Tensor<B, 2>],
+    value: Tensor<C, 2>,
+    expectile: f64,
+    lift: impl Fn(Tensor<B, 2>) -> Tensor<C, 2>,
+) -> (Tensor<C, 2>, Tensor<C, 1>) {
+    let advantage = lift(least_of(slow_critics)) - value;
+    let loss = expectile_loss(advantage.clone(), advantage.clone(), expectile);
+    (advantage, loss)
 }
 
 /// `Σ_k mean (q_k − y)²` of an ensemble.
@@ -222,6 +236,7 @@ mod tests {
 
     use super::*;
     use crate::module_state::tensor_values;
+    use crate::test_agents::A;
 
     fn column(values: &[f32]) -> Tensor<Flex, 2> {
         let data = TensorData::new(values.to_vec(), [values.len(), 1]);
@@ -308,9 +323,28 @@ mod tests {
     }
 
     #[test]
+    fn upper_values_match_published_values() {
+        let slow_critics = [column(&[-9.0]), column(&[-9.5])];
+        for (value, expected, slope) in [(-10.0, 0.225, -0.9), (-9.0, 0.025, 0.1)] {
+            let value = Tensor::<A, 2>::from_inner(column(&[value])).require_grad();
+            let lift = Tensor::<A, 2>::from_inner;
+            let (advantage, loss) = upper_value_loss(&slow_critics, value.clone(), 0.9, lift);
+            near((advantage + value.clone()).inner().reshape([1]), -9.5);
+            near(loss.clone().inner(), expected);
+            let gradient = value.grad(&loss.backward()).unwrap();
+            near(gradient.reshape([1]), slope);
+        }
+    }
+
+    #[test]
     fn extraction_matches_published_values() {
-        // q = (−20, −30, −10).
-        near(climbing_loss(column(&[-20.0, -30.0, -10.0])), 0.999_999_95);
+        let q = column(&[-20.0, -30.0, -10.0]);
+        near(climbing_loss(q.clone()), 0.999_999_95);
+        // With a gradient through the scale there would be none at all.
+        let q = Tensor::<A, 2>::from_inner(q).require_grad();
+        let gradients = climbing_loss(q.clone()).backward();
+        near(q.grad(&gradients).unwrap().sum(), -1.0 / 20.0);
+        near(climbing_loss(column(&[1e-6])), -0.5);
         for (alpha, pairs) in [
             (
                 10.0,
@@ -336,5 +370,45 @@ mod tests {
                 near(weight.reshape([1]), expected);
             }
         }
+    }
+
+    fn rows<const N: usize>(values: [[f32; 2]; N]) -> Tensor<A, 2> {
+        Tensor::from_floats(values, &Default::default())
+    }
+
+    #[test]
+    fn weighted_imitation_matches_published_values() {
+        // −log π is 2.0378771 and 1.962877, the weights are 20.085537 and 0.049787.
+        let means = rows([[0.1, -0.2], [0.3, -0.4]]).require_grad();
+        let targets = rows([[0.3, 0.4], [0.0, 0.0]]);
+        let advantage = Tensor::<A, 2>::from_inner(column(&[1.0, -1.0]));
+        let actor = GaussianConfig::default();
+        let found = ActorLoss::weighted(&actor, means.clone(), targets, advantage, 3.0);
+        near(found.loss.clone().inner(), 20.514_79);
+        near(found.mse.inner(), 0.1625);
+        near(found.guide.inner(), 0.0);
+        // Towards the targets: w (μ − a) / 2.
+        let gradient = means.grad(&found.loss.backward()).unwrap();
+        let expected = [-2.008_553_7, -6.025_661_1, 0.007_468_1, -0.009_957_4];
+        for (found, expected) in tensor_values(gradient).into_iter().zip(expected) {
+            assert!((found - expected).abs() < 2e-5, "{found}, not {expected}");
+        }
+    }
+
+    #[test]
+    fn climbing_with_an_anchor_matches_published_values() {
+        // log π = (−1.9, −2.1, −2.4).
+        let means = rows([[0.352_485_27, 0.0], [0.724_048_25, 0.0], [1.060_304_6, 0.0]]);
+        let values = |actions: Tensor<A, 2>| {
+            let actions = tensor_values(actions);
+            assert_eq!(actions[4], 1.0, "values are asked at actions, cut off at 1");
+            Tensor::<A, 2>::from_inner(column(&[-20.0, -30.0, -10.0]))
+        };
+        let targets = Tensor::<A, 2>::zeros([3, 2], &Default::default());
+        let actor = GaussianConfig::default();
+        let found = ActorLoss::climbing(&actor, means, targets, 0.3, values);
+        near(found.guide.inner(), 0.999_999_95);
+        near(found.loss.inner(), 1.639_999_95);
+        near(found.mse.inner(), 0.295_456);
     }
 }

@@ -268,6 +268,16 @@ fn near_loss<B: Backend>(distances: Tensor<B, 2>) -> Tensor<B, 1> {
     (excess.clone() * excess).mean()
 }
 
+/// L_φ and L_λ of L_far, L_near and λ.
+fn metric_losses<B: Backend>(
+    far: Tensor<B, 1>,
+    near: Tensor<B, 1>,
+    lambda: Tensor<B, 1>,
+) -> [Tensor<B, 1>; 2] {
+    let slack = near.clone().detach().neg() + SLACK;
+    [far + near * lambda.clone().detach(), lambda * slack]
+}
+
 impl Objective for Qrl {
     type Batch = TransitionBatch;
     type Networks<B: Backend> = Networks<B>;
@@ -319,8 +329,7 @@ impl Objective for Qrl {
         let step = metric.distance(embedded.clone(), embedded_next.clone());
         let (far, near) = (far_loss(random.clone()), near_loss(step.clone()));
         let lambda = networks.log_lambda.val().exp();
-        let metric_loss = far.clone() + near.clone() * lambda.clone().detach();
-        let lambda_loss = lambda.clone() * (near.clone().detach().neg() + SLACK);
+        let [metric_loss, lambda_loss] = metric_losses(far.clone(), near.clone(), lambda.clone());
 
         let predicted = networks.after(embedded.clone(), actions.clone());
         let there = metric.distance(embedded_next.clone(), predicted.clone());
@@ -364,145 +373,4 @@ impl Objective for Qrl {
 }
 
 #[cfg(test)]
-mod tests {
-    use burn::backend::Flex;
-
-    use super::*;
-    use crate::Agent;
-    use crate::module_state::tensor_values;
-    use crate::search::SearchKind;
-    use crate::test_agents;
-
-    #[test]
-    fn goals_have_to_be_whole_states() {
-        let mut config = small();
-        let device = Default::default();
-        let mut refused = |kept: &[usize]| {
-            config.inputs.goal_columns = Some(kept.to_vec());
-            Qrl::new_agent::<test_agents::A>(&config, &test_agents::line(2), &device)
-                .err()
-                .map(|error| error.to_string())
-        };
-        let message = refused(&[0]).unwrap();
-        assert!(message.contains("without the entries [1]"), "{message}");
-        assert_eq!(refused(&[1, 0]), None);
-    }
-
-    fn small() -> QrlConfig {
-        let mut config = QrlConfig {
-            embedding_dim: 64,
-            alpha: 0.1,
-            ..Default::default()
-        };
-        config.embedding.hidden = vec![48, 48];
-        config.actor.network.hidden = vec![48, 48];
-        config.optimizer.lr = 2e-3;
-        config
-    }
-
-    #[test]
-    fn parameter_counts_are_the_published_ones() {
-        for (observation_dim, action_dim, count) in
-            [(2, 2, 2_376_196), (29, 8, 2_423_818), (28, 5, 2_419_207)]
-        {
-            let config = QrlConfig::default();
-            let found = test_agents::parameters::<Qrl>(&config, observation_dim, action_dim);
-            assert_eq!(found, count);
-        }
-    }
-
-    #[test]
-    fn losses_match_published_values() {
-        let device = Default::default();
-        let column = |values: &[f32]| {
-            let data = burn::tensor::TensorData::new(values.to_vec(), [values.len(), 1]);
-            Tensor::<Flex, 2>::from_data(data, &device)
-        };
-        let near = |found: Tensor<Flex, 1>, expected: f64| {
-            let found = f64::from(tensor_values(found)[0]);
-            assert!((found - expected).abs() < 1e-4, "{found}, not {expected}");
-        };
-        for (distance, expected) in [
-            (0.0, 500.671_535),
-            (100.0, 401.814_993),
-            (500.0, 69.314_718),
-            (1000.0, 0.671_535),
-        ] {
-            near(far_loss(column(&[distance])), expected);
-        }
-        near(near_loss(column(&[1.3, 0.9])), 0.045);
-        near(
-            far_loss(column(&[100.0, 500.0])) + near_loss(column(&[1.3, 0.9])),
-            235.609_855,
-        );
-
-        let x = [[0.0, 1.0, 3.0, 0.0, 0.0, 0.0, 2.0, -1.0, 0.0]];
-        let y = [[2.0, 1.5, 2.0, -1.0, -2.0, -3.0, 3.0, 0.5, 4.0]];
-        let [x, y] = [x, y].map(|row| Tensor::<Flex, 2>::from_floats(row, &device));
-        let half = Tensor::<Flex, 1>::from_floats([0.5], &device);
-        let there = quasimetric(x.clone(), y.clone(), 3, half.clone());
-        near(there.reshape([1]), 3.666_666_7);
-        near(quasimetric(y, x, 3, half).reshape([1]), 2.166_666_7);
-    }
-
-    #[test]
-    fn each_loss_moves_its_own_networks_only() {
-        test_agents::check_gradients::<Qrl>(
-            &small(),
-            &[
-                ("value/loss", &["metric"]),
-                ("value/lambda_loss", &["log_lambda"]),
-                ("dynamics/loss", &["dynamics", "metric"]),
-                ("actor/loss", &["actor"]),
-            ],
-        );
-    }
-
-    #[test]
-    fn a_line_is_learned() {
-        test_agents::check_line::<Qrl>(&small(), 1500);
-    }
-
-    #[test]
-    fn a_line_is_learned_along_a_search() {
-        let mut config = small();
-        config.prompt = SearchConfig {
-            kind: SearchKind::Search,
-            places: 500,
-            landmarks: 40,
-            reach: 2.5,
-        };
-        test_agents::check_line::<Qrl>(&config, 1500);
-    }
-
-    #[test]
-    fn a_search_is_a_setting_of_inference() {
-        let config = small();
-        let model = test_agents::agent::<Qrl>(&config).model();
-        let mut policy = Qrl::load::<Flex>(&config, &model, &Default::default()).unwrap();
-        let set = |text: &str| toml::from_str::<toml::Table>(text).unwrap();
-        policy
-            .configure(&set("[prompt]\nkind = 'search'\nlandmarks = 7"))
-            .unwrap();
-        let settings = policy.settings();
-        assert_eq!(settings["prompt"]["kind"].as_str(), Some("search"));
-        assert_eq!(settings["prompt"]["landmarks"].as_integer(), Some(7));
-        test_agents::check_refused(
-            policy.as_mut(),
-            &[
-                ("[prompt]\nlandmarks = 0", "prompt.landmarks"),
-                ("[prompt]\nreach = -1.0", "prompt.reach"),
-                ("[prompt]\nplaces = 9", "prompt.places"),
-                ("[prompt]\nplaces = 1000000000000000", "prompt.places"),
-                ("[prompt]\nkind = 'plan'", "prompt.kind"),
-                ("[prompt]\nneighbours = 5", "prompt.neighbours"),
-                ("[inference]\ntemperature = -1.0", "inference.temperature"),
-            ],
-        );
-    }
-
-    #[test]
-    fn a_resumed_run_goes_on_to_the_same_bits() {
-        test_agents::check_resume::<Qrl>(&small());
-    }
-}
+mod tests;

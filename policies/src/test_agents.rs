@@ -8,13 +8,16 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use ndarray::{Array2, array};
 use rand::RngExt;
-use telic_datasets::{Dataset, Episode, Metadata};
+use telic_datasets::{Dataset, Episode, Metadata, TransitionBatch};
 use telic_seed::Seed;
 
 use crate::joint::{JointAgent, Objective};
+use crate::losses::Losses;
 use crate::module_state::{parameter_names, tensor_values};
+use crate::nn::Mlp;
+use crate::tables::Table;
 use crate::trained::NETWORK;
-use crate::{Agent, Algorithm, DataPart, TrainingTask};
+use crate::{Agent, Algorithm, DataPart, TensorMap, TensorValues, TrainingTask};
 
 pub(crate) type A = Autodiff<Flex>;
 
@@ -68,20 +71,62 @@ pub(crate) fn batch<G: Agent>(agent: &G, seed: u64) -> G::Batch {
     batch
 }
 
-/// Parameters that learn, for data of this shape.
-pub(crate) fn parameters<T: Algorithm>(
+/// An agent whose networks and slow copies have gone apart, so that none can stand in for another.
+pub(crate) fn moved<T: Algorithm>(config: &T::Config, updates: u64) -> T::Agent<A> {
+    let mut agent = agent::<T>(config);
+    for k in 0..updates {
+        agent.update(&batch(&agent, k), &mut Seed::new(k).rng());
+    }
+    agent
+}
+
+/// The networks of a fresh agent for data of this shape.
+fn fresh_networks<T: Algorithm>(
     config: &T::Config,
     observation_dim: usize,
     action_dim: usize,
-) -> usize {
+) -> TensorMap {
     let data = crate::synthetic_dataset(observation_dim, action_dim, 2, 5).unwrap();
     let task = TrainingTask {
         data: DataPart::all(Arc::new(data)),
         ..line(1)
     };
     let agent = T::new_agent::<A>(config, &task, &Default::default()).unwrap();
-    let state = agent.state().sub_map(NETWORK);
-    state.iter().map(|(_, tensor)| tensor.values().len()).sum()
+    agent.state().sub_map(NETWORK)
+}
+
+/// Parameters that learn, for data of this shape.
+pub(crate) fn parameters<T: Algorithm>(
+    config: &T::Config,
+    observation_dim: usize,
+    action_dim: usize,
+) -> usize {
+    let networks = fresh_networks::<T>(config, observation_dim, action_dim);
+    let parameters = networks.iter().map(|(_, tensor)| tensor.values().len());
+    parameters.sum()
+}
+
+/// Weights fill the range of Glorot, those of the `heads` with a hundredth of the variance; norms scale by 1 and all else is 0.
+pub(crate) fn check_initial_weights<T: Algorithm>(config: &T::Config, heads: &[&str]) {
+    let networks = fresh_networks::<T>(config, 29, 8);
+    for head in heads {
+        assert!(networks.contains(head), "{head} is none of the weights");
+    }
+    for (name, tensor) in networks.iter() {
+        let TensorValues::F32(values) = tensor.values() else {
+            panic!("{name} is {}", tensor.describe());
+        };
+        if let [inputs, outputs] = *tensor.shape() {
+            let scale = if heads.contains(&name) { 0.01 } else { 1.0 };
+            let limit = (6.0 * scale / (inputs + outputs) as f32).sqrt();
+            let largest = values.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+            let fills = largest <= limit && largest > 0.95 * limit;
+            assert!(fills, "{name}: {largest}, and a limit of {limit}");
+        } else {
+            let expected = f32::from(name.rsplit('.').next() == Some("gamma"));
+            assert!(values.iter().all(|x| *x == expected), "{name}: {values:?}");
+        }
+    }
 }
 
 /// The parts of a module that a loss has a gradient for, in alphabetical order.
@@ -117,6 +162,97 @@ where
         let loss = losses.numbers.on_device(loss).unwrap();
         assert_eq!(moved_parts(agent.networks(), &loss), *own, "{config:?}");
     }
+}
+
+/// Tables of a batch side by side.
+pub(crate) fn side_by_side(rows: usize, tables: &[&[f32]]) -> Tensor<Flex, 2> {
+    Table::side_by_side(rows, tables).upload(&Default::default())
+}
+
+/// The entries of a tensor, row-major.
+pub(crate) fn entries<const D: usize>(tensor: Tensor<Flex, D>) -> Vec<f64> {
+    tensor_values(tensor).into_iter().map(f64::from).collect()
+}
+
+/// What a network makes of tables of a batch side by side, row-major.
+pub(crate) fn answers(network: &Mlp<Flex>, rows: usize, tables: &[&[f32]]) -> Vec<f64> {
+    entries(network.forward(side_by_side(rows, tables)))
+}
+
+/// The mean over the rows of a batch.
+pub(crate) fn mean_over(rows: usize, of_row: impl Fn(usize) -> f64) -> f64 {
+    (0..rows).map(of_row).sum::<f64>() / rows as f64
+}
+
+/// `E(weigher; error)`.
+pub(crate) fn expectile(weigher: f64, error: f64, expectile: f64) -> f64 {
+    let weight = if weigher >= 0.0 {
+        expectile
+    } else {
+        1.0 - expectile
+    };
+    weight * error * error
+}
+
+/// The loss of two implicit values, from V̄_k(s', g), V̄_k(s, g) and V_k(s, g) of each row.
+pub(crate) fn implicit_value_loss(
+    batch: &TransitionBatch,
+    [slow_later, slow_now, values]: [&[Vec<f64>; 2]; 3],
+    discount: f64,
+    tau: f64,
+) -> f64 {
+    mean_over(batch.size, |i| {
+        let [reward, mask] = [batch.rewards[i], batch.masks[i]].map(f64::from);
+        let target = |next: f64| reward + discount * mask * next;
+        let least = slow_later[0][i].min(slow_later[1][i]);
+        let advantage = target(least) - f64::midpoint(slow_now[0][i], slow_now[1][i]);
+        let of = |k: usize| expectile(advantage, target(slow_later[k][i]) - values[k][i], tau);
+        of(0) + of(1)
+    })
+}
+
+/// `−log π` of each row for a deviation of 1.
+fn negative_log_probs(means: &[f64], targets: &[f32], rows: usize) -> Vec<f64> {
+    let dim = means.len() / rows;
+    let pairs = means.chunks_exact(dim).zip(targets.chunks_exact(dim));
+    pairs
+        .map(|(means, targets)| {
+            let errors = means.iter().zip(targets);
+            let squares = errors.map(|(mean, target)| (mean - f64::from(*target)).powi(2));
+            0.5 * squares.sum::<f64>() + 0.5 * dim as f64 * std::f64::consts::TAU.ln()
+        })
+        .collect()
+}
+
+/// The loss of AWR for advantages of each row and a deviation of 1.
+pub(crate) fn awr_loss(means: &[f64], targets: &[f32], advantages: &[f64], alpha: f64) -> f64 {
+    let rows = advantages.len();
+    let imitation = negative_log_probs(means, targets, rows);
+    mean_over(rows, |i| {
+        (alpha * advantages[i]).exp().min(100.0) * imitation[i]
+    })
+}
+
+/// The loss of DDPG+BC for values `q` of the mean action of each row and a deviation of 1.
+pub(crate) fn ddpg_bc_loss(means: &[f64], actions: &[f32], q: &[f64], alpha: f64) -> f64 {
+    let imitation = negative_log_probs(means, actions, q.len());
+    let scale = mean_over(q.len(), |i| q[i].abs()) + 1e-6;
+    mean_over(q.len(), |i| alpha * imitation[i] - q[i] / scale)
+}
+
+/// These losses, and their sum as what is minimised.
+pub(crate) fn check_losses(losses: Losses<A>, expected: &[(&str, f64)]) {
+    let total = f64::from(tensor_values(losses.total)[0]);
+    let found = losses.numbers.read();
+    let near = |name: &str, found: f64, expected: f64| {
+        let tolerance = 1e-4 * expected.abs().max(0.1);
+        let holds = (found - expected).abs() < tolerance;
+        assert!(holds, "{name}: {found}, not {expected}");
+    };
+    for (name, expected) in expected {
+        near(name, found.get(name).unwrap(), *expected);
+    }
+    near("total", total, expected.iter().map(|(_, loss)| loss).sum());
 }
 
 /// A saved state goes on to the same bits.

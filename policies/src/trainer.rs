@@ -419,14 +419,37 @@ impl Trainer {
                 unevaluated: self.unmeasured,
             },
         )?;
+        self.last_checkpoint = Some((self.step, path.clone()));
+        observer.on_checkpoint(self.step, &path);
+        self.check_best(&path)?;
         checkpoint::prune(
             &checkpoints,
             self.config.keep_checkpoints,
             self.config.keep_best.as_ref(),
         )?;
-        self.last_checkpoint = Some((self.step, path.clone()));
-        observer.on_checkpoint(self.step, &path);
         Ok(path)
+    }
+
+    /// Whether the metric of the best checkpoint is measured, once anything with its prefix is.
+    fn check_best(&self, checkpoint: &Utf8Path) -> Result<(), TrainError> {
+        let Some(metric) = self.config.keep_best.as_ref().map(|best| &best.metric) else {
+            return Ok(());
+        };
+        let prefix = metric.split_inclusive('/').next().unwrap_or(metric);
+        let measured: Vec<&str> = self
+            .newest
+            .keys()
+            .filter(|name| name.starts_with(prefix))
+            .map(String::as_str)
+            .collect();
+        if measured.is_empty() || measured.contains(&metric.as_str()) {
+            return Ok(());
+        }
+        Err(TrainError::KeepBest {
+            metric: metric.clone(),
+            measured: measured.join(", "),
+            checkpoint: checkpoint.to_owned(),
+        })
     }
 
     fn non_finite(&self, metric: &str, value: f64, step: u64) -> TrainError {

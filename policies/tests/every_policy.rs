@@ -142,26 +142,79 @@ fn ids_are_unique_and_defaults_are_valid() {
     }
 }
 
+/// Options with which an update takes another way than with the defaults.
+const VARIANTS: &[(&str, &[&str])] = &[
+    ("beso", &["policy.network.kind=mlp"]),
+    ("beso", &["policy.stitched=0.5", "policy.clusters=4"]),
+    ("hilp", &["policy.mix=0.5", "policy.goals.n_step=3"]),
+    ("smore", &["policy.loss=plain", "policy.goals.n_step=3"]),
+    ("smore", &["policy.extraction=ddpg_bc"]),
+    ("gcbc", &["policy.goals.actor.stitched=0.5"]),
+    ("gcivl", &["policy.goals.value.stitched=0.5"]),
+    ("gcivl", &["policy.goals.n_step=3"]),
+    ("gciql", &["policy.extraction=awr"]),
+];
+
+/// As many rows and as wide layers as passes over them are divided among threads for, and no more of them than that takes.
+fn divided(spec: &PolicySpec) -> Vec<String> {
+    const ROWS: usize = 128;
+    const WIDTH: usize = 160;
+    // The numbers of a block, the least that a thread is given.
+    const _: () = assert!(ROWS * WIDTH > 16 * 1024);
+    fn visit(place: &str, table: &toml::Table, overrides: &mut Vec<String>) {
+        for (key, value) in table {
+            let place = format!("{place}.{key}");
+            let value = match (key.as_str(), value) {
+                (_, toml::Value::Table(table)) => {
+                    visit(&place, table, overrides);
+                    continue;
+                }
+                ("hidden", _) => format!("[{WIDTH}, {WIDTH}]"),
+                ("width" | "trunk_width" | "embedding_width", _) => WIDTH.to_string(),
+                // A batch of the transformer has twelve times as many rows.
+                ("embed_dim", _) => "60".to_owned(),
+                ("layers", _) => "1".to_owned(),
+                _ => continue,
+            };
+            overrides.push(format!("{place}={value}"));
+        }
+    }
+    let mut overrides = vec![
+        format!("batch_size={ROWS}"),
+        "checkpoint_every=0".to_owned(),
+    ];
+    visit("policy", &(spec.default_config)(), &mut overrides);
+    overrides
+}
+
 #[test]
 fn threads_and_reading_ahead_change_no_bit() {
     let folder = Folder::new();
-    for spec in specs() {
-        let run = |name: &str| folder.run(&format!("{}-{name}", spec.id));
-        train(create(spec, &["threads=1"], &run("one")), 6);
-        for (name, overrides) in [
+    let no_options: &[&str] = &[];
+    let defaults = specs().iter().map(|spec| (spec.id, no_options));
+    for (number, (id, options)) in defaults.chain(VARIANTS.iter().copied()).enumerate() {
+        let spec = telic_policies::spec(id).unwrap();
+        let run = |name: &str| folder.run(&format!("{id}-{number}-{name}"));
+        let divided = divided(spec);
+        let train = |name: &str, more: &[&str]| {
+            let divided = divided.iter().map(String::as_str);
+            let overrides: Vec<&str> = divided.chain(options.iter().chain(more).copied()).collect();
+            train(create(spec, &overrides, &run(name)), 6);
+        };
+        train("one", &["threads=1"]);
+        for (name, more) in [
             ("two", &["threads=2"][..]),
-            ("all", &["threads=0", "prefetch=0"]),
+            ("three", &["threads=3", "prefetch=0"]),
         ] {
-            train(create(spec, overrides, &run(name)), 6);
+            train(name, more);
             assert_same_end(spec, &run("one"), &run(name));
         }
-        train(create(spec, &["seed=12"], &run("other")), 6);
+        train("other", &["threads=1", "seed=12"]);
         let [a, b] =
             ["one", "other"].map(|name| Checkpoint::open(&run(name)).unwrap().model().unwrap());
         assert!(
             a.weights.first_difference(&b.weights).is_some(),
-            "{}: the seed does not matter",
-            spec.id
+            "{id}: the seed does not matter"
         );
     }
 }

@@ -6,6 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use ndarray::{Array2, ArrayD, Ix2};
 use numpy::{AllowTypeChange, Element, IntoPyArray, PyArray1, PyArray2, PyArrayLikeDyn};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PySlice, PyTuple};
 use telic_datasets::{
     Columns, Dataset as Data, EpisodeIndex, GoalMix, HindsightConfig, HindsightSampler, Layout,
@@ -26,6 +27,27 @@ pub(crate) fn load_dataset(py: Python<'_>, path: std::path::PathBuf) -> PyResult
         .detach(|| Data::load(&path))
         .map_err(|error| of_dataset(&error))?;
     Ok(Dataset::new(data, Some(path)))
+}
+
+/// What a pickled dataset becomes.
+#[pyfunction]
+pub(crate) fn load_pickled(
+    py: Python<'_>,
+    path: std::path::PathBuf,
+    size: (usize, usize),
+) -> PyResult<Dataset> {
+    let dataset = load_dataset(py, path)?;
+    let found = (dataset.data.num_episodes(), dataset.data.num_transitions());
+    if found != size {
+        let (episodes, transitions) = size;
+        return Err(input(format!(
+            "the file has {} episodes and {} transitions; it had {episodes} and {transitions} when the dataset was pickled\nin {}",
+            found.0,
+            found.1,
+            dataset.path.as_deref().unwrap_or("".into())
+        )));
+    }
+    Ok(dataset)
 }
 
 /// Checks that something is there.
@@ -49,6 +71,7 @@ pub(crate) struct Dataset {
     data: Arc<Data>,
     path: Option<Utf8PathBuf>,
     sampling: Mutex<Sampling>,
+    terminals: PyOnceLock<Py<PyArray1<bool>>>,
 }
 
 /// The last sampler, which most calls ask for again, and how many batches were drawn without a seed.
@@ -66,6 +89,7 @@ impl Dataset {
                 sampler: None,
                 batches: 0,
             }),
+            terminals: PyOnceLock::new(),
         }
     }
 
@@ -123,28 +147,62 @@ fn column_of<T: Clone>(name: &str, array: ArrayD<T>) -> PyResult<Array2<T>> {
             "`{name}` has shape {shape:?}, expected [rows, entries]"
         ))
     })?;
-    Ok(table.as_standard_layout().into_owned())
+    Ok(if table.is_standard_layout() {
+        table
+    } else {
+        table.as_standard_layout().into_owned()
+    })
+}
+
+/// Where a dataset comes from, without keys that nothing would come of.
+fn metadata_of(object: &Bound<'_, PyAny>) -> PyResult<Metadata> {
+    let value = nested::json("metadata", object)?;
+    let known = serde_json::to_value(Metadata::default()).map_err(failure)?;
+    if let (Some(given), Some(known)) = (value.as_object(), known.as_object())
+        && let Some(key) = given.keys().find(|key| !known.contains_key(*key))
+    {
+        let known: Vec<_> = known.keys().map(String::as_str).collect();
+        return Err(input(format!(
+            "`metadata` has the key {key}, expected some of {}",
+            known.join(", ")
+        )));
+    }
+    serde_json::from_value(value).map_err(|error| input(format!("`metadata`: {error}")))
+}
+
+/// Whole numbers; whatever else is refused, since a conversion would cut off what is behind the point.
+fn whole_numbers(name: &str, array: ArrayD<f64>) -> PyResult<Array2<i64>> {
+    let table = column_of(name, array)?;
+    match table.iter().find(|value| value.trunc() != **value) {
+        Some(value) => Err(input(format!(
+            "`{name}` has the entry {value}, expected whole numbers"
+        ))),
+        None => Ok(table.mapv(|value| value as i64)),
+    }
 }
 
 #[pymethods]
 impl Dataset {
     /// A dataset from arrays: one row per state, `terminals` 1 on the last row of each episode.
     #[staticmethod]
-    #[pyo3(signature = (*, observations, actions, terminals, qpos=None, qvel=None, metadata=None))]
+    #[pyo3(signature = (
+        *, observations, actions, terminals, qpos=None, qvel=None, button_states=None, metadata=None
+    ))]
+    #[allow(clippy::too_many_arguments)]
     fn from_arrays(
         py: Python<'_>,
         observations: AnyArray<'_>,
         actions: AnyArray<'_>,
-        terminals: PyArrayLikeDyn<'_, bool, AllowTypeChange>,
+        terminals: PyArrayLikeDyn<'_, f64, AllowTypeChange>,
         qpos: Option<AnyArray<'_>>,
         qvel: Option<AnyArray<'_>>,
+        button_states: Option<PyArrayLikeDyn<'_, f64, AllowTypeChange>>,
         metadata: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let metadata: Metadata = match metadata {
-            None => Metadata::default(),
-            Some(object) => serde_json::from_value(nested::json("metadata", &object)?)
-                .map_err(|error| input(format!("`metadata`: {error}")))?,
-        };
+        let metadata = metadata
+            .map(|object| metadata_of(&object))
+            .transpose()?
+            .unwrap_or_default();
         let terminals = terminals.as_array();
         if terminals.ndim() != 1 {
             return Err(input(format!(
@@ -152,7 +210,7 @@ impl Dataset {
                 terminals.shape()
             )));
         }
-        let terminals: Vec<bool> = terminals.iter().copied().collect();
+        let terminals: Vec<f64> = terminals.iter().copied().collect();
         let optional = |name: &str, array: Option<AnyArray<'_>>| {
             array
                 .map(|array| column_of(name, array.as_array().to_owned()))
@@ -163,10 +221,12 @@ impl Dataset {
             actions: column_of("actions", actions.as_array().to_owned())?,
             qpos: optional("qpos", qpos)?,
             qvel: optional("qvel", qvel)?,
-            button_states: None,
+            button_states: button_states
+                .map(|array| whole_numbers("button_states", array.as_array().to_owned()))
+                .transpose()?,
         };
         py.detach(|| {
-            let episodes = EpisodeIndex::from_terminals(&terminals)?;
+            let episodes = EpisodeIndex::from_numbers(&terminals)?;
             Data::new(columns, episodes, metadata)
         })
         .map(|data| Self::new(data, None))
@@ -229,12 +289,19 @@ impl Dataset {
     /// Whether each row is the last one of its episode, `[rows]`.
     #[getter]
     fn terminals<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<bool>> {
-        let index = self.data.episodes();
-        let mut terminals = vec![false; index.num_rows()];
-        for episode in 0..index.len() {
-            terminals[index.start(episode) + index.rows(episode) - 1] = true;
-        }
-        terminals.into_pyarray(py)
+        self.terminals
+            .get_or_init(py, || {
+                let index = self.data.episodes();
+                let mut terminals = vec![false; index.num_rows()];
+                for episode in 0..index.len() {
+                    terminals[index.final_row(episode)] = true;
+                }
+                let terminals = terminals.into_pyarray(py);
+                read_only(&terminals);
+                terminals.unbind()
+            })
+            .bind(py)
+            .clone()
     }
 
     /// First row and number of rows of each episode, `[num_episodes, 2]`.
@@ -358,6 +425,15 @@ impl Dataset {
             n_step,
             clusters,
         };
+        let entries = 5 * self.data.observation_dim() + self.data.action_dim() + 8;
+        let fits = batch_size
+            .checked_mul(entries)
+            .is_some_and(|values| Vec::<f64>::new().try_reserve_exact(values).is_ok());
+        if !fits {
+            return Err(input(format!(
+                "`batch_size` is {batch_size}, more rows than there is memory for"
+            )));
+        }
         let (batch, rows) = py
             .detach(|| {
                 let mut sampling = self
@@ -437,7 +513,10 @@ impl Dataset {
                 "only a dataset that was loaded from a file can be pickled",
             )
         })?;
-        let load = py.import("telic")?.getattr("load_dataset")?;
-        Ok((load, PyTuple::new(py, [path.as_str()])?))
+        // Where another process looks from, it would be another path.
+        let path = std::path::absolute(path).map_err(failure)?;
+        let load = py.import("telic._telic")?.getattr("load_pickled")?;
+        let size = (self.data.num_episodes(), self.data.num_transitions());
+        Ok((load, (path, size).into_pyobject(py)?))
     }
 }

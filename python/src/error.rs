@@ -103,7 +103,7 @@ pub(crate) fn of_flow(error: &FlowError) -> PyErr {
 fn of_train(error: &TrainError) -> PyErr {
     match error {
         TrainError::Dataset(source) => of_dataset(source),
-        TrainError::Config(_) => input(error),
+        TrainError::Config(_) | TrainError::KeepBest { .. } => input(error),
         TrainError::Policy(source) => of_policy(source),
         _ => failure(error),
     }

@@ -33,7 +33,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[pyo3::pymodule]
 mod _telic {
     #[pymodule_export]
-    use super::dataset::{Dataset, load_dataset};
+    use super::dataset::{Dataset, load_dataset, load_pickled};
     #[pymodule_export]
     use super::demonstrator::{Demonstrator, collection_seed};
     #[pymodule_export]

@@ -84,12 +84,17 @@ fn object<'py>(py: Python<'py>, value: &toml::Value) -> PyResult<Bound<'py, PyAn
     })
 }
 
-/// Anything that Python's `json` can write; `name` stands for it in errors.
+/// Anything that Python's `json` can write, with numbers that may be NumPy's; `name` stands for it in errors.
 pub(crate) fn json(name: &str, object: &Bound<'_, PyAny>) -> PyResult<serde_json::Value> {
     let py = object.py();
+    let options = PyDict::new(py);
+    let as_python = py
+        .import("operator")?
+        .call_method1("methodcaller", ("tolist",))?;
+    options.set_item("default", as_python)?;
     let text: String = py
         .import("json")?
-        .call_method1("dumps", (object,))
+        .call_method("dumps", (object,), Some(&options))
         .map_err(|error| input(format!("`{name}`: {}", error.value(py))))?
         .extract()?;
     serde_json::from_str(&text).map_err(|error| input(format!("`{name}`: {error}")))

@@ -50,7 +50,8 @@ pub(crate) fn evaluate<'py>(
 
 /// Writes episodes of a policy as a recording of the rerun viewer; returns how many succeeded.
 #[pyfunction]
-#[pyo3(signature = (policy, path, *, env=None, episodes=2, seed=0))]
+#[pyo3(signature = (policy, path, *, env=None, episodes=2, seed=0, tasks=None, play=None))]
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn record(
     py: Python<'_>,
     policy: &mut Policy,
@@ -58,8 +59,19 @@ pub(crate) fn record(
     env: Option<&str>,
     #[pyo3(from_py_with = numbers::episodes)] episodes: usize,
     #[pyo3(from_py_with = numbers::seed)] seed: u64,
+    tasks: Option<Vec<String>>,
+    play: Option<String>,
 ) -> PyResult<usize> {
     let spec = spec_for(policy, env)?;
+    if tasks.is_some() && play.is_some() {
+        return Err(input("`tasks` and `play` are given, expected one of them"));
+    }
+    let tasks = tasks
+        .unwrap_or_default()
+        .iter()
+        .map(|name| telic::evaluate::task_index(spec, name))
+        .collect::<Result<_, _>>()
+        .map_err(|error| of_flow(&error))?;
     let path = Utf8PathBuf::from_path_buf(path).map_err(|path| {
         input(format!(
             "the path of the recording is not UTF-8: {}",
@@ -72,6 +84,8 @@ pub(crate) fn record(
     let config = RolloutConfig {
         episodes,
         seed,
+        tasks,
+        play,
         ..RolloutConfig::default()
     };
     let (stop, mut signals) = (AtomicBool::new(false), Signals::new());

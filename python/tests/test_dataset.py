@@ -18,11 +18,11 @@ def dataset(play_data: pathlib.Path) -> telic.Dataset:
 
 
 def test_columns_are_read_only_views(dataset: telic.Dataset) -> None:
-    for name in ("observations", "actions", "qpos", "qvel"):
+    for name in COLUMNS:
         column = getattr(dataset, name)
-        assert column.dtype == np.float32
+        assert column.dtype == (np.bool_ if name == "terminals" else np.float32)
         assert np.shares_memory(column, getattr(dataset, name))
-        assert not column.flags.owndata and not column.flags.writeable
+        assert not column.flags.writeable
         with pytest.raises(ValueError, match="read-only"):
             column[0] = 0
         with pytest.raises(ValueError, match="WRITEABLE"):
@@ -54,7 +54,8 @@ def test_sizes(dataset: telic.Dataset) -> None:
 def test_an_episode_is_a_view(dataset: telic.Dataset) -> None:
     start, rows = dataset.episodes[1]
     episode = dataset.episode(1)
-    assert np.shares_memory(episode["observations"], dataset.observations)
+    for name in COLUMNS:
+        assert np.shares_memory(episode[name], getattr(dataset, name))
     np.testing.assert_array_equal(episode["observations"], dataset.observations[start : start + rows])
     np.testing.assert_array_equal(episode["terminals"], np.arange(rows) == rows - 1)
     for number in (3, -1):
@@ -204,7 +205,7 @@ def test_goal_mixtures_can_be_chosen(dataset: telic.Dataset) -> None:
     batch = dataset.sample(64, seed=0, value_goals=current, negative_rewards=False)
     np.testing.assert_array_equal(batch["value_goal_rows"], batch["rows"])
     np.testing.assert_array_equal(batch["rewards"], 1)
-    near = {"current": 0.0, "trajectory": 1.0, "random": 0.0, "geometric": True}
+    near = {"current": np.float32(0), "trajectory": np.float32(1), "random": 0, "geometric": np.bool_(True)}
     batch = dataset.sample(64, seed=0, actor_goals=near, discount=0.01)
     assert (batch["actor_goal_rows"] - batch["rows"] <= 3).all()
     stitched = {"current": 0.0, "trajectory": 1.0, "random": 0.0, "geometric": False, "stitched": 1.0}
@@ -244,6 +245,7 @@ def test_seeds_fix_batches(play_data: pathlib.Path) -> None:
     ("arguments", "message"),
     [
         ({"batch_size": 0}, "`batch_size` is 0"),
+        ({"batch_size": 10**15}, "`batch_size` is 1000000000000000, more rows than there is memory for"),
         ({"batch_size": 1, "discount": 1.0}, "`discount` is 1, expected a number in 0..1"),
         ({"batch_size": 1, "value_goals": {"current": 1.0}}, "`value_goals`: missing field"),
         (
@@ -277,6 +279,9 @@ def test_bad_arrays_are_refused() -> None:
     for bad, message in (
         ({"terminals": [0, 0, 0]}, "no episode ends"),
         ({"terminals": [[0, 0, 1]]}, "`terminals` has shape"),
+        ({"terminals": [0, 0.5, 1]}, "`terminals` is 0.5 at row 1; expected 0 or 1"),
+        ({"button_states": np.full((3, 1), 0.5)}, "`button_states` has the entry 0.5, expected whole numbers"),
+        ({"metadata": {"sed": 3}}, "`metadata` has the key sed, expected some of "),
         ({"actions": np.zeros((2, 1))}, "`actions` has 2 rows but `observations` has 3"),
         ({"observations": np.zeros(3)}, "`observations` has shape"),
         ({"observations": np.full((3, 2), np.nan)}, "`observations` is NaN at row 0"),
@@ -290,3 +295,26 @@ def test_a_dataset_can_be_sent(dataset: telic.Dataset) -> None:
     assert_same(pickle.loads(pickle.dumps(dataset)).columns, dataset.columns)
     with pytest.raises(TypeError, match="loaded from a file"):
         pickle.dumps(telic.collect(SMALL, episodes=1))
+
+
+def test_a_sent_dataset_finds_its_file_from_elsewhere(
+    dataset: telic.Dataset, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset.save(tmp_path / "copy.npz")
+    monkeypatch.chdir(tmp_path)
+    sent = pickle.dumps(telic.load_dataset("copy.npz"))
+    monkeypatch.chdir(tmp_path.parent)
+    assert_same(pickle.loads(sent).columns, dataset.columns)
+    telic.Dataset.from_arrays(**dataset.episode(0)).save(tmp_path / "copy.npz")
+    with pytest.raises(telic.InputError, match="the file has 1 episodes and .* it had 3 and "):
+        pickle.loads(sent)
+
+
+def test_columns_make_a_dataset_again(dataset: telic.Dataset) -> None:
+    assert_same(telic.Dataset.from_arrays(**dataset.columns).columns, dataset.columns)
+    buttons = np.arange(6).reshape(3, 2)
+    arrays = {"observations": np.zeros((3, 2)), "actions": np.zeros((3, 1)), "terminals": [0, 0, 1]}
+    again = telic.Dataset.from_arrays(**arrays, button_states=buttons)
+    assert again.button_states is not None
+    np.testing.assert_array_equal(again.button_states, buttons)
+    assert_same(telic.Dataset.from_arrays(**again.columns).columns, again.columns)

@@ -116,12 +116,19 @@ def test_seeds_fix_actions(run: pathlib.Path, inputs: tuple[np.ndarray, np.ndarr
     np.testing.assert_array_equal(once, policy.act(observations, goals, seed=9))
 
 
-def test_an_episode_can_begin_in_some_rows(run: pathlib.Path, inputs: tuple[np.ndarray, np.ndarray]) -> None:
+def test_an_episode_begins_in_the_rows_that_are_reset(run: pathlib.Path, inputs: tuple[np.ndarray, np.ndarray]) -> None:
     observations, goals = inputs
-    policy = telic.load_policy(run)
-    policy.act(observations, goals)
-    policy.reset_rows(np.array([True, False, False, True]))
-    policy.act(observations, goals)
+    policy, unbroken, fresh = (telic.load_policy(run) for _ in range(3))
+    for earlier in (policy, unbroken):
+        for _ in range(3):
+            earlier.act(goals, observations)
+    reset = np.array([True, False, False, True])
+    policy.reset_rows(reset)
+    actions, went_on, began = (each.act(observations, goals, seed=9) for each in (policy, unbroken, fresh))
+    np.testing.assert_array_equal(actions[reset], began[reset])
+    np.testing.assert_array_equal(actions[~reset], went_on[~reset])
+    # What came before matters to one that remembers it, and to no other.
+    assert (went_on != began).any(axis=1).tolist() == [policy.id == "beso"] * 4
     with pytest.raises(telic.InputError, match=r"`mask` has shape \[2\], the policy acts for \[4\] rows"):
         policy.reset_rows([True, False])
 
@@ -377,13 +384,34 @@ def test_success_is_measured_as_the_command_does(run: pathlib.Path) -> None:
     assert result["env"] == SMALL and result["episodes"] == 5
     assert 0.0 <= result["ci95"][0] <= result["success_rate"] <= result["ci95"][1] <= 1.0
     assert sum(task["episodes"] for task in result["tasks"]) == 5
-    assert telic.evaluate(policy, episodes=5, seed=3, threads=2) == result
     with pytest.raises(telic.InputError, match="episodes"):
         telic.evaluate(policy, episodes=0)
     with pytest.raises(telic.InputError, match="no-such-env"):
         telic.evaluate(policy, env="no-such-env")
     with pytest.raises(telic.InputError):
         telic.evaluate(policy, env="block-push")
+
+
+def test_an_evaluation_depends_on_its_seed_and_not_on_threads(tmp_path: pathlib.Path) -> None:
+    """In an open square, where goals are reached and each after another number of steps."""
+    data = tmp_path / "play.npz"
+    telic.collect("point-maze-arena", episodes=20, seed=0, demonstrator="stitch").save(data)
+    settings = config("gcbc", data) | {"steps": 300, "batch_size": 64, "log_every": 100}
+    settings["policy"] |= {"actor": {"network": {"hidden": [32]}}, "optimizer": {"lr": 3e-3}}
+    telic.train(settings, out=tmp_path / "run")
+    policy = telic.load_policy(tmp_path / "run")
+    policy.configure(**{"inference.temperature": 0.5})
+
+    def evaluate(*, seed: int, threads: int) -> dict[str, Any]:
+        # More episodes than the 50 worlds that they are run in.
+        result = telic.evaluate(policy, episodes=60, seed=seed, threads=threads)
+        assert result.pop("seed") == seed
+        return result
+
+    first = evaluate(seed=1, threads=1)
+    assert first["success_rate"] > 0
+    assert evaluate(seed=2, threads=1)["mean_steps"] != first["mean_steps"]
+    assert evaluate(seed=1, threads=2) == first
 
 
 def test_episodes_are_recorded(run: pathlib.Path, tmp_path: pathlib.Path) -> None:
@@ -393,4 +421,8 @@ def test_episodes_are_recorded(run: pathlib.Path, tmp_path: pathlib.Path) -> Non
     assert path.read_bytes()[:3] == b"RRF"
     with pytest.raises(telic.InputError, match="episodes"):
         telic.record(telic.load_policy(run), tmp_path / "none.rrd", episodes=0)
+    with pytest.raises(telic.InputError, match="no-such-task"):
+        telic.record(telic.load_policy(run), tmp_path / "none.rrd", tasks=["no-such-task"])
+    with pytest.raises(telic.InputError, match="`tasks` and `play`"):
+        telic.record(telic.load_policy(run), tmp_path / "none.rrd", tasks=[], play="run")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["episodes.rrd"]

@@ -137,6 +137,10 @@ impl World {
     /// Hands the forces of this step to the engine.
     pub(crate) fn apply_actuators(&mut self) {
         let layout = &self.layout;
+        // Without the spring that stands for a force, what is at rest stays at rest to the bit.
+        if layout.is_passive {
+            return;
+        }
         let dt = layout.parameters.dt;
         for (index, (spec, slot)) in layout.model.joints.iter().zip(&layout.joints).enumerate() {
             let JointSlot::Scalar {

@@ -23,7 +23,7 @@ use crate::config::{JointLimits, PhysicsConfig};
 use crate::contacts::ContactRules;
 use crate::error::ModelError;
 use crate::lowering::pose32;
-use crate::model::{GeomShape, JointKind, Model};
+use crate::model::{GeomShape, Joint, JointKind, Model};
 
 /// Everything that changes from step to step in the engine.
 #[derive(Clone, Serialize, Deserialize)]
@@ -88,6 +88,8 @@ pub(crate) struct Layout {
     pub(crate) inverse_inertia: Vec<f32>,
     /// Actuators of each joint.
     pub(crate) actuators_of_joint: Vec<Vec<usize>>,
+    /// Nothing but gravity and contacts acts on any joint.
+    pub(crate) is_passive: bool,
     pub(crate) parameters: IntegrationParameters,
     pub(crate) joint_limits: JointLimits,
     /// Checksum of the model and of the settings.
@@ -198,7 +200,7 @@ fn assemble_unguarded(
         if let Some(collider) = handle.and_then(|handle| physics.colliders.get_mut(handle)) {
             let spec = &model.geoms[geom];
             collider.user_data = geom as u128;
-            collider.set_friction(spec.friction);
+            collider.set_friction(spec.engine_friction());
             collider.set_collision_groups(InteractionGroups::new(
                 Group::from(spec.contype),
                 Group::from(spec.conaffinity),
@@ -258,6 +260,11 @@ fn assemble_unguarded(
         mechanisms: mechanisms(&physics),
         rules,
         inverse_inertia,
+        is_passive: model.actuators.is_empty()
+            && model
+                .joints
+                .iter()
+                .all(|joint| is_passive(joint, joint_limits)),
         actuators_of_joint: (0..model.joints.len())
             .map(|joint| {
                 let drives = |&actuator: &usize| model.actuators[actuator].joint.0 == joint;
@@ -306,6 +313,12 @@ fn settle_mechanisms(physics: &mut Physics) {
             multibody.damping_mut().fill(0.0);
         }
     }
+}
+
+/// Whether no spring, damper or soft limit acts on a joint.
+fn is_passive(joint: &Joint, limits: JointLimits) -> bool {
+    let is_limited_softly = matches!(limits, JointLimits::Soft { .. }) && joint.range.is_some();
+    joint.stiffness == 0.0 && joint.damping == 0.0 && !is_limited_softly
 }
 
 fn joint_slot(
@@ -435,7 +448,8 @@ fn add_closures(model: &Model, physics: &mut Physics, rigids: &[RigidBodyHandle]
         let joint = GenericJointBuilder::new(locked)
             .local_frame1(pose32(&closure.frame_a))
             .local_frame2(pose32(&closure.frame_b))
-            .contacts_enabled(false)
+            // Who touches whom is said by the contact rules alone.
+            .contacts_enabled(true)
             .build();
         physics.impulse_joints.insert(
             rigids[closure.rigid_a],
@@ -466,7 +480,7 @@ fn insert_hull(
     let collider = ColliderBuilder::new(shape)
         .density(0.0)
         .position(offset * spec.local_pose)
-        .friction(spec.friction)
+        .friction(spec.engine_friction())
         .friction_combine_rule(CoefficientCombineRule::Max)
         .build();
     Ok(physics
@@ -484,19 +498,32 @@ fn contact_rules(
     let mut rules = ContactRules::default();
     for &[a, b] in &model.excluded_rigids {
         let pair = [rigids[a], rigids[b]];
-        rules.exclude(pair[0], pair[1]);
+        rules.exclude_bodies(pair[0], pair[1]);
         for body in pair {
             let attached: Vec<ColliderHandle> = physics
                 .bodies
                 .get(body)
                 .map_or_else(Vec::new, |b| b.colliders().to_vec());
             for handle in attached {
-                if let Some(collider) = physics.colliders.get_mut(handle) {
-                    collider.set_active_hooks(
-                        collider.active_hooks() | ActiveHooks::FILTER_CONTACT_PAIRS,
-                    );
-                }
+                add_hooks(physics, handle, ActiveHooks::FILTER_CONTACT_PAIRS);
             }
+        }
+    }
+    for pair in &model.excluded_bodies {
+        let [of_a, of_b] = pair.map(|body| {
+            let geoms = model.geoms.iter().zip(colliders);
+            geoms
+                .filter(|(geom, _)| geom.body.0 == body)
+                .filter_map(|(_, collider)| *collider)
+                .collect::<Vec<_>>()
+        });
+        for &a in &of_a {
+            for &b in &of_b {
+                rules.exclude_colliders(a, b);
+            }
+        }
+        for handle in of_a.into_iter().chain(of_b) {
+            add_hooks(physics, handle, ActiveHooks::FILTER_CONTACT_PAIRS);
         }
     }
     let mut frictions = BTreeMap::new();
@@ -507,14 +534,16 @@ fn contact_rules(
         frictions.insert(pair.geoms, pair.friction);
         rules.set_friction(a, b, pair.friction);
         for handle in [a, b] {
-            if let Some(collider) = physics.colliders.get_mut(handle) {
-                collider.set_active_hooks(
-                    collider.active_hooks() | ActiveHooks::MODIFY_SOLVER_CONTACTS,
-                );
-            }
+            add_hooks(physics, handle, ActiveHooks::MODIFY_SOLVER_CONTACTS);
         }
     }
     rules
+}
+
+fn add_hooks(physics: &mut Physics, collider: ColliderHandle, hooks: ActiveHooks) {
+    if let Some(collider) = physics.colliders.get_mut(collider) {
+        collider.set_active_hooks(collider.active_hooks() | hooks);
+    }
 }
 
 /// Inverse inertia felt by each scalar joint with all others free, in the initial pose; 0 for other joints.

@@ -66,13 +66,18 @@ fn body_pair(a: RigidBodyHandle, b: RigidBodyHandle) -> ColliderPair {
 /// Exceptions to the collision groups and to the friction of geoms.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ContactRules {
-    excluded: BTreeSet<ColliderPair>,
+    excluded_bodies: BTreeSet<ColliderPair>,
+    excluded_colliders: BTreeSet<ColliderPair>,
     frictions: BTreeMap<ColliderPair, f32>,
 }
 
 impl ContactRules {
-    pub(crate) fn exclude(&mut self, a: RigidBodyHandle, b: RigidBodyHandle) {
-        self.excluded.insert(body_pair(a, b));
+    pub(crate) fn exclude_bodies(&mut self, a: RigidBodyHandle, b: RigidBodyHandle) {
+        self.excluded_bodies.insert(body_pair(a, b));
+    }
+
+    pub(crate) fn exclude_colliders(&mut self, a: ColliderHandle, b: ColliderHandle) {
+        self.excluded_colliders.insert(collider_pair(a, b));
     }
 
     pub(crate) fn set_friction(&mut self, a: ColliderHandle, b: ColliderHandle, friction: f32) {
@@ -83,9 +88,13 @@ impl ContactRules {
 impl PhysicsHooks for ContactRules {
     fn filter_contact_pair(&self, context: &PairFilterContext) -> Option<SolverFlags> {
         let excluded = match (context.rigid_body1, context.rigid_body2) {
-            (Some(a), Some(b)) => self.excluded.contains(&body_pair(a, b)),
+            (Some(a), Some(b)) => self.excluded_bodies.contains(&body_pair(a, b)),
             _ => false,
         };
+        let excluded = excluded
+            || self
+                .excluded_colliders
+                .contains(&collider_pair(context.collider1, context.collider2));
         (!excluded).then_some(SolverFlags::COMPUTE_RIGID_IMPULSES)
     }
 

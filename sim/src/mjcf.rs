@@ -59,20 +59,23 @@ fn read(name: &str, xml: &str, folder: &Path) -> Result<Source, ModelError> {
     let meshes = meshes::load(name, &model, folder, &checked.lines)?;
     Ok(Source {
         name: name.to_owned(),
+        fingerprint: fingerprint(&texts, &meshes),
         model,
         meshes,
         timestep_secs: checked.timestep_secs,
         lines: checked.lines,
-        fingerprint: fingerprint(&texts),
-        notes: Vec::new(),
+        notes: checked.notes,
     })
 }
 
-/// Checksum of all texts.
-pub(crate) fn fingerprint(texts: &[validate::Text]) -> u32 {
-    texts.iter().fold(0, |crc, text| {
-        let mut hasher = crc32fast::Hasher::new_with_initial(crc);
+/// Checksum of all texts and of the corners of all meshes.
+pub(crate) fn fingerprint(texts: &[validate::Text], meshes: &BTreeMap<String, Mesh>) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    for text in texts {
         hasher.update(text.xml.as_bytes());
-        hasher.finalize()
-    })
+    }
+    for coordinate in meshes.values().flat_map(|mesh| &mesh.vertices).flatten() {
+        hasher.update(&coordinate.to_le_bytes());
+    }
+    hasher.finalize()
 }

@@ -190,9 +190,22 @@ pub struct Geom {
     /// Half width (x, y) in which a plane is drawn; zero is unbounded.
     pub plane_half_extents: [f32; 2],
     pub(crate) friction: f32,
+    /// Contact dimension 1: without friction where it touches another such geom.
+    pub(crate) is_frictionless: bool,
     pub(crate) priority: i32,
     pub(crate) contype: u32,
     pub(crate) conaffinity: u32,
+}
+
+impl Geom {
+    /// Friction that the engine combines with that of others, of which it takes the larger one.
+    pub(crate) fn engine_friction(&self) -> f32 {
+        if self.is_frictionless {
+            0.0
+        } else {
+            self.friction
+        }
+    }
 }
 
 /// A named frame on a body.
@@ -285,6 +298,8 @@ pub struct Model {
     pub(crate) couplings: Vec<Coupling>,
     /// Pairs of rigid bodies of the engine that never touch.
     pub(crate) excluded_rigids: Vec<[usize; 2]>,
+    /// Pairs of bodies whose geoms never touch.
+    pub(crate) excluded_bodies: Vec<[usize; 2]>,
     pub(crate) pair_frictions: Vec<PairFriction>,
     /// What the engine's loader gets: fixed bodies merged into their parents, one root per mechanism.
     pub(crate) lowered: mjcf_rs::Model,
@@ -327,8 +342,8 @@ impl Model {
     }
 
     /// Reads a URDF file. The root link is fixed to the world unless a floating joint hangs below it. Every revolute, continuous
-    /// and prismatic joint gets a torque motor of the same name with the effort limit as its range; mimicking joints are
-    /// coupled. Mesh paths are relative to the file's folder, with `package://NAME/` taken off.
+    /// and prismatic joint gets a torque motor of the same name with the effort limit as its range, without one where that is 0;
+    /// mimicking joints are coupled. Mesh paths are relative to the file's folder, with `package://NAME/` taken off.
     ///
     /// # Errors
     /// A [`ModelError`] that names the file, the element and the attribute.
@@ -376,6 +391,7 @@ impl Model {
             closures: Vec::new(),
             couplings: Vec::new(),
             excluded_rigids: Vec::new(),
+            excluded_bodies: Vec::new(),
             pair_frictions: Vec::new(),
             lowered,
             rigid_geoms: Vec::new(),

@@ -72,11 +72,11 @@ fn read(name: &str, text: &str, folder: &Path) -> Result<Source, ModelError> {
     } = conversion;
     Ok(Source {
         name: name.to_owned(),
+        fingerprint: fingerprint(&texts, &meshes),
         model,
         meshes,
         timestep_secs: None,
         lines: checked.lines,
-        fingerprint: fingerprint(&texts),
         notes,
     })
 }
@@ -274,6 +274,12 @@ impl Conversion<'_> {
             }
         };
         let (lower, upper, effort) = (joint.limit.lower, joint.limit.upper, joint.limit.effort);
+        if joint.limit.velocity > 0.0 {
+            self.notes.push(format!(
+                "`velocity` limit of joint \"{}\" has no effect",
+                joint.name
+            ));
+        }
         let limited = matches!(joint.joint_type, Revolute | Prismatic);
         if limited && lower >= upper {
             return Err(self.invalid(
@@ -315,6 +321,12 @@ impl Conversion<'_> {
             }));
         } else {
             let range = (effort > 0.0).then_some([-effort, effort]);
+            if range.is_none() {
+                self.notes.push(format!(
+                    "`effort` of joint \"{}\" is 0: its motor has no limit",
+                    joint.name
+                ));
+            }
             self.model.actuators.push(Actuator {
                 name: Some(joint.name.clone()),
                 kind: ActuatorKind::Motor,

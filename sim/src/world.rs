@@ -30,7 +30,7 @@ impl Clone for World {
             physics: self.physics.clone(),
             ctrl: self.ctrl.clone(),
             steps: self.steps,
-            // Work buffers without memory.
+            // Work buffers, of which no result depends.
             pipeline: PhysicsPipeline::new(),
             ccd: CCDSolver::new(),
         }

@@ -5,14 +5,23 @@ use std::sync::Arc;
 
 use telic_sim::{Model, PhysicsConfig, StateError, World};
 
-/// The arm, its cube, and three more bodies to run into; `swing` drives the arm through them.
+/// The arm, its cube, and more bodies to run into: free ones, two that are welded, one that hangs on a point and one that is moved;
+/// `swing` drives the arm through them.
 fn scene() -> World {
     let xml = include_str!("fixtures/arm.xml").replace(
         "<body name=\"cube\"",
         r#"<body pos="0.45 0.1 0.03"><freejoint/><geom type="sphere" size="0.03"/></body>
            <body pos="0.35 -0.1 0.05"><freejoint/><geom type="capsule" size="0.02 0.05"/></body>
            <body pos="0.42 0.01 0.061"><freejoint/><geom type="box" size="0.02 0.02 0.02" mass=".05"/></body>
+           <body name="left" pos="0.5 0.2 0.02"><freejoint/><geom type="box" size="0.02 0.02 0.02" mass=".05"/></body>
+           <body name="right" pos="0.55 0.2 0.02"><freejoint/><geom type="box" size="0.02 0.02 0.02" mass=".05"/></body>
+           <body name="bob" pos="0.45 0.2 0.15"><freejoint/><geom size="0.02" mass=".05"/></body>
+           <body name="pusher" mocap="true" pos="0.6 0.2 0.02"><geom type="box" size="0.01 0.05 0.02"/></body>
            <body name="cube""#,
+    )
+    .replace(
+        "</mujoco>",
+        r#"<equality><weld body1="left" body2="right"/><connect body1="bob" anchor="0 0 0.3"/></equality></mujoco>"#,
     );
     let model = Arc::new(Model::from_mjcf_str("scene", &xml).unwrap());
     let mut world = World::new(&model, &PhysicsConfig::default()).unwrap();
@@ -38,7 +47,15 @@ fn swing(world: &mut World, i: usize) {
         if i % 100 < 50 { 0.04 } else { 0.0 },
     ];
     world.set_ctrls(&ctrl).unwrap();
+    push(world, t);
     world.step();
+}
+
+/// Where the body that is moved is `t` seconds in.
+fn push(world: &mut World, t: f32) {
+    let pusher = world.body_id("pusher").unwrap();
+    let at = telic_sim::Vector::new(0.6 - 0.05 * t.sin().abs(), 0.2, 0.02);
+    world.set_mocap_pose(pusher, telic_sim::Pose::from_translation(at));
 }
 
 fn bits(world: &World) -> Vec<u32> {
@@ -102,6 +119,9 @@ fn future_after_set_state_does_not_depend_on_the_past() {
         swing(&mut used, i);
     }
     let mut fresh = scene();
+    // Poses of moved bodies are no part of the state.
+    push(&mut used, 0.5);
+    push(&mut fresh, 0.5);
     used.set_state(&qpos, &qvel).unwrap();
     fresh.set_state(&qpos, &qvel).unwrap();
     assert_same_future(&mut used, &mut fresh, 0, 500);

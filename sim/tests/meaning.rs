@@ -190,6 +190,72 @@ fn contact_types_follow_the_or_rule_and_exclusions() {
 }
 
 #[test]
+fn exclusions_of_a_fixed_body_leave_the_floor() {
+    let mut world = world(
+        load(
+            r#"<mujoco><worldbody><geom type="plane" size="5 5 1"/><body name="base" pos="0 0 .3"><geom type="box" size=".5 .5 .05"/></body>
+               <body name="ball" pos="0 0 .6"><freejoint/><geom size=".1"/></body></worldbody>
+               <contact><exclude body1="base" body2="ball"/></contact></mujoco>"#,
+        )
+        .unwrap(),
+    );
+    for _ in 0..300 {
+        world.step();
+    }
+    assert!((qpos(&world)[2] - 0.1).abs() < 2e-3, "{:?}", qpos(&world));
+}
+
+#[test]
+fn a_body_that_is_tied_to_the_world_still_touches_it() {
+    for tie in [
+        r#"<connect body1="ball" anchor="0 0 1.5"/>"#,
+        r#"<connect body1="ball" body2="post" anchor="0 0 1.5"/>"#,
+    ] {
+        let mut world = world(
+            load(&format!(
+                r#"<mujoco><worldbody><geom type="plane" size="5 5 1"/><body name="post" pos="0 0 3"><geom size=".01"/></body>
+                   <body name="ball" pos="1 0 1"><freejoint/><geom size=".1"/></body></worldbody><equality>{tie}</equality></mujoco>"#
+            ))
+            .unwrap(),
+        );
+        let mut lowest = f32::MAX;
+        for _ in 0..600 {
+            world.step();
+            lowest = lowest.min(qpos(&world)[2]);
+        }
+        assert!(lowest > 0.09, "{tie}: it falls to {lowest}");
+    }
+}
+
+#[test]
+fn a_weld_without_a_rotation_keeps_the_pose_of_the_file() {
+    let relative = |relpose: &str| {
+        let mut world = world(
+            load(&format!(
+                r#"<mujoco><option gravity="0 0 0"/><worldbody><body name="a"><freejoint/><geom size=".1"/></body>
+                   <body name="b" pos="1 0 0"><freejoint/><geom size=".1"/></body></worldbody>
+                   <equality><weld body1="a" body2="b" relpose="{relpose}"/></equality></mujoco>"#
+            ))
+            .unwrap(),
+        );
+        for _ in 0..200 {
+            world.step();
+        }
+        let (a, b) = (world.body_id("a").unwrap(), world.body_id("b").unwrap());
+        world.body_pose(a).inverse() * world.body_pose(b)
+    };
+    let drawn = relative("0 1 0 0 0 0 0");
+    assert!(
+        (drawn.translation - telic_sim::Vector::X).length() < 1e-3,
+        "{drawn:?}"
+    );
+    // A quarter turn about z, of any length.
+    let turned = relative("1 0 0 2 0 0 2");
+    let quarter = telic_sim::Rotation::from_rotation_z(std::f32::consts::FRAC_PI_2);
+    assert!(turned.rotation.dot(quarter).abs() > 0.9999, "{turned:?}");
+}
+
+#[test]
 fn friction_follows_maximum_priority_and_pairs() {
     // Slope of 20 degrees (tan = 0.36): does a box stay?
     let stays = |plate: &str, cube: &str, contact: &str| {
@@ -210,6 +276,20 @@ fn friction_follows_maximum_priority_and_pairs() {
     assert!(!stays(smooth, smooth, ""));
     assert!(!stays(rough, r#"friction="0.1" priority="1""#, ""));
     assert!(!stays(r#"condim="1""#, r#"condim="1""#, ""));
+    // One contact dimension above 1 is enough, with the larger friction of both.
+    let frictionless = r#"condim="1" friction="1""#;
+    assert!(stays(smooth, frictionless, ""));
+    assert!(!stays(frictionless, frictionless, ""));
+    assert!(!stays(
+        rough,
+        rough,
+        r#"<pair geom1="plate" geom2="cube" condim="1"/>"#
+    ));
+    assert!(stays(
+        frictionless,
+        frictionless,
+        r#"<pair geom1="plate" geom2="cube" condim="3"/>"#
+    ));
     assert!(stays(
         smooth,
         smooth,

@@ -20,6 +20,15 @@ use super::Outcome;
 use crate::Context;
 use crate::output::print_json;
 
+const MAX_SECS: f64 = 86_400.0;
+/// As many as a training may have.
+const MAX_THREADS: i64 = 1024;
+/// A world takes up to half a megabyte.
+const MAX_WORLDS: i64 = 16_384;
+const MAX_BATCH: i64 = 65_536;
+/// The synthetic data of the widest observations and actions are one gigabyte.
+const MAX_ENTRIES: usize = 10_000;
+
 /// Measure simulation, sampling, training or acting.
 #[derive(clap::Args)]
 #[command(
@@ -41,7 +50,7 @@ enum What {
     /// Hindsight batches per second.
     Sample(SampleArgs),
     /// Milliseconds per training update.
-    Train(PolicyArgs),
+    Train(TrainArgs),
     /// Microseconds per action at batch 1.
     Act(PolicyArgs),
 }
@@ -52,14 +61,14 @@ struct SimArgs {
     #[arg(long)]
     env: String,
     /// Environments stepped side by side.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=MAX_WORLDS))]
     worlds: u32,
     /// Threads; all by default.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=MAX_THREADS))]
     threads: Option<u32>,
     /// Seconds to measure.
-    #[arg(long, default_value_t = 5.0)]
-    seconds: f64,
+    #[arg(long, default_value = "5", value_parser = seconds, allow_negative_numbers = true)]
+    seconds: Duration,
     /// Seed of worlds and actions.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -71,11 +80,11 @@ struct SampleArgs {
     #[arg(long)]
     dataset: Utf8PathBuf,
     /// Rows per batch.
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=MAX_BATCH))]
     batch: u32,
     /// Seconds to measure.
-    #[arg(long, default_value_t = 2.0)]
-    seconds: f64,
+    #[arg(long, default_value = "2", value_parser = seconds, allow_negative_numbers = true)]
+    seconds: Duration,
 }
 
 #[derive(clap::Args)]
@@ -89,21 +98,27 @@ struct PolicyArgs {
     /// Entries of an observation and of an action, in place of an environment's, for example `30,9`.
     #[arg(long, value_name = "OBSERVATION,ACTION", conflicts_with = "env", value_parser = dims)]
     dims: Option<(usize, usize)>,
-    /// Rows per batch (training).
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
-    batch: u32,
     /// Seconds to measure.
-    #[arg(long, default_value_t = 5.0)]
-    seconds: f64,
+    #[arg(long, default_value = "5", value_parser = seconds, allow_negative_numbers = true)]
+    seconds: Duration,
     /// What it runs on: `cpu` or `cuda`.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// How hidden layers multiply in an update: `f32` or `bf16`.
-    #[arg(long, default_value = "f32")]
-    precision: String,
     /// Setting of the policy, for example `embed_dim=128`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+#[derive(clap::Args)]
+struct TrainArgs {
+    #[command(flatten)]
+    policy: PolicyArgs,
+    /// Rows per batch.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=MAX_BATCH))]
+    batch: u32,
+    /// How hidden layers multiply in an update: `f32` or `bf16`.
+    #[arg(long, default_value = "f32")]
+    precision: String,
 }
 
 #[derive(Serialize)]
@@ -112,6 +127,7 @@ struct SimReport {
     worlds: usize,
     threads: usize,
     steps_per_second: f64,
+    /// Those that were computed: a point maze skips the ones that would change nothing.
     physics_steps_per_second: f64,
 }
 
@@ -155,20 +171,26 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn measured_seconds(seconds: f64) -> Result<Duration, FlowError> {
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| FlowError::Argument {
-            name: "seconds",
-            value: seconds.to_string(),
-            expected: "a positive number".to_owned(),
-        })
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= MAX_SECS => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(format!(
+            "expected a number of seconds above 0 and at most {MAX_SECS}"
+        )),
+    }
 }
 
-/// Random actions drawn before the clock starts, episodes restarted as they end.
+/// Physics steps of a row since its last reset.
+fn physics_steps(envs: &VecEnv, row: usize) -> f64 {
+    envs.env(row).map_or(0.0, |env| {
+        let world = env.world();
+        (world.time_secs() / f64::from(world.timestep_secs())).round()
+    })
+}
+
+/// Random actions drawn before the clock starts, each of them also turned round, so that repeating them does not press everything
+/// into a wall; episodes restarted as they end.
 fn sim(args: &SimArgs) -> Result<SimReport, FlowError> {
-    let seconds = measured_seconds(args.seconds)?;
     let spec = telic_envs::spec(&args.env)?;
     let worlds = args.worlds as usize;
     let threads = args
@@ -181,44 +203,50 @@ fn sim(args: &SimArgs) -> Result<SimReport, FlowError> {
     let mut envs = VecEnv::new(spec, worlds, options)?;
     envs.reset(args.seed, &ResetOptions::default())?;
     let mut rng = Seed::new(args.seed).child("bench").rng();
-    let actions: Vec<Vec<f32>> = (0..64)
+    let mut actions: Vec<Vec<f32>> = (0..32)
         .map(|_| {
             (0..worlds * spec.action_dim())
                 .map(|_| rng.random_range(-1.0..=1.0))
                 .collect()
         })
         .collect();
+    let turned = |actions: &Vec<f32>| actions.iter().map(|action| -action).collect();
+    actions.extend(actions.iter().map(turned).collect::<Vec<_>>());
     for actions in actions.iter().take(8) {
         envs.step(actions)?;
     }
-    let timestep = envs
-        .env(0)
-        .map_or(1.0, |env| f64::from(env.world().timestep_secs()));
-    let substeps = 1.0 / (spec.control_hz * timestep);
     let (start, mut calls) = (Instant::now(), 0_usize);
-    while start.elapsed() < seconds {
-        envs.step(&actions[calls % actions.len()])?;
+    let (mut counted_calls, mut counted_steps) = (0_usize, 0.0);
+    while calls == 0 || start.elapsed() < args.seconds {
+        // One row at a time: to look at all of them would take a share of the time that is measured.
+        let row = calls % worlds;
+        let before = physics_steps(&envs, row);
+        let reset = envs.step(&actions[calls % actions.len()])?.reset[row];
+        if !reset {
+            counted_calls += 1;
+            counted_steps += physics_steps(&envs, row) - before;
+        }
         calls += 1;
     }
     let steps_per_second = (calls * worlds) as f64 / start.elapsed().as_secs_f64();
+    let physics_steps_per_step = counted_steps / counted_calls.max(1) as f64;
     Ok(SimReport {
         env: spec.id.to_owned(),
         worlds,
         threads,
         steps_per_second,
-        physics_steps_per_second: steps_per_second * substeps,
+        physics_steps_per_second: steps_per_second * physics_steps_per_step,
     })
 }
 
 fn sample(args: &SampleArgs) -> Result<SampleReport, FlowError> {
-    let seconds = measured_seconds(args.seconds)?;
     let dataset = Arc::new(Dataset::load(&args.dataset)?);
     let sampler = HindsightSampler::new(dataset, HindsightConfig::default())?;
     let mut batch = TransitionBatch::with_size(args.batch as usize);
     let mut rng = Seed::new(0).child("bench").rng();
     sampler.sample(&mut rng, &mut batch);
     let (start, mut batches) = (Instant::now(), 0_u64);
-    while start.elapsed() < seconds {
+    while batches == 0 || start.elapsed() < args.seconds {
         sampler.sample(&mut rng, &mut batch);
         batches += 1;
     }
@@ -252,9 +280,11 @@ fn dims(text: &str) -> Result<(usize, usize), String> {
     let (observation, action) = text
         .split_once(',')
         .ok_or("expected two numbers with a comma between them")?;
-    let entries = |text: &str| match text.trim().parse() {
-        Ok(entries @ 1..) => Ok(entries),
-        _ => Err(format!("`{text}` is not a number of entries")),
+    let entries = |text: &str| match text.trim().parse::<usize>() {
+        Ok(entries @ 1..=MAX_ENTRIES) => Ok(entries),
+        _ => Err(format!(
+            "`{text}` is not a number of entries from 1 to {MAX_ENTRIES}"
+        )),
     };
     Ok((entries(observation)?, entries(action)?))
 }
@@ -271,8 +301,10 @@ impl PolicyArgs {
 }
 
 /// The configuration of a benchmark, and random walks with the dims that were asked for.
-fn bench_setup(args: &PolicyArgs) -> Result<(TrainConfig, Arc<Dataset>), FlowError> {
-    measured_seconds(args.seconds)?;
+fn bench_setup(
+    args: &PolicyArgs,
+    training: &[String],
+) -> Result<(TrainConfig, Arc<Dataset>), FlowError> {
     let (observation_dim, action_dim) = match (args.dims, &args.env) {
         (Some(dims), _) => dims,
         (None, Some(env)) => {
@@ -284,10 +316,9 @@ fn bench_setup(args: &PolicyArgs) -> Result<(TrainConfig, Arc<Dataset>), FlowErr
     let mut overrides = vec![
         "dataset=\"synthetic\"".to_owned(),
         format!("policy.id={:?}", args.policy),
-        format!("batch_size={}", args.batch),
         format!("device={:?}", args.device),
-        format!("precision={:?}", args.precision),
     ];
+    overrides.extend_from_slice(training);
     overrides.extend(args.set.iter().map(|setting| format!("policy.{setting}")));
     let config = TrainConfig::parse("", "the command line", &overrides)?;
     let dataset = synthetic_dataset(observation_dim, action_dim, 64, 200)
@@ -295,17 +326,28 @@ fn bench_setup(args: &PolicyArgs) -> Result<(TrainConfig, Arc<Dataset>), FlowErr
     Ok((config, Arc::new(dataset)))
 }
 
-fn bench_train(args: &PolicyArgs, context: &Context) -> Result<(), FlowError> {
-    let (config, dataset) = bench_setup(args)?;
+fn bench_train(
+    TrainArgs {
+        policy: args,
+        batch,
+        precision,
+    }: &TrainArgs,
+    context: &Context,
+) -> Result<(), FlowError> {
+    let training = [
+        format!("batch_size={batch}"),
+        format!("precision={precision:?}"),
+    ];
+    let (config, dataset) = bench_setup(args, &training)?;
     let trial = benchmark_updates(&config, Arc::clone(&dataset), 2, 3)?;
-    let updates = (args.seconds * 1e3 / trial.ms_per_update)
+    let updates = (args.seconds.as_secs_f64() * 1e3 / trial.ms_per_update)
         .ceil()
         .clamp(5.0, 100_000.0) as usize;
     let figures = benchmark_updates(&config, dataset, 3, updates)?;
     let report = TrainReport {
         policy: args.policy.clone(),
         env: args.source(),
-        batch: args.batch as usize,
+        batch: *batch as usize,
         ms_per_update: figures.ms_per_update,
         p90_ms: figures.p90_ms,
         updates: figures.updates,
@@ -328,7 +370,7 @@ fn bench_train(args: &PolicyArgs, context: &Context) -> Result<(), FlowError> {
 }
 
 fn bench_act(args: &PolicyArgs, context: &Context) -> Result<(), FlowError> {
-    let (config, dataset) = bench_setup(args)?;
+    let (config, dataset) = bench_setup(args, &[])?;
     let task = TrainingTask {
         data: DataPart::all(dataset),
         seed: Seed::new(config.seed),
@@ -338,7 +380,7 @@ fn bench_act(args: &PolicyArgs, context: &Context) -> Result<(), FlowError> {
     let spec = telic_policies::spec(&config.policy.id).expect("the configuration was checked");
     let mut policy = (spec.train)(&config.policy.settings, task, config.device)?.policy()?;
     let trial = benchmark_act(policy.as_mut(), 1, 20, 20)?;
-    let calls = (args.seconds * 1e6 / trial.p50_us)
+    let calls = (args.seconds.as_secs_f64() * 1e6 / trial.p50_us)
         .ceil()
         .clamp(100.0, 1_000_000.0) as usize;
     let figures = benchmark_act(policy.as_mut(), 1, 20, calls)?;

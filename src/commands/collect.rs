@@ -64,15 +64,17 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     if context.json {
         print_json(&collected);
     } else {
-        println!(
-            "{}: {} episodes, {} transitions, {} with success, in {:.1} s ({:.0} transitions/s)",
-            collected.path,
-            collected.episodes,
-            collected.transitions,
-            collected.successes,
-            collected.seconds,
-            collected.transitions as f64 / collected.seconds
+        print!(
+            "{}: {} episodes, {} transitions, {} with success",
+            collected.path, collected.episodes, collected.transitions, collected.successes,
         );
+        let new = collected.transitions - collected.resumed_transitions;
+        if new == 0 {
+            println!(", there already");
+        } else {
+            let rate = new as f64 / collected.seconds;
+            println!(", in {:.1} s ({rate:.0} transitions/s)", collected.seconds);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,11 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use telic::FlowError;
 use telic::record::{RolloutConfig, record_replay, record_rollouts};
+use telic::{FlowError, STOPPED_EXIT_CODE};
 use telic_datasets::Dataset;
 use telic_policies::{Checkpoint, Device};
-use telic_viz::{RecordingTarget, WebOptions, WebServer, open_viewer, record_training};
+use telic_viz::{
+    RecordingTarget, VIEWER_VERSION, WebOptions, WebServer, installed_viewer, open_viewer,
+    record_training,
+};
 
 use super::Outcome;
 use crate::Context;
@@ -33,10 +36,13 @@ pub(crate) struct Args {
     /// Port of the web page; 0 takes a free one.
     #[arg(long, default_value_t = 9090)]
     port: u16,
+    /// Port that the web page gets its data from; a free one by default.
+    #[arg(long, default_value_t = 0)]
+    data_port: u16,
     /// Episode of a dataset, numbered from 0, which is the default.
     #[arg(long)]
     episode: Option<usize>,
-    /// Episodes of a run; 2 by default.
+    /// Episodes of a run; by default 2, or as many as tasks are given.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     episodes: Option<u32>,
     /// Seed of a run's episodes; 0 by default.
@@ -157,22 +163,38 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     if args.web {
-        return serve(&recordings, args.port, context);
+        return serve(&recordings, args, context);
+    }
+    if let Some(installed) = installed_viewer()
+        && !installed.contains(VIEWER_VERSION)
+    {
+        eprintln!(
+            "the viewer is `{installed}`, recordings are made for {VIEWER_VERSION} (`pip install rerun-sdk=={VIEWER_VERSION}`)"
+        );
     }
     let mut viewer = open_viewer(&last_in_front(&recordings)).inspect_err(|_| {
         if made {
             eprintln!("recorded: {}", recordings[0]);
         }
     })?;
-    let status = viewer.wait().map_err(|error| FlowError::File {
+    if context.json {
+        print_json(&Report::new(&recordings, None));
+    }
+    let failed = |error: std::io::Error| FlowError::File {
         reason: format!("the viewer: {error}"),
         path: recordings[0].clone(),
-    })?;
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(1)
-    })
+    };
+    loop {
+        if let Some(status) = viewer.try_wait().map_err(failed)? {
+            return Ok(ExitCode::from(u8::from(!status.success())));
+        }
+        if context.stop.load(Ordering::Relaxed) {
+            viewer.kill().map_err(failed)?;
+            viewer.wait().map_err(failed)?;
+            return Ok(ExitCode::from(STOPPED_EXIT_CODE));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Records what the path is about; of a run, first its rollouts, then its training curves.
@@ -197,7 +219,9 @@ fn make(args: &Args, context: &Context) -> Result<Vec<Utf8PathBuf>, FlowError> {
             telic::returns::prompt(policy.as_mut(), spec, name, data)?;
         }
         let config = RolloutConfig {
-            episodes: args.episodes.unwrap_or(2) as usize,
+            episodes: args
+                .episodes
+                .map_or(tasks.len().max(2), |episodes| episodes as usize),
             seed: args.seed.unwrap_or(0),
             tasks,
             play: args.reward.clone(),
@@ -242,15 +266,10 @@ fn last_in_front(recordings: &[Utf8PathBuf]) -> Vec<Utf8PathBuf> {
 }
 
 /// Serves recordings until the user stops it.
-fn serve(recordings: &[Utf8PathBuf], port: u16, context: &Context) -> Outcome {
-    let grpc_port = if port == 0 {
-        0
-    } else {
-        WebOptions::default().grpc_port
-    };
+fn serve(recordings: &[Utf8PathBuf], args: &Args, context: &Context) -> Outcome {
     let options = WebOptions {
-        web_port: port,
-        grpc_port,
+        web_port: args.port,
+        grpc_port: args.data_port,
         ..WebOptions::default()
     };
     let server = WebServer::serve_files(&last_in_front(recordings), &options)?;

@@ -9,8 +9,9 @@ use rerun::{
     Arrows3D, Color, EntityPath, LineStrips2D, LineStrips3D, Points2D, Radius, RecordingStream,
     TimeColumn,
 };
-use telic_envs::EnvSpec;
+use telic_envs::{EnvSpec, Marker};
 use telic_policies::DenoisingTrace;
+use telic_sim::Pose;
 
 use crate::scene::color;
 use crate::timeline::{Clock, DENOISING_STEP, send_rows};
@@ -48,6 +49,10 @@ pub(crate) struct Decision {
     pub(crate) first_level: i64,
     /// Where the effector was, in metres.
     pub(crate) effector: [f32; 3],
+    /// Where the bodies of the scene were, `[bodies]`.
+    pub(crate) poses: Vec<Pose>,
+    /// What was marked in the scene.
+    pub(crate) markers: Vec<Marker>,
     /// The candidates.
     pub(crate) trace: DenoisingTrace,
 }
@@ -161,26 +166,29 @@ impl ActionSpace {
         Ok(())
     }
 
-    /// Sends the actions that were taken, `[rows * action_dim]`, at these steps.
+    /// Sends the actions, `[rows * action_dim]`, that were taken at these steps; it is drawn on those that there are candidates of.
     pub(crate) fn send_executed(
         &self,
         recording: &RecordingStream,
         clock: Clock,
+        decisions: &[Decision],
         steps: &[i64],
         actions: &[f32],
     ) -> Result<(), VizError> {
         let per_row = if self.is_plane() { 1 } else { self.names.len() };
-        let points: Vec<_> = actions
-            .chunks_exact(self.names.len().max(1))
-            .flat_map(|action| self.points(&ArrayView1::from(action)))
-            .collect();
+        let (steps, points): (Vec<i64>, Vec<_>) = steps
+            .iter()
+            .zip(actions.chunks_exact(self.names.len().max(1)))
+            .filter(|(step, _)| decisions.iter().any(|decision| decision.step == **step))
+            .map(|(step, action)| (*step, self.points(&ArrayView1::from(action))))
+            .unzip();
         let columns = Points2D::update_fields()
-            .with_positions(points)
+            .with_positions(points.concat())
             .columns(std::iter::repeat_n(per_row, steps.len()))?;
         send_rows(
             recording,
             format!("{PLANE}/executed"),
-            clock.columns(steps),
+            clock.columns(&steps),
             columns,
         )
     }
@@ -221,14 +229,17 @@ fn without_common_stem(names: Vec<String>) -> Vec<String> {
     }
 }
 
-/// Time columns with the denoising timeline beside the usual ones.
-fn times(clock: Clock, steps: &[i64], levels: &[i64]) -> Vec<TimeColumn> {
-    let mut columns = clock.columns(steps);
-    columns.push(TimeColumn::new_sequence(
+/// The denoising timeline alone.
+pub(crate) fn times(levels: &[i64]) -> Vec<TimeColumn> {
+    vec![TimeColumn::new_sequence(
         DENOISING_STEP,
         levels.iter().copied(),
-    ));
-    columns
+    )]
+}
+
+/// The denoising timeline beside the usual ones.
+fn all_times(clock: Clock, steps: &[i64], levels: &[i64]) -> Vec<TimeColumn> {
+    [clock.columns(steps), times(levels)].concat()
 }
 
 /// One row per denoising level.
@@ -278,7 +289,7 @@ impl LevelRows {
             .with_colors(self.point_colors)
             .with_radii(radii)
             .columns(self.points_per_row)?;
-        let rows = times(clock, &self.steps, &self.levels);
+        let rows = all_times(clock, &self.steps, &self.levels);
         send_rows(recording, format!("{PLANE}/candidates"), rows, columns)?;
         if space.is_spatial() {
             let radii = vec![Radius::new_ui_points(1.5); self.vectors.len()];
@@ -287,18 +298,18 @@ impl LevelRows {
                 .with_colors(self.arrow_colors)
                 .with_radii(radii)
                 .columns(self.arrows_per_row)?;
-            let rows = times(clock, &self.steps, &self.levels);
+            let rows = all_times(clock, &self.steps, &self.levels);
             send_rows(recording, format!("{SCENE}/candidates"), rows, columns)?;
         }
         Ok(())
     }
 }
 
-/// One row per decision: segments between neighbouring levels, coloured by the level they lead to.
+/// One row per decision: segments between neighbouring levels, coloured by the level they lead to. Not on the denoising timeline, where they
+/// would show the end from the beginning.
 #[derive(Default)]
 struct WayRows {
     steps: Vec<i64>,
-    levels: Vec<i64>,
     flat: Vec<Vec<[f32; 2]>>,
     flat_colors: Vec<Color>,
     flat_per_row: Vec<usize>,
@@ -351,7 +362,6 @@ impl WayRows {
                 .resize(self.flat.len(), color(palette::ramp(1.0)));
         }
         self.steps.push(decision.step);
-        self.levels.push(decision.first_level);
         self.flat_per_row.push(self.flat.len() - flat);
         self.tips_per_row.push(self.tips.len() - tips);
     }
@@ -367,7 +377,7 @@ impl WayRows {
             .with_colors(self.flat_colors)
             .with_radii(radii)
             .columns(self.flat_per_row)?;
-        let rows = times(clock, &self.steps, &self.levels);
+        let rows = clock.columns(&self.steps);
         send_rows(recording, format!("{PLANE}/ways"), rows, columns)?;
         if space.is_spatial() {
             let radii = vec![Radius::new_ui_points(0.8); self.tips.len()];
@@ -375,7 +385,7 @@ impl WayRows {
                 .with_colors(self.tip_colors)
                 .with_radii(radii)
                 .columns(self.tips_per_row)?;
-            let rows = times(clock, &self.steps, &self.levels);
+            let rows = clock.columns(&self.steps);
             send_rows(
                 recording,
                 EntityPath::from(format!("{SCENE}/ways")),

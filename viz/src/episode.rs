@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use rerun::{
-    Arrows3D, LineStrips3D, Radius, RecordingStream, Scale3D, SerializedComponentBatch,
-    TextDocument, Transform3D,
+    Arrows3D, EntityPath, LineStrips3D, Radius, RecordingStream, Scale3D, SerializedComponentBatch,
+    TextDocument, TimeColumn, Transform3D,
 };
 use telic_envs::{EnvSpec, GoalEnv, Marker};
-use telic_sim::Pose;
+use telic_sim::{Pose, World};
 
-use crate::denoising::Decision;
+use crate::denoising::{self, Decision};
 use crate::intent::IntentRows;
 use crate::scene::{Bounds, Scene, color, shape_batches};
 use crate::timeline::{Clock, SeriesBuffer, send_rows};
@@ -25,8 +25,19 @@ const FAINTEST_CONTACT_N: f32 = 1e-3;
 /// Force at which the arrows of contacts stop growing like the square root of the force, in newtons.
 const SATURATION_FORCE_N: f32 = 10.0;
 
-/// Longest contact arrow as a fraction of the width of the scene.
+/// Longest contact arrow as a fraction of the width of the scene, and of that of the robot in it.
 const CONTACT_ARROW_FRACTION: f32 = 0.15;
+const CONTACT_ARROW_FRACTION_OF_ROBOT: f32 = 0.6;
+
+/// Longest contact arrow of a world, in metres.
+pub(crate) fn contact_arrow_m(world: &World, bounds: &Bounds) -> f32 {
+    let width = |bounds: &Bounds| bounds.size().x.max(bounds.size().y);
+    let of_scene = CONTACT_ARROW_FRACTION * width(bounds);
+    match Bounds::of_robot(world) {
+        Some(robot) => of_scene.min(CONTACT_ARROW_FRACTION_OF_ROBOT * robot.size().max_element()),
+        None => of_scene,
+    }
+}
 
 /// Names of the points of a goal, from the observation entries they are read from.
 pub(crate) fn goal_point_names(spec: &EnvSpec) -> Vec<String> {
@@ -77,9 +88,10 @@ fn goal_distances(spec: &EnvSpec, env: &dyn GoalEnv) -> Vec<f64> {
 pub(crate) struct Outcome {
     pub(crate) label: String,
     pub(crate) task: Option<String>,
+    /// Whether anybody is after the goal of the environment.
+    pub(crate) pursues_goal: bool,
     pub(crate) steps: usize,
     pub(crate) reward: f64,
-    pub(crate) success: bool,
     pub(crate) success_step: Option<usize>,
     pub(crate) terminated: bool,
     pub(crate) truncated: bool,
@@ -100,6 +112,8 @@ pub(crate) struct EpisodeBuffer {
     /// `[states]`, in metres.
     effector: Vec<[f32; 3]>,
     newest_effector: [f32; 3],
+    /// `[bodies]`.
+    newest_poses: Vec<Pose>,
     /// Points of the trace block that is growing.
     block: Vec<[f32; 3]>,
     /// Blocks begun in this episode.
@@ -112,6 +126,8 @@ pub(crate) struct EpisodeBuffer {
     /// `[decisions, action_dim]`.
     pub(crate) actions: Vec<f32>,
     pub(crate) denoising: Vec<Decision>,
+    /// First denoising level of this episode.
+    pub(crate) first_level: Option<i64>,
     pub(crate) intent: IntentRows,
     pub(crate) outcome: Outcome,
 }
@@ -140,6 +156,7 @@ impl EpisodeBuffer {
             poses: Vec::new(),
             effector: Vec::new(),
             newest_effector: [0.0; 3],
+            newest_poses: Vec::new(),
             block: Vec::new(),
             blocks: 0,
             contacts: ContactRows::default(),
@@ -148,6 +165,7 @@ impl EpisodeBuffer {
             decisions: Vec::new(),
             actions: Vec::new(),
             denoising: Vec::new(),
+            first_level: None,
             intent: IntentRows::default(),
             outcome,
         }
@@ -163,6 +181,11 @@ impl EpisodeBuffer {
         self.newest_effector
     }
 
+    /// Where the bodies of the scene are.
+    pub(crate) fn newest_poses(&self) -> &[Pose] {
+        &self.newest_poses
+    }
+
     /// Rows that wait to be sent.
     pub(crate) fn waiting(&self) -> usize {
         self.states.len()
@@ -174,18 +197,38 @@ impl EpisodeBuffer {
         spec: &EnvSpec,
         env: &dyn GoalEnv,
         scene: &Scene,
-        bounds: &Bounds,
+        contact_arrow_m: f32,
         shown: &mut BTreeMap<String, Marker>,
     ) {
         let now = self.now();
         let world = env.world();
         self.states.push(now);
-        self.poses
+        self.newest_poses.clear();
+        self.newest_poses
             .extend(scene.bodies.iter().map(|body| world.body_pose(body.id)));
+        self.poses.extend_from_slice(&self.newest_poses);
         self.newest_effector = env.end_effector();
         self.effector.push(self.newest_effector);
-        self.push_contacts(env, bounds);
-        self.push_markers(env.markers(), shown);
+        self.push_contacts(env, contact_arrow_m);
+        let mut markers = env.markers();
+        if self.outcome.pursues_goal {
+            self.push_distances(spec, env);
+        } else {
+            markers.retain(|marker| !marker.name.starts_with("goal/"));
+        }
+        self.push_markers(markers, shown);
+        for (name, value) in env.metrics() {
+            self.series
+                .push(&format!("plots/metrics/{name}"), now, value);
+        }
+        for (reward, value) in spec.rewards.iter().zip(env.rewards()) {
+            let entity = format!("plots/named_rewards/{}", reward.name);
+            self.series.push(&entity, now, f64::from(value));
+        }
+    }
+
+    fn push_distances(&mut self, spec: &EnvSpec, env: &dyn GoalEnv) {
+        let now = self.now();
         let distances = goal_distances(spec, env);
         if distances.len() > 1 {
             for (name, &distance) in goal_point_names(spec).iter().zip(&distances) {
@@ -198,20 +241,10 @@ impl EpisodeBuffer {
         let tolerance = f64::from(spec.goal.tolerance * spec.goal.metres_per_unit);
         self.series
             .push("plots/distance_to_goal/tolerance", now, tolerance);
-        for (name, value) in env.metrics() {
-            self.series
-                .push(&format!("plots/metrics/{name}"), now, value);
-        }
-        for (reward, value) in spec.rewards.iter().zip(env.rewards()) {
-            let entity = format!("plots/named_rewards/{}", reward.name);
-            self.series.push(&entity, now, f64::from(value));
-        }
     }
 
-    fn push_contacts(&mut self, env: &dyn GoalEnv, bounds: &Bounds) {
+    fn push_contacts(&mut self, env: &dyn GoalEnv, longest: f32) {
         let world = env.world();
-        let size = bounds.size();
-        let longest = CONTACT_ARROW_FRACTION * size.x.max(size.y);
         let before = self.contacts.origins.len();
         let mut total = 0.0;
         for contact in world.contacts() {
@@ -280,14 +313,15 @@ impl EpisodeBuffer {
         }
         self.outcome.steps += 1;
         self.outcome.reward += f64::from(step.reward);
-        self.outcome.success |= step.success;
         if step.success && self.outcome.success_step.is_none() {
             self.outcome.success_step = Some(self.outcome.steps);
         }
         self.outcome.terminated |= step.terminated;
         self.outcome.truncated |= step.truncated;
-        self.series
-            .push("plots/reward", self.now(), f64::from(step.reward));
+        if self.outcome.pursues_goal {
+            self.series
+                .push("plots/reward", self.now(), f64::from(step.reward));
+        }
     }
 
     /// Sends what waits, except denoising, and forgets it.
@@ -327,16 +361,8 @@ impl EpisodeBuffer {
             }
             let still = poses.iter().all(|pose| *pose == last);
             let rows = if still { 1 } else { poses.len() };
-            let translations = poses[..rows].iter().map(|pose| pose.translation.to_array());
-            let rotations = poses[..rows]
-                .iter()
-                .map(|pose| rerun::Quaternion::from_xyzw(pose.rotation.to_array()));
-            let columns = Transform3D::update_fields()
-                .with_many_translation(translations)
-                .with_many_quaternion(rotations)
-                .columns_of_unit_batches()?;
             let times = self.clock.columns(&self.states[..rows]);
-            send_rows(recording, body.entity.clone(), times, columns)?;
+            send_poses(recording, &body.entity, times, &poses[..rows])?;
             body.sent = Some(last);
         }
         self.poses.clear();
@@ -378,18 +404,25 @@ impl EpisodeBuffer {
         self.blocks
     }
 
-    /// Hides the blocks that an earlier episode has left behind, from the first step of this one on.
-    pub(crate) fn hide_trace(
+    /// Bodies and markers on the timeline of the denoising, where each decision begins.
+    pub(crate) fn send_decisions(
         &self,
         recording: &RecordingStream,
-        blocks: std::ops::Range<usize>,
+        scene: &Scene,
+        bounds: &Bounds,
     ) -> Result<(), VizError> {
-        for block in blocks {
-            let columns = LineStrips3D::update_fields()
-                .with_strips(Vec::<Vec<[f32; 3]>>::new())
-                .columns([0])?;
-            let times = self.clock.columns(&[self.first_step]);
-            send_rows(recording, trace_entity(block), times, columns)?;
+        let levels = self.denoising.iter().map(|decision| decision.first_level);
+        let levels: Vec<i64> = levels.collect();
+        for (index, body) in scene.bodies.iter().enumerate() {
+            let poses = self.denoising.iter().map(|decision| decision.poses[index]);
+            let poses: Vec<Pose> = poses.collect();
+            send_poses(recording, &body.entity, denoising::times(&levels), &poses)?;
+        }
+        for decision in &self.denoising {
+            for marker in &decision.markers {
+                let times = denoising::times(&[decision.first_level]);
+                send_marker(recording, &marker.name, Some(marker), times, bounds)?;
+            }
         }
         Ok(())
     }
@@ -415,19 +448,8 @@ impl EpisodeBuffer {
         bounds: &Bounds,
     ) -> Result<(), VizError> {
         for (step, name, marker) in std::mem::take(&mut self.markers) {
-            let entity = format!("world/{name}");
-            let batches = match &marker {
-                Some(marker) => shape_batches(&marker.shape, &marker.pose, marker.rgba, bounds),
-                None => vanish(),
-            };
-            let columns: Result<Vec<_>, _> = batches
-                .into_iter()
-                .map(|batch| {
-                    let length = batch.array.len();
-                    batch.partitioned([length])
-                })
-                .collect();
-            send_rows(recording, entity, self.clock.columns(&[step]), columns?)?;
+            let times = self.clock.columns(&[step]);
+            send_marker(recording, &name, marker.as_ref(), times, bounds)?;
         }
         Ok(())
     }
@@ -439,14 +461,74 @@ impl EpisodeBuffer {
         spec: &EnvSpec,
     ) -> Result<(), VizError> {
         let text = TextDocument::from_markdown(self.outcome.markdown(spec, self.clock.episode));
-        let columns = text.columns_of_unit_batches()?;
+        let from_reset = self.clock.columns(&[self.first_step]);
+        let from_level = self.first_level.map(|level| denoising::times(&[level]));
+        for times in [Some(from_reset), from_level].into_iter().flatten() {
+            let columns = text.clone().columns_of_unit_batches()?;
+            send_rows(recording, "info/episode", times, columns)?;
+        }
+        Ok(())
+    }
+}
+
+/// Hides the blocks of the trace that an earlier episode has left behind, but for the first one, which begins anew at `step`.
+pub(crate) fn hide_trace(
+    recording: &RecordingStream,
+    clock: Clock,
+    step: i64,
+    blocks: usize,
+) -> Result<(), VizError> {
+    for block in 1..blocks {
+        let columns = LineStrips3D::update_fields()
+            .with_strips(Vec::<Vec<[f32; 3]>>::new())
+            .columns([0])?;
         send_rows(
             recording,
-            "info/episode",
-            self.clock.columns(&[self.first_step]),
+            trace_entity(block),
+            clock.columns(&[step]),
             columns,
-        )
+        )?;
     }
+    Ok(())
+}
+
+fn send_poses(
+    recording: &RecordingStream,
+    entity: &EntityPath,
+    times: Vec<TimeColumn>,
+    poses: &[Pose],
+) -> Result<(), VizError> {
+    let translations = poses.iter().map(|pose| pose.translation.to_array());
+    let rotations = poses
+        .iter()
+        .map(|pose| rerun::Quaternion::from_xyzw(pose.rotation.to_array()));
+    let columns = Transform3D::update_fields()
+        .with_many_translation(translations)
+        .with_many_quaternion(rotations)
+        .columns_of_unit_batches()?;
+    send_rows(recording, entity.clone(), times, columns)
+}
+
+/// Shows a marker from here on, or lets it vanish.
+fn send_marker(
+    recording: &RecordingStream,
+    name: &str,
+    marker: Option<&Marker>,
+    times: Vec<TimeColumn>,
+    bounds: &Bounds,
+) -> Result<(), VizError> {
+    let batches = match marker {
+        Some(marker) => shape_batches(&marker.shape, &marker.pose, marker.rgba, bounds),
+        None => vanish(),
+    };
+    let columns: Result<Vec<_>, _> = batches
+        .into_iter()
+        .map(|batch| {
+            let length = batch.array.len();
+            batch.partitioned([length])
+        })
+        .collect();
+    send_rows(recording, format!("world/{name}"), times, columns?)
 }
 
 /// A scale of zero: the viewer draws nothing, whatever the shape is.
@@ -488,7 +570,7 @@ impl Outcome {
         if !self.label.is_empty() {
             heading = format!("{heading} · {}", self.label);
         }
-        let end = match (self.success, self.terminated, self.truncated) {
+        let end = match (self.success_step.is_some(), self.terminated, self.truncated) {
             (true, ..) => "**success**",
             (false, true, _) => "**failed** (terminated)",
             (false, false, true) => "**failed** (step limit)",
@@ -498,16 +580,20 @@ impl Outcome {
         if let Some(task) = &self.task {
             facts.push(format!("task **{task}**"));
         }
-        facts.push(match self.success_step {
-            Some(step) => format!("{end} at step {step}"),
-            None => end.to_owned(),
-        });
+        if self.pursues_goal {
+            facts.push(match self.success_step {
+                Some(step) => format!("{end} at step {step}"),
+                None => end.to_owned(),
+            });
+        }
         let seconds = self.steps as f64 / spec.control_hz;
         facts.push(format!(
             "{} steps, {seconds:.1} s at {} Hz",
             self.steps, spec.control_hz
         ));
-        facts.push(format!("return {}", self.reward));
+        if self.pursues_goal {
+            facts.push(format!("return {}", self.reward));
+        }
         facts.extend(self.notes.iter().cloned());
         format!("{heading}\n\n{}\n\n{}", facts.join(" · "), spec.summary)
     }

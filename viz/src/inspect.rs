@@ -131,11 +131,18 @@ pub(crate) fn read_messages(path: &Utf8Path) -> Result<Vec<LogMsg>, VizError> {
         path: path.to_owned(),
         source,
     })?;
-    let decoder = Decoder::<LogMsg>::decode_eager(BufReader::new(file))
+    let mut decoder = Decoder::<LogMsg>::decode_eager(BufReader::new(file))
         .map_err(|error| decode_error(path, &error))?;
     let messages: Vec<LogMsg> = decoder
+        .by_ref()
         .map(|message| message.map_err(|error| decode_error(path, &error)))
         .collect::<Result<_, _>>()?;
+    let footers = decoder
+        .rrd_manifests()
+        .map_err(|error| decode_error(path, &error))?;
+    if footers.is_empty() {
+        return Err(decode_error(path, &"it ends early, without its footer"));
+    }
     // The decoder ends quietly at a message that it cannot read.
     let recording = |message: &LogMsg| matches!(message, LogMsg::SetStoreInfo(info) if info.info.store_id.is_recording());
     if !messages.iter().any(recording) {

@@ -31,5 +31,5 @@ pub use recorder::{EpisodeRecorder, Opening};
 pub use target::{Recorded, RecordingTarget};
 pub use timeline::{DENOISING_STEP, EPISODE, SIM_TIME, STEP, TRAINING_STEP};
 pub use training::{Curves, RunCurve, read_metrics, record_curves, record_training};
-pub use viewer::{VIEWER_VERSION, open_viewer};
+pub use viewer::{VIEWER_VERSION, installed_viewer, open_viewer};
 pub use web::{WebOptions, WebServer};

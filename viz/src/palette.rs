@@ -29,9 +29,10 @@ const CATEGORIES: [[f32; 3]; 10] = [
     [0.62, 0.64, 0.70],
 ];
 
-/// Colour of line `index` of a plot.
+/// Colour of line `index` of a plot. The hues come again in darker shades.
 pub(crate) fn category(index: usize) -> [f32; 3] {
-    CATEGORIES[index % CATEGORIES.len()]
+    let shade = 0.62_f32.powi((index / CATEGORIES.len()) as i32);
+    CATEGORIES[index % CATEGORIES.len()].map(|channel| channel * shade)
 }
 
 /// Anchors of the ramp from noise (dim violet) to action (bright yellow); after the `plasma` colour map.

@@ -64,6 +64,8 @@ pub enum Opening {
 struct Stage {
     scene: Scene,
     bounds: Bounds,
+    /// Longest arrow of a contact.
+    contact_arrow_m: f32,
     camera: Camera,
     space: ActionSpace,
 }
@@ -117,6 +119,21 @@ impl EpisodeRecorder {
     /// `label` is shown with the episode, for example `seed 3`. The first episode fixes the
     /// geometry and the camera.
     pub fn begin_episode(&mut self, env: &dyn GoalEnv, label: &str) -> Result<(), VizError> {
+        self.begin(env, label, true)
+    }
+
+    /// As [`begin_episode`](Self::begin_episode), of play: nobody pursues the goal that the environment drew at its reset, so neither it nor the
+    /// distance, the reward and the success that go with it are shown.
+    pub fn begin_play(&mut self, env: &dyn GoalEnv, label: &str) -> Result<(), VizError> {
+        self.begin(env, label, false)
+    }
+
+    fn begin(
+        &mut self,
+        env: &dyn GoalEnv,
+        label: &str,
+        pursues_goal: bool,
+    ) -> Result<(), VizError> {
         if env.spec().id != self.spec.id {
             return Err(VizError::OtherEnvironment {
                 expected: self.spec.id,
@@ -127,6 +144,7 @@ impl EpisodeRecorder {
         if self.stage.is_none() {
             let world = env.world();
             let bounds = Bounds::of(world);
+            let contact_arrow_m = episode::contact_arrow_m(world, &bounds);
             let scene = Scene::log(&self.recording, world, &bounds)?;
             let size = bounds.size();
             intent::log_styles(&self.recording, size.x.max(size.y))?;
@@ -138,6 +156,7 @@ impl EpisodeRecorder {
             self.stage = Some(Stage {
                 scene,
                 bounds,
+                contact_arrow_m,
                 camera,
                 space,
             });
@@ -146,6 +165,7 @@ impl EpisodeRecorder {
         let outcome = Outcome {
             label: label.to_owned(),
             task: task.map(|task| task.name.clone()),
+            pursues_goal,
             ..Outcome::default()
         };
         let clock = Clock {
@@ -155,13 +175,14 @@ impl EpisodeRecorder {
         self.episodes += 1;
         let series = self.styled.iter().map(String::as_str);
         break_series(&self.recording, clock, self.next_step, series)?;
+        episode::hide_trace(&self.recording, clock, self.next_step, self.trace_blocks)?;
         let mut buffer = EpisodeBuffer::new(clock, self.next_step, outcome);
         if let Some(stage) = &self.stage {
             buffer.push_state(
                 self.spec,
                 env,
                 &stage.scene,
-                &stage.bounds,
+                stage.contact_arrow_m,
                 &mut self.markers,
             );
         }
@@ -188,7 +209,7 @@ impl EpisodeRecorder {
             self.spec,
             env,
             &stage.scene,
-            &stage.bounds,
+            stage.contact_arrow_m,
             &mut self.markers,
         );
         if buffer.waiting() >= self.rows_per_flush() {
@@ -218,8 +239,11 @@ impl EpisodeRecorder {
             step: now,
             first_level: self.denoising_levels,
             effector: buffer.newest_effector(),
+            poses: buffer.newest_poses().to_vec(),
+            markers: self.markers.values().cloned().collect(),
             trace: trace.clone(),
         });
+        buffer.first_level.get_or_insert(self.denoising_levels);
         self.denoising_levels += trace.levels.len() as i64;
         if !self.contents.denoising {
             self.contents.denoising = true;
@@ -265,8 +289,21 @@ impl EpisodeRecorder {
             .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| {
                 (low.min(*value), high.max(*value))
             });
-        buffer.outcome.notes = vec![format!("value map from {low:.1} to {high:.1}")];
+        let note = format!("value map from {low:.1} to {high:.1}");
+        buffer.outcome.notes.push(note);
         intent::send_value_map(&self.recording, clock, now, probes, spacing_m, values)
+    }
+
+    /// Takes over a word about this episode, shown with its outcome.
+    ///
+    /// # Errors
+    /// [`VizError::NoEpisode`].
+    pub fn log_note(&mut self, note: String) -> Result<(), VizError> {
+        let Some(buffer) = &mut self.episode else {
+            return Err(VizError::NoEpisode { call: "log_note" });
+        };
+        buffer.outcome.notes.push(note);
+        Ok(())
     }
 
     /// Takes over latents of states in three dimensions, coloured by their values, and that of the goal, from here on.
@@ -302,17 +339,18 @@ impl EpisodeRecorder {
         Ok(())
     }
 
-    /// Takes over where the policy heads first, in the world, in metres; call it before the step.
+    /// Takes over where the policy heads first, and from where: the agent, or what it moves. In the world, in metres; the way is drawn at the
+    /// height of its beginning. Call it before the step.
     ///
     /// # Errors
     /// [`VizError::NoEpisode`].
-    pub fn log_subgoal(&mut self, position: [f32; 3]) -> Result<(), VizError> {
+    pub fn log_subgoal(&mut self, from: [f32; 3], position: [f32; 3]) -> Result<(), VizError> {
         let Some(buffer) = &mut self.episode else {
             return Err(VizError::NoEpisode {
                 call: "log_subgoal",
             });
         };
-        let (now, from) = (buffer.now(), buffer.newest_effector());
+        let now = buffer.now();
         let lifted = [position[0], position[1], from[2]];
         buffer.intent.subgoals.push((now, lifted, from));
         Ok(())
@@ -344,7 +382,6 @@ impl EpisodeRecorder {
         self.flush()?;
         if let Some(buffer) = self.episode.take() {
             buffer.send_outcome(&self.recording, self.spec)?;
-            buffer.hide_trace(&self.recording, buffer.trace_blocks()..self.trace_blocks)?;
             self.next_step = buffer.now() + 1;
         }
         self.sink.append(self.storage.take())
@@ -362,9 +399,11 @@ impl EpisodeRecorder {
             stage.space.send_executed(
                 &self.recording,
                 buffer.clock,
+                &buffer.denoising,
                 &buffer.decisions,
                 &buffer.actions,
             )?;
+            buffer.send_decisions(&self.recording, &stage.scene, &stage.bounds)?;
         }
         buffer.denoising.clear();
         buffer.decisions.clear();

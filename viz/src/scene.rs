@@ -68,6 +68,18 @@ impl Bounds {
         bounds.or_unit()
     }
 
+    /// Around the bodies of mechanisms with actuators, if there are any.
+    pub(crate) fn of_robot(world: &World) -> Option<Self> {
+        let roles = Role::of_bodies(world.model());
+        let mut bounds = Self::NOTHING;
+        for geom in world.geoms().iter().filter(|geom| is_drawn(geom)) {
+            if roles[geom.body.index()] == Role::Robot {
+                bounds.add(&geom.shape, world.body_pose(geom.body) * geom.local_pose);
+            }
+        }
+        (bounds.low.x <= bounds.high.x).then_some(bounds)
+    }
+
     /// As much wider on every side, in metres.
     fn widened(&self, by_m: f32) -> Self {
         Self {

@@ -17,8 +17,9 @@ const UNGROUPED: &str = "training";
 
 /// Records a `metrics.csv`: a header with `step` and metric names, then one row per report.
 ///
-/// A metric `critic/loss` goes to `metrics/critic/loss`, and each group gets a plot. An empty cell
-/// means that the metric was not reported at that step.
+/// A metric `critic/loss` goes to `metrics/critic/loss`, and each group gets a plot. `training/actor/loss` and `validation/actor/loss` are lines
+/// of one plot of the group `actor`; success rates, and the rate of learning, have a plot of their own. An empty cell means that the metric was not
+/// reported at that step.
 ///
 /// # Errors
 /// [`VizError::Open`], [`VizError::Metrics`] with the line, and failures of the target.
@@ -30,18 +31,36 @@ pub fn record_training(
     let lines = read_metrics(metrics_csv)?
         .into_iter()
         .map(|(name, points)| {
-            let (group, metric) = name.split_once('/').unwrap_or((UNGROUPED, &name));
-            let color = lines_in_group.entry(group.to_owned()).or_default();
+            let (group, metric) = grouped(&name);
+            let color = lines_in_group.entry(group.clone()).or_default();
             *color += 1;
             Line {
-                group: group.to_owned(),
-                path: metric.to_owned(),
-                name: metric.to_owned(),
+                group,
+                path: metric.replace(' ', "/"),
+                name: metric,
                 color: *color - 1,
                 points,
             }
         });
     record_lines(lines.collect(), target)
+}
+
+/// The plot of a metric, and the name of its line there.
+fn grouped(name: &str) -> (String, String) {
+    let parts: Vec<&str> = name.split('/').collect();
+    let (group, metric) = match parts[..] {
+        [_, "optimizer", "lr"] | ["optimizer", "lr"] => ("learning_rate", "lr".to_owned()),
+        ["training", group, ref rest @ ..] if !rest.is_empty() => (group, rest.join("/")),
+        ["validation", group, ref rest @ ..] if !rest.is_empty() => {
+            (group, format!("validation {}", rest.join("/")))
+        }
+        ["evaluation", metric] if metric.ends_with("success_rate") => {
+            ("success_rate", metric.to_owned())
+        }
+        [group, ref rest @ ..] if !rest.is_empty() => (group, rest.join("/")),
+        _ => (UNGROUPED, name.to_owned()),
+    };
+    (group.to_owned(), metric)
 }
 
 /// The curve of one run among others.
@@ -205,6 +224,31 @@ fn parse(path: &Utf8Path, text: &str) -> Result<Curves, VizError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn curves_of_one_part_of_a_policy_share_a_plot() {
+        for (name, group, line) in [
+            ("training/actor/loss", "actor", "loss"),
+            ("validation/actor/loss", "actor", "validation loss"),
+            (
+                "training/optimizer/gradient_norm",
+                "optimizer",
+                "gradient_norm",
+            ),
+            ("training/optimizer/lr", "learning_rate", "lr"),
+            ("evaluation/success_rate", "success_rate", "success_rate"),
+            (
+                "evaluation/task1_success_rate",
+                "success_rate",
+                "task1_success_rate",
+            ),
+            ("evaluation/mean_return", "evaluation", "mean_return"),
+            ("critic/loss", "critic", "loss"),
+            ("loss", "training", "loss"),
+        ] {
+            assert_eq!(grouped(name), (group.to_owned(), line.to_owned()), "{name}");
+        }
+    }
 
     #[test]
     fn empty_cells_are_left_out_and_bad_ones_are_named() {

@@ -11,7 +11,13 @@ use crate::VizError;
 /// Viewer version that reads the recordings of this build.
 pub const VIEWER_VERSION: &str = "0.36.3";
 
-/// Opens recordings in the native viewer (`rerun` on `PATH`) and does not wait for it.
+/// What `rerun --version` says about the installed viewer; none if there is none.
+pub fn installed_viewer() -> Option<String> {
+    let output = Command::new("rerun").arg("--version").output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Opens recordings in the native viewer (`rerun` on `PATH`) and does not wait for it. It is a new viewer, also beside others; what it prints goes to stderr.
 ///
 /// # Errors
 /// [`VizError::Open`] if there is no such file, [`VizError::NoViewer`] if there is no viewer,
@@ -28,8 +34,10 @@ fn open_with(program: OsString, paths: &[Utf8PathBuf]) -> Result<Child, VizError
         })?;
     }
     Command::new(&program)
+        .args(["--port", "auto"])
         .args(paths)
         .stdin(Stdio::null())
+        .stdout(std::io::stderr())
         .spawn()
         .map_err(|source| match source.kind() {
             ErrorKind::NotFound => VizError::NoViewer {

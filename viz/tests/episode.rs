@@ -207,6 +207,91 @@ fn denoising_is_shown_level_by_level() {
     assert!(summary.views.contains("Action candidates"));
 }
 
+/// On the timeline of the levels, the scene is that of the decision, from its first level on.
+#[test]
+fn the_scene_of_a_decision_is_there_with_its_levels() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = file(&directory, "denoising.rrd");
+    record("block-push", RecordingTarget::File(path.clone()), 2, true);
+    let summary = inspect_recording(&path).unwrap();
+    let decisions = 2 * STEPS;
+    // At every state, and at every decision.
+    assert_eq!(
+        rows(&summary, "/world/robot/pusher"),
+        (0, 2 * (STEPS + 1) + decisions)
+    );
+    let goals = rows(&summary, "/world/goal/block_0").1;
+    assert!((decisions + 1..=decisions + 2).contains(&goals), "{goals}");
+    assert_eq!(rows(&summary, "/info/episode"), (0, 4));
+}
+
+#[test]
+fn play_is_shown_without_a_goal() {
+    let spec = telic_envs::spec("block-push").unwrap();
+    let mut env = (spec.make)().unwrap();
+    env.reset(0, &ResetOptions::default()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = file(&directory, "play.rrd");
+    let mut recorder = EpisodeRecorder::new(spec, RecordingTarget::File(path.clone())).unwrap();
+    recorder.begin_play(&*env, "recorded episode 3").unwrap();
+    for step in 0..STEPS {
+        let action = action(spec, step);
+        let outcome = env.step(&action).unwrap();
+        recorder.log_step(&*env, &action, &outcome).unwrap();
+    }
+    recorder.finish().unwrap();
+    let summary = inspect_recording(&path).unwrap();
+    assert_eq!(
+        rows(&summary, "/plots/action/effector_command.x"),
+        (1, STEPS)
+    );
+    // The targets of block-push are in the world, whoever is after them.
+    assert_eq!(rows(&summary, "/world/targets/target_0"), (0, 1));
+    for goal in ["/world/goal/", "/plots/distance_to_goal", "/plots/reward"] {
+        let shown: Vec<_> = summary
+            .entities
+            .keys()
+            .filter(|entity| entity.starts_with(goal))
+            .collect();
+        assert!(shown.is_empty(), "{shown:?}");
+    }
+}
+
+/// An episode begins with its own trace: what is left of that before is hidden at its first step.
+#[test]
+fn traces_end_with_their_episode() {
+    let spec = telic_envs::spec("point-maze-medium").unwrap();
+    let mut env = (spec.make)().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let mut blocks = |lengths: &[usize]| {
+        let path = file(&directory, "traces.rrd");
+        let mut recorder = EpisodeRecorder::new(spec, RecordingTarget::File(path.clone())).unwrap();
+        for (episode, length) in lengths.iter().enumerate() {
+            env.reset(episode as u64, &ResetOptions::default()).unwrap();
+            recorder.begin_episode(&*env, "").unwrap();
+            for step in 0..*length {
+                let action = action(spec, step);
+                let outcome = env.step(&action).unwrap();
+                recorder.log_step(&*env, &action, &outcome).unwrap();
+            }
+        }
+        recorder.finish().unwrap();
+        let summary = inspect_recording(&path).unwrap();
+        ["000", "001", "002"].map(|block| {
+            let entity = format!("/world/trace/end_effector/{block}");
+            summary.entities.get(&entity).map_or(0, |e| e.temporal_rows)
+        })
+    };
+    let [first, second, third] = blocks(&[120]);
+    assert!(first + second + third == 121 && third > 0);
+    // Both later blocks are hidden once, and the second one is drawn again by the longer episode.
+    assert_eq!(blocks(&[120, 10]), [first + 11, second + 1, third + 1]);
+    assert_eq!(
+        blocks(&[120, 120]),
+        [2 * first, 2 * second + 1, 2 * third + 1]
+    );
+}
+
 /// The effector's trace and long episodes are sent in several parts.
 #[test]
 fn long_episodes_stay_small() {
@@ -320,11 +405,17 @@ fn a_file_that_is_no_recording_is_an_error_with_the_path() {
     let error = inspect_recording(&path).unwrap_err();
     assert!(matches!(error, VizError::Decode { .. }), "{error}");
 
+    // A recording that ends early, after whole messages.
+    let bytes = std::fs::read(&whole).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() * 3 / 4]).unwrap();
+    let error = inspect_recording(&path).unwrap_err();
+    assert!(matches!(error, VizError::Decode { .. }), "{error}");
+
     let error = inspect_recording(Utf8Path::new("/no/such.rrd")).unwrap_err();
     assert!(matches!(error, VizError::Open { .. }), "{error}");
 }
 
-/// Runs the viewer's own checker where it is installed.
+/// Runs the viewer's own checker where it is installed, as it is in `make test`.
 #[test]
 fn the_viewers_checker_accepts_the_file() {
     let version = Command::new("rerun").arg("--version").output();

@@ -85,6 +85,7 @@ fn window_sampler(transitions: &[usize], config: WindowConfig) -> WindowSampler 
     WindowSampler::new(ramp(transitions), config).unwrap()
 }
 
+mod golden;
 mod hindsight;
 mod windows;
 

@@ -61,12 +61,19 @@ fn make(spec: &EnvSpec) -> Box<dyn GoalEnv> {
     (spec.make)().unwrap()
 }
 
+fn achieved(env: &dyn GoalEnv) -> Vec<f32> {
+    let mut goal = vec![0.0; env.spec().goal_dim()];
+    env.spec().goal.extract(env.observation(), &mut goal);
+    goal
+}
+
 fn reached(env: &dyn GoalEnv) -> bool {
-    let mut achieved = vec![0.0; env.spec().goal_dim()];
-    env.spec().goal.extract(env.observation(), &mut achieved);
-    env.spec().goal.reached(&achieved, env.desired_goal())
+    env.spec().goal.reached(&achieved(env), env.desired_goal())
 }
 
 mod batches;
 mod episodes;
 mod interface;
+mod mazes;
+mod portals;
+mod snapshots;

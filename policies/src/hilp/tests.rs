@@ -1,3 +1,6 @@
+mod losses;
+mod worlds;
+
 use burn::backend::Flex;
 use burn::module::AutodiffModule;
 
@@ -25,6 +28,12 @@ fn small() -> HilpConfig {
 fn parameter_counts_are_the_published_ones() {
     let found = test_agents::parameters::<Hilp>(&HilpConfig::default(), 29, 8);
     assert_eq!(found, 2 * 560_160 + 560_641 + 2 * 564_737 + 561_168);
+}
+
+#[test]
+fn initial_weights_are_those_of_the_release() {
+    let heads = ["mean.output.weight"];
+    test_agents::check_initial_weights::<Hilp>(&HilpConfig::default(), &heads);
 }
 
 #[test]

@@ -270,6 +270,55 @@ mod tests {
         assert!((glorot_limit(0.01, 512, 8) - 0.010_741_7).abs() < 1e-7);
     }
 
+    fn entries<const D: usize>(tensor: Tensor<Flex, D>) -> Vec<f32> {
+        tensor.into_data().into_vec().unwrap()
+    }
+
+    #[test]
+    fn weights_are_uniform_up_to_their_limit() {
+        let device = Default::default();
+        let config = MlpConfig {
+            hidden: vec![64, 48],
+            layer_norm: true,
+            ..MlpConfig::default()
+        };
+        let mlp = Mlp::<Flex>::new(&config, 58, 40, 0.01, &mut Seed::new(5).rng(), &device);
+        for (layer, inputs, outputs, scale) in [
+            (&mlp.layers[0], 58, 64, 1.0),
+            (&mlp.layers[1], 64, 48, 1.0),
+            (&mlp.output, 48, 40, 0.01),
+        ] {
+            assert_eq!(layer.weight.val().dims(), [inputs, outputs]);
+            let weights = entries(layer.weight.val());
+            let limit = (6.0 * scale / (inputs + outputs) as f32).sqrt();
+            let [least, most] = [f32::min, f32::max]
+                .map(|pick| weights.iter().copied().fold(0.0_f32, pick) / limit);
+            assert!((-1.0..=-0.95).contains(&least), "{least} of {limit}");
+            assert!((0.95..=1.0).contains(&most), "{most} of {limit}");
+            let square = weights.iter().map(|w| w * w).sum::<f32>() / weights.len() as f32;
+            let share = square / (limit * limit);
+            assert!((share - 1.0 / 3.0).abs() < 0.03, "{share}, not a third");
+            assert_eq!(entries(layer.bias.val()), vec![0.0; outputs]);
+        }
+    }
+
+    #[test]
+    fn norms_of_a_perceptron_have_the_epsilon_of_flax() {
+        let device = Default::default();
+        let config = MlpConfig {
+            hidden: vec![2],
+            activation: Activation::Identity,
+            layer_norm: true,
+        };
+        let mut mlp = Mlp::<Flex>::new(&config, 1, 1, 1.0, &mut Seed::new(1).rng(), &device);
+        mlp.layers[0].weight = parameter(vec![1e-3, -1e-3], [1, 2], &device);
+        // The variance is 1e-6 too: 1e-3 / √(1e-6 + 1e-6). With the epsilon of PyTorch it would be 0.3015.
+        let found = entries(mlp.features(Tensor::from_floats([[1.0]], &device)));
+        let half = std::f32::consts::FRAC_1_SQRT_2;
+        assert!((found[0] - half).abs() < 1e-4, "{found:?}");
+        assert!((found[1] + half).abs() < 1e-4, "{found:?}");
+    }
+
     #[test]
     fn weights_are_a_function_of_the_seed() {
         let device = Default::default();
@@ -277,7 +326,7 @@ mod tests {
             let mut rng = Seed::new(seed).rng();
             let layer =
                 Linear::<Flex>::new(20, 30, Initializer::Normal { std: 0.02 }, &mut rng, &device);
-            layer.weight.val().into_data().into_vec::<f32>().unwrap()
+            entries(layer.weight.val())
         };
         assert_eq!(weights(1), weights(1));
         assert_ne!(weights(1), weights(2));

@@ -85,6 +85,18 @@ pub enum TrainError {
         /// The newest checkpoint, or that there is none.
         checkpoint: String,
     },
+    /// The best checkpoint is to be kept by a metric that is not among the ones that are measured.
+    #[error(
+        "`keep_best.metric` is {metric}, expected one of: {measured}\nthe run goes on with another one from {checkpoint}"
+    )]
+    KeepBest {
+        /// What the configuration names.
+        metric: String,
+        /// What is measured under the same prefix.
+        measured: String,
+        /// The checkpoint that was written before this was noticed.
+        checkpoint: Utf8PathBuf,
+    },
     /// A file of the run cannot be written or read.
     #[error("cannot {action}: {source}\nin {path}")]
     Io {

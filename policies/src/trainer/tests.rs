@@ -597,3 +597,30 @@ fn the_best_checkpoint_is_kept_beside_the_newest() {
         .collect();
     assert_eq!(kept, [10, 40]);
 }
+
+#[test]
+fn a_best_metric_that_is_not_measured_is_told_at_the_first_checkpoint() {
+    let folder = Folder::new();
+    let path = folder.run("a");
+    let overrides = |metric: &str| {
+        [
+            "checkpoint_every=10".to_owned(),
+            "log_every=10".to_owned(),
+            format!("keep_best={{ metric = {metric:?} }}"),
+        ]
+    };
+    let misspelt = overrides("training/actor/los");
+    let misspelt = misspelt.each_ref().map(String::as_str);
+    let error = create(&misspelt, &path)
+        .unwrap()
+        .run(&mut Watcher::default(), &AtomicBool::new(false))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with(
+            "`keep_best.metric` is training/actor/los, expected one of: training/actor/loss"
+        ),
+        "{error}"
+    );
+    assert_eq!(Checkpoint::open(&path).unwrap().manifest.step, 10);
+}

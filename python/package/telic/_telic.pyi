@@ -43,6 +43,7 @@ def episode_seed(seed: int, index: int) -> int: ...
 def collection_seed(seed: int, episode: int) -> int: ...
 def rollout_checksum(env: str, *, seed: int = 0, steps: int = 100) -> int: ...
 def load_dataset(path: str | PathLike[str]) -> Dataset: ...
+def load_pickled(path: str | PathLike[str], size: tuple[int, int]) -> Dataset: ...
 def load_policy(path: str | PathLike[str], *, device: str = "cpu") -> Policy: ...
 def evaluate(
     policy: Policy,
@@ -65,10 +66,14 @@ def record(
     env: str | None = None,
     episodes: int = 2,
     seed: int = 0,
+    tasks: list[str] | None = None,
+    play: str | None = None,
 ) -> int:
     """Writes episodes of a policy, with its denoising, as a recording of the rerun viewer (``.rrd``).
 
-    They are the first ones of :func:`evaluate` with the same seed. Returns how many of them succeeded.
+    They are the first ones of :func:`evaluate` with the same seed, or of ``tasks`` in turn, by name. ``play`` is for a policy that was
+    prompted with a reward: whole episodes from the starts of play data; if it is the name of a reward of the environment, its return is shown.
+    Returns how many of them succeeded.
     """
 
 def policies() -> list[PolicyDescription]:
@@ -173,6 +178,7 @@ class Dataset:
         terminals: ArrayLike,
         qpos: ArrayLike | None = None,
         qvel: ArrayLike | None = None,
+        button_states: ArrayLike | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> Dataset:
         """A dataset from one row per state; ``terminals`` is true on the last row of each episode."""

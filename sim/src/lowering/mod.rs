@@ -173,7 +173,7 @@ impl<'a> Lowering<'a> {
                     message,
                 ));
             }
-            self.joints(index, xml, rigid)?;
+            self.joints(index, xml, rigid, moved[index])?;
             self.geometry(index, xml, rigid, &offset)?;
             for site in &xml.sites {
                 self.model.sites.push(Site {
@@ -231,7 +231,13 @@ impl<'a> Lowering<'a> {
         (rigid, Pose64::IDENTITY)
     }
 
-    fn joints(&mut self, body: usize, xml: &xml::Body, rigid: usize) -> Result<(), ModelError> {
+    fn joints(
+        &mut self,
+        body: usize,
+        xml: &xml::Body,
+        rigid: usize,
+        has_moving_children: bool,
+    ) -> Result<(), ModelError> {
         for joint in &xml.joints {
             let element = element("joint", joint.name.as_ref());
             let kind = match joint.type_ {
@@ -248,6 +254,21 @@ impl<'a> Lowering<'a> {
                     &element,
                     "a free joint must be the only joint of a child of the world".to_owned(),
                 ));
+            }
+            if kind == JointKind::Free {
+                let unfelt = [
+                    ("frictionloss", joint.frictionloss, true),
+                    ("armature", joint.armature, !has_moving_children),
+                ];
+                if let Some((attribute, value, _)) = unfelt
+                    .into_iter()
+                    .find(|&(_, value, unfelt)| unfelt && value > 0.0)
+                {
+                    let message = format!(
+                        "`{attribute}` is {value}, expected 0 on this free joint; <freejoint> takes no defaults"
+                    );
+                    return Err(invalid(self.source, &element, message));
+                }
             }
             let axis = Vector3::from(joint.axis);
             let axis = if matches!(kind, JointKind::Hinge | JointKind::Slide) {
@@ -363,12 +384,8 @@ impl<'a> Lowering<'a> {
                     [0.0; 2]
                 },
                 shape,
-                // Frictionless contacts are those between two geoms of contact dimension 1.
-                friction: if geom.condim == 1 {
-                    0.0
-                } else {
-                    geom.friction[0] as f32
-                },
+                friction: geom.friction[0] as f32,
+                is_frictionless: geom.condim == 1,
                 priority: geom.priority,
                 contype: geom.contype,
                 conaffinity: geom.conaffinity,

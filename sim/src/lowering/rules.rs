@@ -1,10 +1,12 @@
 //! Equalities and contact rules.
 
+use std::cmp::Ordering;
+
 use rapier3d_mjcf::mjcf_rs::equality::Equality;
 
 use super::{Element, Lowering, element, invalid};
 use crate::error::ModelError;
-use crate::model::{Closure, Coupling, JointKind, PairFriction, Pose64};
+use crate::model::{Closure, Coupling, Geom, JointKind, PairFriction, Pose64};
 
 impl Lowering<'_> {
     pub(super) fn joint_index(&self, name: &str) -> Option<usize> {
@@ -102,7 +104,7 @@ impl Lowering<'_> {
                         Some(name) => self.named_body(&element, "body2", name)?,
                         None => 0,
                     };
-                    self.push_closure(a, b, Pose64::IDENTITY, weld.relpose, true);
+                    self.push_closure(a, b, Pose64::IDENTITY, weld.relpose.and_then(rigid), true);
                 }
                 _ => {}
             }
@@ -151,8 +153,7 @@ impl Lowering<'_> {
             let element = element("exclude", exclude.name.as_ref());
             let a = self.named_body(&element, "body1", &exclude.body1)?;
             let b = self.named_body(&element, "body2", &exclude.body2)?;
-            let pair = [self.model.bodies[a].rigid, self.model.bodies[b].rigid];
-            self.model.excluded_rigids.push(pair);
+            self.model.excluded_bodies.push([a, b]);
         }
         for pair in &self.source.model.contact.pairs {
             let element = element("pair", pair.name.as_ref());
@@ -178,31 +179,23 @@ impl Lowering<'_> {
                     "the geoms do not touch by their `contype` and `conaffinity`; a pair can only change the friction of geoms that do".to_owned(),
                 ));
             }
-            if let Some(friction) = pair.friction {
+            if pair.friction.is_some() || pair.condim.is_some() {
+                let (friction, is_frictionless) = combined(a, b);
+                let is_frictionless = pair.condim.map_or(is_frictionless, |dim| dim == 1);
+                let friction = pair.friction.map_or(friction, |own| own[0] as f32);
                 self.model.pair_frictions.push(PairFriction {
                     geoms,
-                    friction: if pair.condim == Some(1) {
-                        0.0
-                    } else {
-                        friction[0] as f32
-                    },
+                    friction: if is_frictionless { 0.0 } else { friction },
                 });
             }
         }
-        self.priorities();
+        self.frictions();
         Ok(())
     }
 
-    /// Of two geoms the friction of the one with the higher priority holds; equal priorities take the larger one,
-    /// which the engine does by itself.
-    fn priorities(&mut self) {
+    /// Pairs whose friction is not the larger one of what the engine has for each geom.
+    fn frictions(&mut self) {
         let geoms = &self.model.geoms;
-        if geoms
-            .iter()
-            .all(|g| g.priority == geoms.first().map_or(0, |g| g.priority))
-        {
-            return;
-        }
         let mut overrides = Vec::new();
         for (i, a) in geoms.iter().enumerate() {
             for (j, b) in geoms.iter().enumerate().skip(i + 1) {
@@ -211,12 +204,9 @@ impl Lowering<'_> {
                     .pair_frictions
                     .iter()
                     .any(|p| p.geoms == [i, j] || p.geoms == [j, i]);
-                if a.priority != b.priority && !explicit {
-                    let friction = if a.priority > b.priority {
-                        a.friction
-                    } else {
-                        b.friction
-                    };
+                let (friction, is_frictionless) = combined(a, b);
+                let friction = if is_frictionless { 0.0 } else { friction };
+                if friction != a.engine_friction().max(b.engine_friction()) && !explicit {
                     overrides.push(PairFriction {
                         geoms: [i, j],
                         friction,
@@ -226,4 +216,26 @@ impl Lowering<'_> {
         }
         self.model.pair_frictions.extend(overrides);
     }
+}
+
+/// Friction of two geoms, and whether they touch without any: what the one with the higher priority says, or else the larger
+/// friction and the larger contact dimension.
+fn combined(a: &Geom, b: &Geom) -> (f32, bool) {
+    match a.priority.cmp(&b.priority) {
+        Ordering::Greater => (a.friction, a.is_frictionless),
+        Ordering::Less => (b.friction, b.is_frictionless),
+        Ordering::Equal => (
+            a.friction.max(b.friction),
+            a.is_frictionless && b.is_frictionless,
+        ),
+    }
+}
+
+/// The pose with a rotation of length 1; without any rotation, as MuJoCo writes it for the pose drawn in the file, none.
+fn rigid(mut pose: Pose64) -> Option<Pose64> {
+    let length = pose.rotation.length();
+    (length > 1e-6).then(|| {
+        pose.rotation /= length;
+        pose
+    })
 }

@@ -139,6 +139,8 @@ pub(crate) struct Checked {
     pub(crate) lines: Lines,
     /// `<option timestep>`, where given.
     pub(crate) timestep_secs: Option<f32>,
+    /// What has no effect here though it has some in MuJoCo.
+    pub(crate) notes: Vec<String>,
 }
 
 /// Checks all texts.
@@ -157,6 +159,7 @@ pub(crate) fn check(texts: &[Text], format: &'static Format) -> Result<Checked, 
         names: BTreeMap::new(),
         classes: BTreeMap::new(),
         lines: BTreeMap::new(),
+        unmodelled: BTreeSet::new(),
     };
     let root = documents[0].root_element();
     checker.root(0, root)?;
@@ -171,6 +174,11 @@ pub(crate) fn check(texts: &[Text], format: &'static Format) -> Result<Checked, 
     Ok(Checked {
         timestep_secs: timestep.and_then(|value| value.trim().parse().ok()),
         lines: checker.lines,
+        notes: checker
+            .unmodelled
+            .iter()
+            .map(|(tag, attribute)| format!("`{attribute}` of <{tag}> has no effect"))
+            .collect(),
     })
 }
 
@@ -191,6 +199,8 @@ struct Checker<'a, 'd> {
     /// Attributes that a class gives to a tag, parents included.
     classes: BTreeMap<String, BTreeMap<(String, String), String>>,
     lines: Lines,
+    /// Tag and attribute of what has no effect here.
+    unmodelled: BTreeSet<(String, String)>,
 }
 
 impl<'d> Checker<'_, 'd> {
@@ -316,6 +326,15 @@ impl<'d> Checker<'_, 'd> {
         }
         // The outermost default may leave its name out.
         let name = match node.attribute("class") {
+            Some(name) if parent.is_empty() && name != "main" => {
+                return Err(self.bad(
+                    text,
+                    node,
+                    "class",
+                    name,
+                    "main, since this default is the outermost; put the class inside it",
+                ));
+            }
             Some(name) => name.to_owned(),
             None if parent.is_empty() => "main".to_owned(),
             None => {
@@ -349,6 +368,17 @@ impl<'d> Checker<'_, 'd> {
         }
         if parent.is_empty() {
             self.classes.insert("main".to_owned(), given.clone());
+        }
+        // The parser would take one of them for all.
+        let kinds: BTreeSet<&str> = given
+            .keys()
+            .map(|(tag, _)| tag.as_str())
+            .filter(|tag| ["motor", "position", "velocity", "general"].contains(tag))
+            .collect();
+        if kinds.len() > 1 {
+            let kinds: Vec<_> = kinds.into_iter().collect();
+            let what = format!("a default class with {}", kinds.join(" and "));
+            return Err(self.unsupported(text, node, &what, ", expected one kind of actuator"));
         }
         self.classes.insert(name.clone(), given);
         for child in node.children().filter(|n| n.has_tag_name("default")) {
@@ -393,6 +423,9 @@ impl<'d> Checker<'_, 'd> {
                 return Err(self.unsupported(text, node, &format!("the attribute `{name}`"), ""));
             };
             self.value(text, node, name, attribute.value(), kind)?;
+            if matches!(kind, Kind::Unmodelled) && attribute.value().trim() != "0" {
+                self.unmodelled.insert((tag.to_owned(), name.to_owned()));
+            }
         }
         if !scope.defaults {
             for &(name, expected) in (self.format.required)(parent, tag) {
@@ -414,6 +447,16 @@ impl<'d> Checker<'_, 'd> {
         };
         for child in node.children().filter(Node::is_element) {
             self.elements(text, tag, child, &inner)?;
+        }
+        if tag == "include" {
+            // The parser reads the included bodies at once, without what follows.
+            if let Some(late) = node
+                .next_siblings()
+                .find(|n| n.has_tag_name("compiler") || n.has_tag_name("default"))
+            {
+                let what = format!("<{}> after an <include>", late.tag_name().name());
+                return Err(self.unsupported(text, late, &what, "; put it before"));
+            }
         }
         if tag == "include"
             && let Some(&index) = node

@@ -52,7 +52,7 @@ impl<'d> Checker<'_, 'd> {
         };
         match kind {
             Kind::Name(_) if value.is_empty() => fail("a name".to_owned()),
-            Kind::Text | Kind::Ignored | Kind::Name(_) => Ok(()),
+            Kind::Text | Kind::Ignored | Kind::Unmodelled | Kind::Name(_) => Ok(()),
             Kind::Ref(space) => {
                 let known = self
                     .names
@@ -120,7 +120,11 @@ impl<'d> Checker<'_, 'd> {
     ) -> Result<(), ModelError> {
         let tag = node.tag_name().name();
         match (parent, tag) {
-            (_, "geom") => self.geom(text, node, scope),
+            (_, "geom") => {
+                self.pose(text, node, scope)?;
+                self.geom(text, node, scope)
+            }
+            (_, "site") => self.pose(text, node, scope),
             (_, "joint" | "freejoint") if parent == "body" => self.joint(text, node, scope),
             ("body", "inertial") => self.inertial(text, node),
             (_, "body") => self.body(text, parent, node),
@@ -146,6 +150,32 @@ impl<'d> Checker<'_, 'd> {
             },
             _ => Ok(()),
         }
+    }
+
+    /// The parser replaces position and rotation of a class together, and does not move `fromto` with a frame.
+    fn pose(&self, text: usize, node: Node<'_, 'd>, scope: &Scope) -> Result<(), ModelError> {
+        const ROTATIONS: [&str; 5] = ["quat", "axisangle", "euler", "xyaxes", "zaxis"];
+        let own = |attribute: &&str| node.attribute(*attribute).is_some();
+        let of_class =
+            |attribute: &&str| !own(attribute) && self.effective(node, scope, attribute).is_some();
+        let turned = ROTATIONS.iter().any(own);
+        let half = if own(&"pos") && !turned {
+            ROTATIONS.iter().find(|a| of_class(a))
+        } else if turned {
+            Some(&"pos").filter(|a| of_class(a))
+        } else {
+            None
+        };
+        if let Some(attribute) = half {
+            let what = format!("`{attribute}` of the class with the other half of a pose here");
+            return Err(self.unsupported(text, node, &what, "; give both here"));
+        }
+        let in_frame = node.ancestors().any(|n| n.has_tag_name("frame"));
+        if in_frame && self.effective(node, scope, "fromto").is_some() {
+            let hint = "; give pos and a rotation instead";
+            return Err(self.unsupported(text, node, "`fromto` inside <frame>", hint));
+        }
+        Ok(())
     }
 
     fn geom(&self, text: usize, node: Node<'_, 'd>, scope: &Scope) -> Result<(), ModelError> {
