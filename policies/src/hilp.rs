@@ -155,7 +155,7 @@ impl PolicyConfig for HilpConfig {
             ("inference", &self.inference),
         ]);
         self.prompt
-            .validate_kind(problems, &PromptKind::OF_DIRECTIONS);
+            .validate_kind(problems, &PromptKind::OF_DIRECTIONS, "");
         let dim = self.embedding_dim;
         problems.check(dim >= 1, "embedding_dim", dim, "at least 1");
         check_rates(problems, self.expectile, self.target_rate);

@@ -101,14 +101,22 @@ impl Validate for PromptConfig {
 }
 
 impl PromptConfig {
-    /// Adds a kind that a policy cannot have before anybody has prompted it.
-    pub(super) fn validate_kind(&self, problems: &mut Problems, kinds: &[PromptKind]) {
+    /// Adds a kind that a policy cannot have before anybody has prompted it; `others` says when it could.
+    pub(super) fn validate_kind(
+        &self,
+        problems: &mut Problems,
+        kinds: &[PromptKind],
+        others: &str,
+    ) {
         let known: Vec<String> = kinds.iter().map(ToString::to_string).collect();
         problems.check(
             kinds.contains(&self.kind),
             "prompt.kind",
             self.kind.to_string(),
-            &format!("{}; a reward comes after the training", known.join(" or ")),
+            &format!(
+                "{}; a reward comes after the training{others}",
+                known.join(" or ")
+            ),
         );
     }
 

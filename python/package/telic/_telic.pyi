@@ -269,7 +269,10 @@ class Policy:
         """Forgets everything. ``seed`` fixes all draws from here on; it is 0 after loading."""
 
     def reset_rows(self, mask: ArrayLike) -> None:
-        """Begins a new episode in the rows where ``mask`` ``[rows]`` is true."""
+        """Begins a new episode in the rows where ``mask`` ``[rows]`` is true.
+
+        What they saw is forgotten; their streams of random numbers go on, so that they act as in a new :meth:`reset` only with the same ``seed`` of :meth:`act`.
+        """
 
     def act(self, observation: ArrayLike, goal: ArrayLike, *, seed: int | None = None) -> NDArray[np.float32]:
         """The action towards a goal observation.

@@ -132,11 +132,14 @@ impl PolicyConfig for HilpZeroShotConfig {
             ("inference", &self.inference),
         ]);
         check_single_steps(problems, &self.goals);
-        let kinds: &[PromptKind] = match self.features {
-            Features::State => &[PromptKind::Goal],
-            Features::Difference => &PromptKind::OF_DIRECTIONS,
+        let (kinds, others): (&[PromptKind], _) = match self.features {
+            Features::State => (
+                &[PromptKind::Goal],
+                ", plans and searches are of `features = \"difference\"`",
+            ),
+            Features::Difference => (&PromptKind::OF_DIRECTIONS, ""),
         };
-        self.prompt.validate_kind(problems, kinds);
+        self.prompt.validate_kind(problems, kinds, others);
         for (key, number) in [
             ("embedding_dim", self.embedding_dim),
             ("embedding_width", self.embedding_width),
