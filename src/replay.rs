@@ -163,13 +163,10 @@ pub fn verify<'a>(
                 episodes.len()
             )));
         }
-        let start = dataset
-            .episodes()
-            .start(episode.min(dataset.num_episodes().saturating_sub(1)));
-        let last = dataset
-            .episodes()
-            .rows(episode.min(dataset.num_episodes() - 1))
-            - 1;
+        // One that is not there is refused when it is run.
+        let known = episode.min(dataset.num_episodes().saturating_sub(1));
+        let start = dataset.episodes().start(known);
+        let last = dataset.episodes().rows(known) - 1;
         let (mut qpos, mut qvel) = (Vec::new(), Vec::new());
         let mut difference = None;
         report.steps += replay_episode(dataset, env.as_mut(), episode, |row, env, _, _| {

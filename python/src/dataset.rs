@@ -173,7 +173,7 @@ fn metadata_of(object: &Bound<'_, PyAny>) -> PyResult<Metadata> {
 /// Whole numbers; whatever else is refused, since a conversion would cut off what is behind the point.
 fn whole_numbers(name: &str, array: ArrayD<f64>) -> PyResult<Array2<i64>> {
     let table = column_of(name, array)?;
-    match table.iter().find(|value| value.trunc() != **value) {
+    match table.iter().find(|value| value.fract() != 0.0) {
         Some(value) => Err(input(format!(
             "`{name}` has the entry {value}, expected whole numbers"
         ))),

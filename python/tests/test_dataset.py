@@ -281,6 +281,7 @@ def test_bad_arrays_are_refused() -> None:
         ({"terminals": [[0, 0, 1]]}, "`terminals` has shape"),
         ({"terminals": [0, 0.5, 1]}, "`terminals` is 0.5 at row 1; expected 0 or 1"),
         ({"button_states": np.full((3, 1), 0.5)}, "`button_states` has the entry 0.5, expected whole numbers"),
+        ({"button_states": np.full((3, 1), np.inf)}, "`button_states` has the entry inf, expected whole numbers"),
         ({"metadata": {"sed": 3}}, "`metadata` has the key sed, expected some of "),
         ({"actions": np.zeros((2, 1))}, "`actions` has 2 rows but `observations` has 3"),
         ({"observations": np.zeros(3)}, "`observations` has shape"),

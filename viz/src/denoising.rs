@@ -166,7 +166,7 @@ impl ActionSpace {
         Ok(())
     }
 
-    /// Sends the actions, `[rows * action_dim]`, that were taken at these steps; it is drawn on those that there are candidates of.
+    /// Sends the actions, `[rows * action_dim]`, that were taken at these steps, of those steps that have candidates to be seen among.
     pub(crate) fn send_executed(
         &self,
         recording: &RecordingStream,
