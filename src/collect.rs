@@ -9,9 +9,11 @@ use ndarray::Array2;
 use serde::Serialize;
 use telic_datasets::{Dataset, DatasetWriter, Episode, Metadata};
 use telic_envs::{DemonstratorSpec, EnvError, EnvSpec, GoalEnv};
+use telic_policies::Threads;
 use telic_seed::Seed;
 
 use crate::FlowError;
+use crate::error::within;
 
 /// Episodes that a worker may be ahead of the writer, per worker: bounds the memory of a slow disk.
 const EPISODES_AHEAD: usize = 4;
@@ -60,7 +62,7 @@ pub struct Collected {
 
 /// What an earlier call of the same kind came to.
 fn finished(config: &CollectConfig, metadata: &Metadata) -> Result<Option<Collected>, FlowError> {
-    if !config.out.is_file() {
+    if !config.out.exists() {
         return Ok(None);
     }
     let other = || FlowError::File {
@@ -68,15 +70,24 @@ fn finished(config: &CollectConfig, metadata: &Metadata) -> Result<Option<Collec
             .to_owned(),
         path: config.out.clone(),
     };
+    // To read from a pipe would take forever.
+    if !config.out.is_file() {
+        return Err(other());
+    }
     let dataset = Dataset::load(&config.out).map_err(|_| other())?;
     let found = dataset.metadata();
-    let of_call = Metadata {
-        episode_seeds: metadata.episode_seeds.clone(),
-        episode_successes: metadata.episode_successes.clone(),
-        ..found.clone()
-    };
-    if of_call != *metadata || dataset.num_episodes() != config.episodes {
-        return Err(other());
+    let episodes = (dataset.num_episodes(), config.episodes);
+    let difference = found.first_difference(metadata).or_else(|| {
+        (episodes.0 != episodes.1)
+            .then(|| ("episodes", episodes.0.to_string(), episodes.1.to_string()))
+    });
+    if let Some((field, found, asked)) = difference {
+        return Err(FlowError::File {
+            reason: format!(
+                "there is a file already, of another collection: `{field}` is {found}, {asked} is asked for; delete it or choose another path"
+            ),
+            path: config.out.clone(),
+        });
     }
     Ok(Some(Collected {
         env: found.env.clone(),
@@ -111,8 +122,8 @@ pub fn collect(
     let started = std::time::Instant::now();
     let spec = telic_envs::spec(&config.env)?;
     let demonstrator = spec.demonstrator(config.demonstrator.as_deref())?;
-    positive("episodes", config.episodes)?;
-    positive("threads", config.threads)?;
+    within("episodes", config.episodes, usize::MAX)?;
+    within("threads", config.threads, Threads::MAX)?;
     if !(config.noise.is_finite() && config.noise >= 0.0) {
         return Err(FlowError::Argument {
             name: "noise",
@@ -246,17 +257,6 @@ impl Drop for FailsOnUnwind<'_> {
             self.0.store(true, Ordering::Relaxed);
         }
     }
-}
-
-fn positive(name: &'static str, value: usize) -> Result<(), FlowError> {
-    if value == 0 {
-        return Err(FlowError::Argument {
-            name,
-            value: "0".to_owned(),
-            expected: "at least 1".to_owned(),
-        });
-    }
-    Ok(())
 }
 
 /// What a file says about data of an environment that `telic COMMAND` made.

@@ -5,6 +5,7 @@ pub(crate) mod collect;
 pub(crate) mod envs;
 pub(crate) mod evaluate;
 pub(crate) mod inspect;
+pub(crate) mod policies;
 pub(crate) mod quickstart;
 pub(crate) mod recover;
 pub(crate) mod replay;
@@ -18,7 +19,17 @@ use std::process::ExitCode;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use telic::sweep::command_line;
+use telic_policies::Device;
 use telic_policies::run_folder::CONFIG_FILE;
+
+/// Reads what networks run on.
+fn device(name: &str) -> Result<Device, String> {
+    match name {
+        "cpu" => Ok(Device::Cpu),
+        "cuda" => Ok(Device::Cuda),
+        _ => Err("expected `cpu` or `cuda`".to_owned()),
+    }
+}
 
 /// What every training takes.
 #[derive(clap::Args)]
@@ -63,6 +74,16 @@ pub(crate) fn resumption(command: &str, folder: &Utf8Path) -> String {
         folder.as_str(),
         "--resume",
     ])
+}
+
+/// The command line of this process.
+fn this_command() -> String {
+    let arguments = std::env::args_os().skip(1);
+    command_line(
+        &arguments
+            .map(|argument| argument.to_string_lossy().into_owned())
+            .collect::<Vec<_>>(),
+    )
 }
 
 /// Outcome of a command: an exit code, or a failure that `main` renders.

@@ -69,6 +69,22 @@ pub enum FlowError {
     Stopped(String),
 }
 
+/// Checks a number of things of which there are some, but not more than a machine can hold.
+pub(crate) fn within(name: &'static str, value: usize, most: usize) -> Result<(), FlowError> {
+    if (1..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(FlowError::Argument {
+        name,
+        value: value.to_string(),
+        expected: if value == 0 {
+            "at least 1".to_owned()
+        } else {
+            format!("at most {most}")
+        },
+    })
+}
+
 impl FlowError {
     /// The exit code of a command that fails with it: 2 if the call itself was wrong, [`STOPPED_EXIT_CODE`] if it was asked to stop, 1 for what
     /// went wrong on the way.

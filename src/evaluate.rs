@@ -14,7 +14,13 @@ use telic_policies::{Policy, Threads};
 use telic_seed::{Rng, Seed};
 
 use crate::FlowError;
+use crate::error::within;
 use crate::interval::{Interval, mean};
+
+/// Episodes that an evaluation may have.
+pub const MAX_EPISODES: usize = 1_000_000;
+/// Worlds that may be stepped side by side.
+pub const MAX_WORLDS: usize = 65_536;
 
 /// What to evaluate.
 #[derive(Clone, Debug)]
@@ -23,7 +29,7 @@ pub struct EvaluateConfig {
     pub episodes: usize,
     /// Seed of every episode and of the policy's draws.
     pub seed: u64,
-    /// Worlds stepped in parallel; part of the result's definition, since a batch of another size may round differently.
+    /// Worlds stepped in parallel; does not change the result.
     pub worlds: usize,
     /// Threads that step the worlds; does not change the result.
     pub threads: usize,
@@ -90,6 +96,9 @@ pub struct TaskResult {
 pub struct Evaluation {
     /// Environment id.
     pub env: String,
+    /// Version of the environment; results of different versions are not of the same worlds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env_version: Option<u32>,
     /// Fraction of episodes that reached the goal.
     pub success_rate: f64,
     /// Wilson 95 % interval.
@@ -108,6 +117,9 @@ pub struct Evaluation {
     /// Inference settings of the policy, by dotted key ([`flat`]).
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
+    /// The command that made it, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
     /// The dataset whose episodes gave the goals, in place of those of the tasks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub goals: Option<String>,
@@ -116,7 +128,7 @@ pub struct Evaluation {
     /// Mean of each further score (block-push: `reward`, `result`).
     #[serde(flatten)]
     pub metrics: BTreeMap<String, f64>,
-    /// 95 % interval of each further score's mean.
+    /// 95 % interval of each further score's mean; none for a single episode.
     pub metrics_ci95: BTreeMap<String, Interval>,
 }
 
@@ -362,18 +374,12 @@ fn step_all(slots: &mut [Slot], actions: ArrayView2<f32>) -> Result<(), EnvError
 }
 
 fn resolve_tasks(spec: &'static EnvSpec, config: &EvaluateConfig) -> Result<Vec<usize>, FlowError> {
-    for (name, value) in [
-        ("episodes", config.episodes),
-        ("worlds", config.worlds),
-        ("threads", config.threads),
+    for (name, value, most) in [
+        ("episodes", config.episodes, MAX_EPISODES),
+        ("worlds", config.worlds, MAX_WORLDS),
+        ("threads", config.threads, Threads::MAX),
     ] {
-        if value == 0 {
-            return Err(FlowError::Argument {
-                name,
-                value: "0".to_owned(),
-                expected: "at least 1".to_owned(),
-            });
-        }
+        within(name, value, most)?;
     }
     let width = spec.observation_dim();
     if let Some(found) = config.final_observations.iter().find(|o| o.len() != width) {
@@ -390,6 +396,14 @@ fn resolve_tasks(spec: &'static EnvSpec, config: &EvaluateConfig) -> Result<Vec<
             tasks: spec.tasks.len(),
         }
         .into());
+    }
+    let twice = |task: &usize| config.tasks.iter().filter(|other| *other == task).count() > 1;
+    if let Some(&task) = config.tasks.iter().find(|task| twice(task)) {
+        return Err(FlowError::Argument {
+            name: "task",
+            value: format!("`{}` twice", spec.tasks[task].name),
+            expected: "each task once".to_owned(),
+        });
     }
     Ok(if config.tasks.is_empty() {
         (0..spec.tasks.len()).collect()
@@ -434,6 +448,7 @@ fn summarise(
     let metrics = columns(&all);
     Evaluation {
         env: spec.id.to_owned(),
+        env_version: Some(spec.version),
         success_rate: rate(&all),
         ci95: Interval::wilson(successes(&all), all.len()),
         episodes: all.len(),
@@ -450,6 +465,7 @@ fn summarise(
         seed: config.seed,
         step: None,
         settings: flat(&policy.settings()),
+        command: None,
         goals: None,
         tasks: tasks
             .iter()
@@ -475,7 +491,7 @@ fn summarise(
             .collect(),
         metrics_ci95: metrics
             .iter()
-            .map(|(name, values)| (name.clone(), Interval::of_mean(values)))
+            .filter_map(|(name, values)| Some((name.clone(), Interval::of_mean(values)?)))
             .collect(),
         metrics: metrics
             .into_iter()
@@ -503,8 +519,9 @@ pub fn environment(asked: Option<&str>, of_run: &str) -> Result<&'static EnvSpec
     match asked.unwrap_or(of_run) {
         "" => Err(FlowError::Argument {
             name: "env",
-            value: String::new(),
-            expected: "an environment, since the data of the run name none".to_owned(),
+            value: "not set".to_owned(),
+            expected: "the name of an environment, since the data name none: `env = \"…\"` in the configuration, or `--env`"
+                .to_owned(),
         }),
         id => Ok(telic_envs::spec(id)?),
     }
@@ -525,6 +542,27 @@ pub fn task_index(spec: &EnvSpec, name: &str) -> Result<usize, FlowError> {
                 .collect::<Vec<_>>()
                 .join(", "),
         })
+}
+
+/// Checks that a result may be written here: to a new file, or in place of another result.
+///
+/// # Errors
+/// [`FlowError::File`] for a file that is no JSON, or no regular file.
+pub fn check_target(path: &Utf8Path) -> Result<(), FlowError> {
+    let is_result = || {
+        let file = std::fs::File::open(path).ok()?;
+        let reader = std::io::BufReader::new(file);
+        serde_json::from_reader::<_, serde::de::IgnoredAny>(reader).ok()
+    };
+    if !path.exists() || path.is_file() && is_result().is_some() {
+        return Ok(());
+    }
+    Err(FlowError::File {
+        reason:
+            "a result would replace what is here, which is no result (JSON); choose another path"
+                .to_owned(),
+        path: path.to_owned(),
+    })
 }
 
 /// Writes an evaluation (an [`Evaluation`], or [returns](crate::returns)) as JSON, in one piece.

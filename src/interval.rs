@@ -36,12 +36,12 @@ impl Interval {
         Self(self.0.min(other.0), self.1.max(other.1))
     }
 
-    /// Normal interval of a mean, from the sample standard deviation; a single value is its own interval.
-    pub fn of_mean(values: &[f64]) -> Self {
-        let mean = mean(values);
+    /// Normal interval of a mean, from the sample standard deviation; a single value has none.
+    pub fn of_mean(values: &[f64]) -> Option<Self> {
         if values.len() < 2 {
-            return Self(mean, mean);
+            return None;
         }
+        let mean = mean(values);
         let n = values.len() as f64;
         let variance = values
             .iter()
@@ -49,7 +49,7 @@ impl Interval {
             .sum::<f64>()
             / (n - 1.0);
         let half = Z95 * (variance / n).sqrt();
-        Self(mean - half, mean + half)
+        Some(Self(mean - half, mean + half))
     }
 }
 
@@ -89,10 +89,10 @@ mod tests {
 
     #[test]
     fn a_mean_has_the_interval_of_its_spread() {
-        let Interval(lo, hi) = Interval::of_mean(&[0.0, 1.0, 0.0, 1.0]);
+        let Interval(lo, hi) = Interval::of_mean(&[0.0, 1.0, 0.0, 1.0]).unwrap();
         // Standard deviation 0.57735, standard error 0.288675.
         close(lo, 0.5 - 1.96 * 0.288_675);
         close(hi, 0.5 + 1.96 * 0.288_675);
-        assert_eq!(Interval::of_mean(&[0.25]), Interval(0.25, 0.25));
+        assert_eq!(Interval::of_mean(&[0.25]), None);
     }
 }

@@ -13,8 +13,8 @@ mod commands;
 mod output;
 
 use commands::{
-    bench, collect, envs, evaluate, inspect, quickstart, recover, replay, report, sweep, train,
-    train_expert, view,
+    bench, collect, envs, evaluate, inspect, policies, quickstart, recover, replay, report, sweep,
+    train, train_expert, view,
 };
 
 #[global_allocator]
@@ -41,6 +41,7 @@ struct Cli {
 enum Command {
     Quickstart(quickstart::Args),
     Envs(envs::Args),
+    Policies(policies::Args),
     Collect(collect::Args),
     Inspect(inspect::Args),
     Train(train::Args),
@@ -59,7 +60,12 @@ impl Command {
     fn stops_cleanly(&self) -> bool {
         !matches!(
             self,
-            Self::Envs(_) | Self::Inspect(_) | Self::Recover(_) | Self::Report(_) | Self::Bench(_)
+            Self::Envs(_)
+                | Self::Policies(_)
+                | Self::Inspect(_)
+                | Self::Recover(_)
+                | Self::Report(_)
+                | Self::Bench(_)
         )
     }
 }
@@ -106,6 +112,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Quickstart(args) => quickstart::run(&args, &context),
         Command::Envs(args) => envs::run(&args, &context),
+        Command::Policies(args) => policies::run(&args, &context),
         Command::Collect(args) => collect::run(&args, &context),
         Command::Inspect(args) => inspect::run(&args, &context),
         Command::Train(args) => train::run(&args, &context),

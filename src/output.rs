@@ -128,10 +128,13 @@ pub(crate) fn print_prompted_returns(returns: &[PromptedReturn], episodes: usize
 const RETURN_COLUMNS: [&str; 3] = ["reward", "return [95 %]", "episodes"];
 
 fn return_cells(row: &RewardReturn, episodes: usize) -> Vec<String> {
-    let (mean, ci95) = (row.mean, row.ci95);
+    let mean = row.mean;
+    let interval = row.ci95.map_or(String::new(), |ci95| {
+        format!(" [{:.1}, {:.1}]", ci95.0, ci95.1)
+    });
     vec![
         row.reward.clone(),
-        format!("{mean:.1} [{:.1}, {:.1}]", ci95.0, ci95.1),
+        format!("{mean:.1}{interval}"),
         episodes.to_string(),
     ]
 }

@@ -37,6 +37,8 @@ pub struct ReportRow {
     pub seeds: Vec<u64>,
     /// Episodes over all seeds.
     pub episodes: usize,
+    /// What it was measured on: episodes of which seed, in which environment, with which goals.
+    pub measured_on: String,
     /// Updates behind each policy.
     pub updates: u64,
     /// Transitions or windows per update.
@@ -468,6 +470,7 @@ fn row(dataset: String, name: String, runs: &[Contribution<'_>]) -> ReportRow {
         policy: config.policy.id.clone(),
         seeds: runs.iter().map(|run| run.run.config.seed).collect(),
         episodes,
+        measured_on: runs[0].found.asked.clone(),
         updates: runs[0].found.updates,
         batch_size: config.batch_size,
         success_rate,

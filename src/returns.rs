@@ -1,5 +1,6 @@
 //! The named rewards of an environment: what a policy earns of them, and prompts from them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,8 +13,12 @@ use telic_policies::{Policy, PolicyError};
 use telic_seed::{Rng, Seed};
 
 use crate::FlowError;
+use crate::error::within;
 use crate::interval::{Interval, mean};
 use crate::replay::env_of;
+
+/// Episodes that may run side by side, each in its own world.
+pub const MAX_EPISODES: usize = 10_000;
 
 /// What was earned of a reward.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -22,8 +27,8 @@ pub struct RewardReturn {
     pub reward: String,
     /// Sum over an episode, mean over the episodes.
     pub mean: f64,
-    /// 95 % interval of the mean over episodes.
-    pub ci95: Interval,
+    /// 95 % interval of the mean over episodes; none for a single episode.
+    pub ci95: Option<Interval>,
 }
 
 /// Runs whole episodes side by side from the starts of play data; a row per named reward of the environment, in its order.
@@ -31,13 +36,14 @@ pub struct RewardReturn {
 /// `act` writes actions `[episodes, action_dim]` for observations `[episodes, observation_dim]`.
 ///
 /// # Errors
-/// [`FlowError::Env`], and those of `act`.
+/// [`FlowError::Argument`] for no episode or more than [`MAX_EPISODES`]; [`FlowError::Env`], and those of `act`.
 pub fn reward_returns(
     spec: &'static EnvSpec,
     episodes: usize,
     seed: Seed,
     mut act: impl FnMut(ArrayView2<'_, f32>, &mut Array2<f32>) -> Result<(), FlowError>,
 ) -> Result<Vec<RewardReturn>, FlowError> {
+    within("episodes", episodes, MAX_EPISODES)?;
     let options = ResetOptions {
         start: Start::Collection,
         goal: None,
@@ -184,6 +190,33 @@ pub struct PromptedReturn {
     pub earned: RewardReturn,
     /// Share of the variance of the labels that the policy's features can express.
     pub r_squared: f64,
+}
+
+/// Everything that a policy earned, and of what.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PromptedReturns {
+    /// Environment id.
+    pub env: String,
+    /// Its version.
+    pub env_version: u32,
+    /// Episodes of each reward.
+    pub episodes: usize,
+    /// Seed of worlds, policy and labels.
+    pub seed: u64,
+    /// Updates behind the policy, if it is from a checkpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<u64>,
+    /// Labelled states behind each prompt.
+    pub labels: usize,
+    /// The dataset that they are from.
+    pub labelled: String,
+    /// Inference settings of the policy, by dotted key ([`flat`](telic_policies::config_table::flat)).
+    pub settings: BTreeMap<String, String>,
+    /// The command that made it, if it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// One for each named reward.
+    pub rewards: Vec<PromptedReturn>,
 }
 
 /// Prompts a policy with each named reward in turn ([`Policy::prompt_reward`]) and lets it earn: one entry per reward.

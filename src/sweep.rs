@@ -198,7 +198,7 @@ impl SweepConfig {
     /// Every combination, the first seed of all of them first. Nothing is written.
     ///
     /// # Errors
-    /// [`ConfigError`] of the first training whose configuration is wrong.
+    /// [`ConfigError`] of the first training whose configuration is wrong, or whose policy does not take a prompt.
     pub fn rows(&self) -> Result<Vec<Row>, FlowError> {
         let mut rows = vec![];
         for (dataset, path) in &self.datasets {
@@ -217,6 +217,12 @@ impl SweepConfig {
                 let mut evaluations = vec![("evaluation.json".to_owned(), vec![])];
                 for (name, set) in self.prompts.get(policy).into_iter().flatten() {
                     evaluations.push((format!("evaluation-{name}.json"), set.clone()));
+                }
+                // A prompt that the policy does not take would be told after its training otherwise.
+                for (_, of_prompt) in &evaluations {
+                    let mut set = set.clone();
+                    set.extend(of_prompt.iter().map(|set| format!("policy.{set}")));
+                    TrainConfig::load(config, &set)?;
                 }
                 for (turn, seed) in seeds.iter().enumerate() {
                     let mut set = set.clone();

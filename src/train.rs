@@ -22,6 +22,11 @@ pub trait Progress {
         let _ = start;
     }
 
+    /// Something about the data that may not be meant, before the run starts.
+    fn note(&mut self, text: &str) {
+        let _ = text;
+    }
+
     /// An update is done; counted from 1.
     fn step(&mut self, step: u64) {
         let _ = step;
@@ -72,6 +77,9 @@ pub fn train(
         let trainer = Trainer::create_with(config, folder, dataset, validation)?;
         (trainer, spec)
     };
+    for note in notes(trainer.config(), trainer.data()) {
+        progress.note(&note);
+    }
     let config = trainer.config().clone();
     let mut observer = Observer {
         config,
@@ -80,6 +88,28 @@ pub fn train(
         progress,
     };
     Ok(trainer.run(&mut observer, stop)?)
+}
+
+/// What may not be meant, but is no mistake.
+fn notes(config: &TrainConfig, data: &DataSpec) -> Vec<String> {
+    let mut notes = vec![];
+    if let Ok(spec) = telic_envs::spec(&data.env)
+        && spec.version != data.env_version
+    {
+        notes.push(format!(
+            "{} is of version {} of `{}`; this build has version {}",
+            config.dataset, data.env_version, spec.id, spec.version
+        ));
+    }
+    let of_goal = |key: &str| config.policy.settings.get("inputs")?.get(key);
+    let task = of_goal("goal").and_then(toml::Value::as_str) == Some("task");
+    if task && of_goal("goal_columns").is_none() && data.goal_indices.is_empty() {
+        notes.push(format!(
+            "`policy.inputs.goal` is `task`, but {} does not say which entries are the goal: the policy sees all of them",
+            config.dataset
+        ));
+    }
+    notes
 }
 
 /// The environment of evaluations on the way, if there are any; an error if it does not fit the data.

@@ -147,3 +147,19 @@ fn environments_stay() {
     let listing = String::from_utf8(output.stdout).unwrap();
     insta::assert_snapshot!("envs", listing);
 }
+
+#[test]
+fn a_printed_configuration_is_that_of_all_defaults() {
+    for spec in specs() {
+        let output = Command::new(env!("CARGO_BIN_EXE_telic"))
+            .args(["policies", spec.id])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let set = [format!("policy.id={}", spec.id)];
+        let defaults = TrainConfig::parse("dataset = 'data.npz'", "defaults", &set).unwrap();
+        let config = TrainConfig::parse::<&str>(&printed, spec.id, &[]).unwrap();
+        assert_eq!(config, defaults, "{}", spec.id);
+    }
+}

@@ -87,7 +87,17 @@ fn the_loop_runs_and_what_it_leaves_can_be_used() {
     assert_eq!(other.status.code(), Some(2), "{other:?}");
 
     // The command measures what the loop did.
-    assert_eq!(telic(&["evaluate", run, "--episodes", "4"]), *evaluation);
+    let mut measured = telic(&["evaluate", run, "--episodes", "4"]);
+    let mut evaluation = evaluation.clone();
+    for (result, command) in [(&mut measured, "evaluate"), (&mut evaluation, "quickstart")] {
+        let by = result.as_object_mut().unwrap().remove("command").unwrap();
+        assert!(
+            by.as_str()
+                .unwrap()
+                .starts_with(&format!("telic {command}"))
+        );
+    }
+    assert_eq!(measured, evaluation);
     // Inference settings of a checkpoint.
     let more = telic(&[
         "evaluate",
@@ -137,7 +147,9 @@ fn an_evaluation_depends_on_its_seed_and_not_on_threads_or_worlds() {
             "--threads",
             threads,
         ]);
-        let asked = evaluation.as_object_mut().unwrap().remove("seed").unwrap();
+        let found = evaluation.as_object_mut().unwrap();
+        found.remove("command");
+        let asked = found.remove("seed").unwrap();
         assert_eq!(asked.to_string(), seed);
         evaluation
     };

@@ -113,7 +113,7 @@ fn what_an_explorer_does_is_data_for_zero_shot_prompts() {
         json(&evaluate),
         "the same seed gives the same returns"
     );
-    for (found, name) in returns.as_array().unwrap().iter().zip(names) {
+    for (found, name) in returns["rewards"].as_array().unwrap().iter().zip(names) {
         assert_eq!(found["reward"], name);
         let mean = found["mean"].as_f64().unwrap();
         assert!((0.0..=1000.0).contains(&mean), "{found}");
@@ -209,7 +209,7 @@ fn returns_are_sums_and_labels_are_the_rewards_of_the_states() {
     }
     for (found, sum) in returns.iter().zip(sums) {
         assert!((found.mean - sum).abs() < 1e-9, "{found:?}, not {sum}");
-        assert_eq!([found.ci95.0, found.ci95.1], [found.mean; 2]);
+        assert!(found.ci95.is_none());
     }
 
     // Labels are those of running into the state.

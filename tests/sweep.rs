@@ -137,16 +137,14 @@ fn a_sweep_runs_what_is_missing_and_becomes_one_table() {
     telic(&["evaluate", &of_gcbc, "--episodes", "10", "--seed", "3"]);
     telic(&["sweep", &file, "--only", "gcbc/seed-0"]);
     assert_eq!(report(&["--json"]), table);
-    telic(&["evaluate", &of_gcbc, "--episodes", "5", "--task", "task1"]);
+    let own = format!("{of_gcbc}/evaluation.json");
+    let single = ["--task", "task1", "--out", &own];
+    telic(&[&["evaluate", &of_gcbc, "--episodes", "5"], &single[..]].concat());
     let output = run(&["report", &format!("{folder}/runs")]);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("no seeds of one row"), "{errors}");
     // Nor is one of other tasks, or of another environment, which has a file of its own unless it is given that of the run.
-    let own = format!("{of_gcbc}/evaluation.json");
-    for other in [
-        &["--task", "task1"][..],
-        &["--env", "point-maze-large", "--out", &own],
-    ] {
+    for other in [&single[..], &["--env", "point-maze-large", "--out", &own]] {
         let same = ["--episodes", "5", "--seed", "1000"];
         telic(&[&["evaluate", &of_gcbc], &same[..], other].concat());
         let output = run(&["report", &format!("{folder}/runs")]);
@@ -155,7 +153,14 @@ fn a_sweep_runs_what_is_missing_and_becomes_one_table() {
         telic(&["sweep", &file, "--only", "gcbc/seed-0"]);
         assert_eq!(report(&["--json"]), table);
     }
-    let warm = ["--seed", "1000", "--set", "inference.temperature=0.5"];
+    let warm = [
+        "--seed",
+        "1000",
+        "--set",
+        "inference.temperature=0.5",
+        "--out",
+        &own,
+    ];
     telic(&[&["evaluate", &of_gcbc, "--episodes", "5"], &warm[..]].concat());
     let output = run(&["report", &format!("{folder}/runs")]);
     let errors = String::from_utf8_lossy(&output.stderr);

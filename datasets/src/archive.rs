@@ -297,6 +297,10 @@ impl AtomicFile {
         if target.is_dir() {
             return Err(io(std::io::ErrorKind::IsADirectory.into()));
         }
+        // A device or a pipe would be replaced by a file.
+        if target.exists() && !target.is_file() {
+            return Err(io(std::io::Error::other("it is no regular file")));
+        }
         // Read access, because the length of a finished member is written into its header.
         let file = File::options()
             .read(true)

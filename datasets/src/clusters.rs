@@ -11,6 +11,7 @@ use rand::RngExt;
 use telic_seed::{Rng, Seed};
 
 use crate::row_table::RowTable;
+use crate::statistics::ColumnStatistics;
 use crate::{Dataset, EpisodeIndex};
 
 /// Rows that the centres are fitted to.
@@ -119,32 +120,16 @@ impl Clusters {
     }
 }
 
-/// 1 / standard deviation per entry, 0 for an entry that does not change.
-fn inverse_deviations<'a>(
-    rows: impl ExactSizeIterator<Item = &'a [f32]> + Clone,
-    width: usize,
-) -> Vec<f32> {
-    let count = rows.len() as f64;
-    let mut means = vec![0.0_f64; width];
-    for row in rows.clone() {
-        means
-            .iter_mut()
-            .zip(row)
-            .for_each(|(mean, x)| *mean += f64::from(*x) / count);
-    }
-    let mut squares = vec![0.0_f64; width];
-    for row in rows {
-        for ((square, x), mean) in squares.iter_mut().zip(row).zip(&means) {
-            *square += (f64::from(*x) - mean).powi(2) / count;
-        }
-    }
-    squares
-        .into_iter()
-        .map(|square| {
-            if square > 1e-12 {
-                (1.0 / square.sqrt()) as f32
-            } else {
+/// 1 / standard deviation per entry, 0 for an entry that changes by no more than rounding.
+fn inverse_deviations<'a>(rows: impl Iterator<Item = &'a [f32]> + Clone, width: usize) -> Vec<f32> {
+    let columns = ColumnStatistics::of(width, || rows.clone().flatten().copied());
+    columns
+        .iter()
+        .map(|column| {
+            if column.is_constant() {
                 0.0
+            } else {
+                (1.0 / column.std) as f32
             }
         })
         .collect()
@@ -273,5 +258,17 @@ mod tests {
         let clusters = Clusters::new(&few, &rows, 40);
         assert_eq!(clusters.rows_like(0), [0, 2]);
         assert_eq!(clusters.rows_like(1), [1, 3]);
+    }
+
+    #[test]
+    fn rounding_of_a_constant_is_no_feature() {
+        let constant = 100.0_f32;
+        let above = constant.next_up();
+        let rows = [[0.0, constant], [2.0, above], [0.0, above], [2.0, constant]];
+        let of = |rows: &[[f32; 2]]| inverse_deviations(rows.iter().map(|row| &row[..]), 2);
+        assert_eq!(of(&rows), [1.0, 0.0]);
+        // Small, but more than rounding.
+        let small = rows.map(|[x, y]| [1e-7 * x, y]);
+        assert!(of(&small)[0] > 0.9e7);
     }
 }

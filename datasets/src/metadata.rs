@@ -48,6 +48,54 @@ pub struct Metadata {
 }
 
 impl Metadata {
+    /// The first field that differs from another collection's, with both values; what each episode came to is not compared.
+    pub fn first_difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
+        let texts = |metadata: &Self| {
+            let Self {
+                env,
+                env_version,
+                seed,
+                generator,
+                demonstrator,
+                options,
+                control_hz,
+                observation_names,
+                action_names,
+                goal_indices,
+                goal_tolerance,
+                goal_point_dim,
+                goal_metres_per_unit,
+                final_states_repeated,
+                episode_seeds: _,
+                episode_successes: _,
+            } = metadata;
+            [
+                ("env", format!("{env:?}")),
+                ("env_version", env_version.to_string()),
+                (
+                    "seed",
+                    seed.map_or_else(|| "none".to_owned(), |seed| seed.to_string()),
+                ),
+                ("generator", format!("{generator:?}")),
+                ("demonstrator", format!("{demonstrator:?}")),
+                ("options", format!("{options:?}")),
+                ("control_hz", control_hz.to_string()),
+                ("observation_names", format!("{observation_names:?}")),
+                ("action_names", format!("{action_names:?}")),
+                ("goal_indices", format!("{goal_indices:?}")),
+                ("goal_tolerance", goal_tolerance.to_string()),
+                ("goal_point_dim", goal_point_dim.to_string()),
+                ("goal_metres_per_unit", goal_metres_per_unit.to_string()),
+                ("final_states_repeated", final_states_repeated.to_string()),
+            ]
+        };
+        texts(self)
+            .into_iter()
+            .zip(texts(other))
+            .find(|(ours, theirs)| ours != theirs)
+            .map(|((field, ours), (_, theirs))| (field, ours, theirs))
+    }
+
     /// Whether nothing is known, as for the files of other programs.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -119,52 +119,9 @@ impl DatasetWriter {
 
     /// Names the first field in which an unfinished dataset differs from this run.
     fn check_same(&self, found: &Metadata) -> Result<(), DatasetError> {
-        let texts = |metadata: &Metadata| {
-            let Metadata {
-                env,
-                env_version,
-                seed,
-                generator,
-                demonstrator,
-                options,
-                control_hz,
-                observation_names,
-                action_names,
-                goal_indices,
-                goal_tolerance,
-                goal_point_dim,
-                goal_metres_per_unit,
-                final_states_repeated,
-                episode_seeds: _,
-                episode_successes: _,
-            } = metadata;
-            [
-                ("env", format!("{env:?}")),
-                ("env_version", env_version.to_string()),
-                (
-                    "seed",
-                    seed.map_or_else(|| "none".to_owned(), |seed| seed.to_string()),
-                ),
-                ("generator", format!("{generator:?}")),
-                ("demonstrator", format!("{demonstrator:?}")),
-                ("options", format!("{options:?}")),
-                ("control_hz", control_hz.to_string()),
-                ("observation_names", format!("{observation_names:?}")),
-                ("action_names", format!("{action_names:?}")),
-                ("goal_indices", format!("{goal_indices:?}")),
-                ("goal_tolerance", goal_tolerance.to_string()),
-                ("goal_point_dim", goal_point_dim.to_string()),
-                ("goal_metres_per_unit", goal_metres_per_unit.to_string()),
-                ("final_states_repeated", final_states_repeated.to_string()),
-            ]
-        };
-        match texts(found)
-            .into_iter()
-            .zip(texts(&self.metadata))
-            .find(|(found, ours)| found != ours)
-        {
+        match found.first_difference(&self.metadata) {
             None => Ok(()),
-            Some(((field, found), (_, expected))) => Err(DatasetError::ResumeMismatch {
+            Some((field, found, expected)) => Err(DatasetError::ResumeMismatch {
                 field,
                 found,
                 expected,

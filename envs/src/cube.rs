@@ -126,6 +126,8 @@ pub(crate) struct CubeEnv {
     initial: World,
     cubes: Vec<(JointId, BodyId)>,
     episode: Option<Episode>,
+    /// Stands for the goal while there is no episode.
+    no_goal: Vec<f32>,
     observation: Vec<f32>,
     desired_goal: Vec<f32>,
     achieved_goal: Vec<f32>,
@@ -163,6 +165,7 @@ impl CubeEnv {
             arm,
             cubes,
             episode: None,
+            no_goal: vec![0.0; spec.observation_dim()],
             observation: vec![0.0; spec.observation_dim()],
             desired_goal: vec![0.0; spec.goal_dim()],
             achieved_goal: vec![0.0; spec.goal_dim()],
@@ -376,7 +379,7 @@ impl GoalEnv for CubeEnv {
     fn goal_observation(&self) -> &[f32] {
         self.episode
             .as_ref()
-            .map_or(&[], |episode| &episode.goal_observation)
+            .map_or(&self.no_goal, |episode| &episode.goal_observation)
     }
 
     fn desired_goal(&self) -> &[f32] {

@@ -191,10 +191,19 @@ fn demonstrator<R: Robot>(
     play: Play,
     make: fn(f32) -> Result<Box<dyn Demonstrator>, EnvError>,
 ) -> Option<DemonstratorSpec> {
+    let of_object = R::TARGET != 0;
     let (name, summary) = match play {
+        Play::Navigate if of_object => (
+            "navigate",
+            "Brings the ball along shortest paths from one random goal to the next.",
+        ),
         Play::Navigate => (
             "navigate",
             "Walks shortest paths from one random goal to the next.",
+        ),
+        Play::Stitch if of_object => (
+            "stitch",
+            "Brings the ball to one goal, or in half of the episodes walks there without it.",
         ),
         Play::Stitch => (
             "stitch",

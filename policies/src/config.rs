@@ -15,7 +15,10 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::config_table::{apply_overrides, differences, from_table, to_table};
-use crate::{Device, PolicySpec, Precision, Problems, registry};
+use crate::{Device, PolicySpec, Precision, Problems, Threads, registry};
+
+/// Rows that a batch may have.
+const MAX_BATCH: usize = 1 << 20;
 
 /// A training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -242,10 +245,10 @@ impl TrainConfig {
             "at least 1",
         );
         problems.check(
-            self.batch_size >= 1,
+            (1..=MAX_BATCH).contains(&self.batch_size),
             "batch_size",
             self.batch_size,
-            "at least 1",
+            "1 to 1048576",
         );
         problems.check(
             self.seed <= exact,
@@ -254,7 +257,7 @@ impl TrainConfig {
             "at most 9223372036854775807",
         );
         problems.check(
-            self.threads <= 1024,
+            self.threads <= Threads::MAX,
             "threads",
             self.threads,
             "at most 1024",

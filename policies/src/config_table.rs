@@ -90,7 +90,7 @@ impl Mistake {
                 .map_or(message, |(_, expected)| expected);
             return Self {
                 path,
-                expectation: expectation.to_owned(),
+                expectation: in_words(expectation).to_owned(),
                 unknown: false,
             };
         };
@@ -116,6 +116,19 @@ impl Mistake {
         } else {
             value.to_string()
         }
+    }
+}
+
+/// What serde calls by the names of Rust.
+fn in_words(expectation: &str) -> &str {
+    match expectation {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number of at least 0",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a sequence" => "a list",
+        "a map" => "a table",
+        other if other.starts_with("struct ") => "a table",
+        other => other,
     }
 }
 
@@ -340,10 +353,10 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "`count` is -1; expected usize",
+                "`count` is -1; expected a whole number of at least 0",
                 "`inner.kind` is \"lin\"; expected `linear` or `karras`",
                 "`inner.knd`: unknown key; did you mean `kind`?",
-                "`inner.rates` is [1, \"a\"]; expected f32",
+                "`inner.rates` is [1, \"a\"]; expected a number",
                 "`inner.zzzzzzzz`: unknown key; known here: rates, kind",
                 "`name` is 3; expected a string",
                 "`rates`: unknown key; did you mean `rate`?",

@@ -342,9 +342,16 @@ mod tests {
 
     #[test]
     fn parameter_counts_are_the_published_ones() {
-        for (observation_dim, action_dim, count) in
-            [(2, 2, 3_701_250), (29, 8, 3_793_416), (28, 5, 3_785_733)]
-        {
+        for (observation_dim, action_dim, count) in [
+            (2, 2, 3_701_250),
+            (29, 8, 3_793_416),
+            (69, 21, 3_936_277),
+            (42, 8, 3_833_352),
+            (28, 5, 3_785_733),
+            (37, 5, 3_813_381),
+            (40, 5, 3_822_597),
+            (55, 5, 3_868_677),
+        ] {
             let config = CrlConfig::default();
             let found = test_agents::parameters::<Crl>(&config, observation_dim, action_dim);
             assert_eq!(found, count);

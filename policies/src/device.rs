@@ -103,6 +103,9 @@ fn check_cuda() -> Result<(), String> {
 pub struct Threads(rayon::ThreadPool);
 
 impl Threads {
+    /// The most that anything may be asked to run on.
+    pub const MAX: usize = 1024;
+
     /// A pool for networks on a device: of this many threads on the CPU, 0 for as many as there are cores; of one elsewhere.
     ///
     /// # Errors
@@ -114,8 +117,14 @@ impl Threads {
     /// A pool of this many threads; 0 for as many as there are cores.
     ///
     /// # Errors
-    /// [`PolicyError::Device`] if the system refuses to start them.
+    /// [`PolicyError::Device`] for more than [`Threads::MAX`], or if the system refuses to start them.
     pub fn new(threads: usize) -> Result<Self, PolicyError> {
+        if threads > Self::MAX {
+            return Err(PolicyError::Device {
+                device: Device::Cpu,
+                reason: format!("`threads` is {threads}; expected at most {}", Self::MAX),
+            });
+        }
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|index| format!("train-{index}"))

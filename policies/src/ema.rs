@@ -189,6 +189,7 @@ fn average_tensor<B: Backend, const D: usize>(
 #[cfg(test)]
 mod tests {
     use burn::backend::{Autodiff, Flex};
+    use burn::tensor::TensorData;
     use telic_seed::Seed;
 
     use super::*;
@@ -223,6 +224,37 @@ mod tests {
             }
             .weight(1),
             0.999
+        );
+    }
+
+    /// Of the baselines: ρ 0.005 of a weight of 2 on a slow copy of 1.
+    #[test]
+    fn a_slow_copy_follows_as_published() {
+        type A = Autodiff<Flex>;
+        let device = Default::default();
+        let mut rng = Seed::new(1).rng();
+        let layer = Linear::<A>::new(30, 20, Initializer::Zeros, &mut rng, &device);
+        let filled = |value: f32| Linear::<A> {
+            weight: layer
+                .weight
+                .clone()
+                .map(|_| Tensor::from_data(TensorData::new(vec![value; 600], [30, 20]), &device)),
+            bias: layer
+                .bias
+                .clone()
+                .map(|_| Tensor::from_data(TensorData::new(vec![value; 20], [20]), &device)),
+        };
+        let mut slow = SlowCopy::new(filled(1.0).valid());
+        slow.follow(&filled(2.0), 1.0 - 0.005);
+        let copy = slow.get();
+        let values = [
+            tensor_values(copy.weight.val()),
+            tensor_values(copy.bias.val()),
+        ]
+        .concat();
+        assert!(
+            values.iter().all(|value| (value - 1.005).abs() < 1e-6),
+            "{values:?}"
         );
     }
 

@@ -11,7 +11,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 use telic_seed::{Rng, Seed};
@@ -444,11 +444,7 @@ impl<B: Backend> Policy for GaussianPolicy<B> {
         if self.subgoal.is_none() && self.search.is_none() {
             return Ok(None);
         }
-        let width = self.observation_dim();
-        check_shape("observation", observation.shape(), &[width])?;
-        check_shape("goal", goal.shape(), &[width])?;
-        let expected = [candidates.nrows(), width];
-        check_shape("candidates", candidates.shape(), &expected)?;
+        check_subgoals(observation, goal, candidates, self.observation_dim())?;
         if candidates.nrows() == 0 {
             return Ok(Some(Array1::zeros(0)));
         }
@@ -484,6 +480,22 @@ pub(crate) fn check_finite(
     }
 }
 
+/// An error if what a sub-goal is asked for with is not made of finite states of this width.
+pub(crate) fn check_subgoals(
+    observation: ArrayView1<'_, f32>,
+    goal: ArrayView1<'_, f32>,
+    candidates: ArrayView2<'_, f32>,
+    width: usize,
+) -> Result<(), PolicyError> {
+    check_shape("observation", observation.shape(), &[width])?;
+    check_shape("goal", goal.shape(), &[width])?;
+    let expected = [candidates.nrows(), width];
+    check_shape("candidates", candidates.shape(), &expected)?;
+    check_finite("observation", observation.insert_axis(Axis(0)))?;
+    check_finite("goal", goal.insert_axis(Axis(0)))?;
+    check_finite("candidates", candidates)
+}
+
 /// An error if an array has another shape than it should.
 pub(crate) fn check_shape(
     what: &'static str,
@@ -502,8 +514,43 @@ pub(crate) fn check_shape(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A policy of states of one entry answers for finite states what is asked about sub-goals, and
+    /// refuses everything else.
+    pub(crate) fn check_asked_for_subgoals(policy: &mut dyn Policy) {
+        let (state, wide, broken) = ([0.5_f32], [0.5_f32, 0.5], [f32::NAN]);
+        let (two, none) = (ndarray::array![[0.1_f32], [0.9]], Array2::zeros((0, 1)));
+        let (wide_two, broken_two) = (
+            Array2::zeros((2, 2)),
+            ndarray::array![[0.1], [f32::INFINITY]],
+        );
+        let mut ask = |observation: &[f32], goal: &[f32], candidates: &Array2<f32>| {
+            policy.subgoal_distances(
+                ArrayView1::from(observation),
+                ArrayView1::from(goal),
+                candidates.view(),
+            )
+        };
+        for candidates in [&two, &none] {
+            let found = ask(&state, &state, candidates).unwrap().unwrap();
+            assert_eq!(found.len(), candidates.nrows());
+            assert!(found.iter().all(|distance| distance.is_finite()));
+        }
+        let cases: [(&[f32], &[f32], &Array2<f32>, &str); 6] = [
+            (&wide, &state, &two, "`observation` has shape [2]"),
+            (&state, &wide, &two, "`goal` has shape [2]"),
+            (&state, &state, &wide_two, "`candidates` has shape [2, 2]"),
+            (&broken, &state, &two, "`observation` has NaN in row 0"),
+            (&state, &broken, &none, "`goal` has NaN in row 0"),
+            (&state, &state, &broken_two, "`candidates` has inf in row 1"),
+        ];
+        for (observation, goal, candidates, expected) in cases {
+            let error = ask(observation, goal, candidates).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}, not {expected}");
+        }
+    }
 
     #[test]
     fn log_probabilities_match_published_values() {
@@ -551,9 +598,26 @@ mod tests {
         policy
             .act(zeros.view(), zeros.view(), &mut rngs, &mut actions)
             .unwrap();
-        let found = actions.std_axis(ndarray::Axis(0), 0.0);
+        let found = actions.std_axis(Axis(0), 0.0);
         assert!((found[0] - 0.02).abs() < 0.001, "{found}");
         assert!((found[1] - 0.2).abs() < 0.01, "{found}");
+    }
+
+    #[test]
+    fn sub_goals_are_asked_for_with_finite_states() {
+        let data = crate::synthetic_dataset(1, 1, 1, 3).unwrap();
+        let inputs = Inputs {
+            data: crate::DataSpec::of(&data),
+            features: Default::default(),
+            actions: Default::default(),
+        };
+        let settings = GaussianInference::default().settings();
+        let model = inputs.model(None, settings, crate::TensorMap::new());
+        let mean: Head<burn::backend::Flex> = Box::new(|pairs| pairs);
+        let config = GaussianConfig::default();
+        let policy = GaussianPolicy::new(&config, &model, mean, None, &Default::default()).unwrap();
+        let mut policy = policy.with_subgoals(Box::new(|_, candidates| candidates));
+        check_asked_for_subgoals(&mut policy);
     }
 
     #[test]

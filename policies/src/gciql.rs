@@ -321,9 +321,16 @@ mod tests {
 
     #[test]
     fn parameter_counts_are_the_published_ones() {
-        for (observation_dim, action_dim, count) in
-            [(2, 2, 2_125_317), (29, 8, 2_245_131), (28, 5, 2_236_424)]
-        {
+        for (observation_dim, action_dim, count) in [
+            (2, 2, 2_125_317),
+            (29, 8, 2_245_131),
+            (69, 21, 2_428_952),
+            (42, 8, 2_298_379),
+            (28, 5, 2_236_424),
+            (37, 5, 2_273_288),
+            (40, 5, 2_285_576),
+            (55, 5, 2_347_016),
+        ] {
             let config = GciqlConfig::default();
             let found = test_agents::parameters::<Gciql>(&config, observation_dim, action_dim);
             assert_eq!(found, count);
@@ -444,6 +451,28 @@ mod tests {
             let found = first(agent.slow());
             assert!((found - expected).abs() < 1e-6, "{found}, not {expected}");
         }
+    }
+
+    /// Published: 2 before the step, 3 after it and 1 in the slow copy make 1.005 with ρ 0.005.
+    #[test]
+    fn slow_critics_match_the_published_update() {
+        let mut config = small();
+        config.target_rate = GciqlConfig::default().target_rate;
+        // The first step of Adam is as long as its rate; it goes up, towards the next value.
+        config.optimizer.lr = 1.0;
+        let mut agent = agent::<Gciql>(&config);
+        let [online, slow] = ["network.critics.1.output.bias", "slow.1.output.bias"];
+        let mut state = agent.state();
+        state.insert_f32("network.value.output.bias", &[1], vec![1000.0]);
+        state.insert_f32(online, &[1], vec![2.0]);
+        state.insert_f32(slow, &[1], vec![1.0]);
+        agent.load_state(&state).unwrap();
+        let batch = batch(&agent, 1);
+        agent.update(&batch, &mut Seed::new(0).rng());
+        let state = agent.state();
+        let [new, slow] = [online, slow].map(|name| state.get_f32(name, &[1]).unwrap()[0]);
+        assert!((new - 3.0).abs() < 1e-4, "{new}");
+        assert!((slow - 1.005).abs() < 1e-6, "{slow}");
     }
 
     #[test]

@@ -252,6 +252,7 @@ mod tests {
     use burn::module::AutodiffModule;
 
     use super::*;
+    use crate::Agent;
     use crate::test_agents::{self, answers};
 
     fn small() -> GcivlConfig {
@@ -268,9 +269,16 @@ mod tests {
 
     #[test]
     fn parameter_counts_are_the_published_ones() {
-        for (observation_dim, action_dim, count) in
-            [(2, 2, 1_591_812), (29, 8, 1_677_834), (28, 5, 1_673_223)]
-        {
+        for (observation_dim, action_dim, count) in [
+            (2, 2, 1_591_812),
+            (29, 8, 1_677_834),
+            (69, 21, 1_807_383),
+            (42, 8, 1_717_770),
+            (28, 5, 1_673_223),
+            (37, 5, 1_700_871),
+            (40, 5, 1_710_087),
+            (55, 5, 1_756_167),
+        ] {
             let config = GcivlConfig::default();
             let found = test_agents::parameters::<Gcivl>(&config, observation_dim, action_dim);
             assert_eq!(found, count);
@@ -324,6 +332,28 @@ mod tests {
             &small(),
             &[("value/loss", &["values"]), ("actor/loss", &["actor"])],
         );
+    }
+
+    /// Published: 2 before the step and 1 in the slow copy make 1.005 with ρ 0.005, whatever the
+    /// step makes of the 2.
+    #[test]
+    fn slow_values_match_the_published_update() {
+        let mut config = small();
+        config.target_rate = GcivlConfig::default().target_rate;
+        // The first step of Adam is as long as its rate; it goes down, towards less than 1.
+        config.optimizer.lr = 1.0;
+        let mut agent = test_agents::agent::<Gcivl>(&config);
+        let [online, slow] = ["network.values.1.output.bias", "slow.1.output.bias"];
+        let mut state = agent.state();
+        state.insert_f32(online, &[1], vec![2.0]);
+        state.insert_f32(slow, &[1], vec![1.0]);
+        agent.load_state(&state).unwrap();
+        let batch = test_agents::batch(&agent, 1);
+        agent.update(&batch, &mut Seed::new(0).rng());
+        let state = agent.state();
+        let [new, slow] = [online, slow].map(|name| state.get_f32(name, &[1]).unwrap()[0]);
+        assert!((new - 1.0).abs() < 1e-4, "{new}");
+        assert!((slow - 1.005).abs() < 1e-6, "{slow}");
     }
 
     #[test]

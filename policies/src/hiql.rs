@@ -375,6 +375,7 @@ mod tests {
     use burn::module::AutodiffModule;
 
     use super::*;
+    use crate::Agent;
     use crate::module_state::tensor_values;
     use crate::test_agents::{self, awr_loss, entries};
 
@@ -394,9 +395,16 @@ mod tests {
 
     #[test]
     fn parameter_counts_are_the_published_ones() {
-        for (observation_dim, action_dim, count) in
-            [(2, 2, 2_673_176), (29, 8, 2_773_022), (28, 5, 2_767_899)]
-        {
+        for (observation_dim, action_dim, count) in [
+            (2, 2, 2_673_176),
+            (29, 8, 2_773_022),
+            (69, 21, 2_923_051),
+            (42, 8, 2_819_614),
+            (28, 5, 2_767_899),
+            (37, 5, 2_800_155),
+            (40, 5, 2_810_907),
+            (55, 5, 2_864_667),
+        ] {
             let config = HiqlConfig::default();
             let found = test_agents::parameters::<Hiql>(&config, observation_dim, action_dim);
             assert_eq!(found, count);
@@ -489,6 +497,28 @@ mod tests {
                 ("high_actor/loss", &["high_actor"]),
             ],
         );
+    }
+
+    /// Published: 2 before the step and 1 in the slow copy make 1.005 with ρ 0.005, whatever the
+    /// step makes of the 2.
+    #[test]
+    fn slow_values_match_the_published_update() {
+        let mut config = small();
+        config.target_rate = HiqlConfig::default().target_rate;
+        // The first step of Adam is as long as its rate; it goes down, towards less than 1.
+        config.optimizer.lr = 1.0;
+        let mut agent = test_agents::agent::<Hiql>(&config);
+        let [online, slow] = ["network.values.1.output.bias", "slow.1.output.bias"];
+        let mut state = agent.state();
+        state.insert_f32(online, &[1], vec![2.0]);
+        state.insert_f32(slow, &[1], vec![1.0]);
+        agent.load_state(&state).unwrap();
+        let batch = test_agents::batch(&agent, 1);
+        agent.update(&batch, &mut Seed::new(0).rng());
+        let state = agent.state();
+        let [new, slow] = [online, slow].map(|name| state.get_f32(name, &[1]).unwrap()[0]);
+        assert!((new - 1.0).abs() < 1e-4, "{new}");
+        assert!((slow - 1.005).abs() < 1e-6, "{slow}");
     }
 
     #[test]

@@ -164,7 +164,7 @@ impl Validate for OnlineConfig {
         problems.check(holds, "worlds", self.worlds, "at most 4096");
         let expected = "at most 9223372036854775807";
         problems.check(self.seed <= exact, "seed", self.seed, expected);
-        let holds = self.threads <= 1024;
+        let holds = self.threads <= Threads::MAX;
         problems.check(holds, "threads", self.threads, "at most 1024");
         problems.parts(&[("sac", &self.sac), ("novelty", &self.novelty)]);
     }

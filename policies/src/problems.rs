@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::PolicyError;
 
 /// A part of a configuration that can be out of range.
@@ -61,9 +63,18 @@ impl Problems {
     }
 
     /// Adds a problem unless `holds`. `expectation` completes "expected …".
-    pub fn check(&mut self, holds: bool, key: &str, value: impl fmt::Debug, expectation: &str) {
+    pub fn check(
+        &mut self,
+        holds: bool,
+        key: &str,
+        value: impl Serialize + fmt::Debug,
+        expectation: &str,
+    ) {
         if !holds {
-            self.add(key, &format!("{value:?}"), expectation);
+            // As the file has it; a number beyond those of TOML as Rust has it.
+            let text = toml::Value::try_from(&value)
+                .map_or_else(|_| format!("{value:?}"), |value| value.to_string());
+            self.add(key, &text, expectation);
         }
     }
 

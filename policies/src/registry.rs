@@ -61,7 +61,7 @@ impl fmt::Display for UnknownPolicy {
         if let Some(nearest) = &self.nearest {
             write!(f, "; did you mean `{nearest}`?")?;
         }
-        write!(f, " Known: {}", self.known)
+        write!(f, " (known: {})", self.known)
     }
 }
 

@@ -68,7 +68,7 @@ pub enum ScoreLoss {
     Plain,
 }
 
-/// Settings of SMORe. The defaults are those of its reference release, but for `absorbing_goal`.
+/// Settings of SMORe. The defaults are those of the commands of its reference release, but for `absorbing_goal`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SmoreConfig {

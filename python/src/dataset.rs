@@ -81,6 +81,13 @@ struct Sampling {
 }
 
 impl Dataset {
+    /// The last state of each episode.
+    pub(crate) fn final_observations(&self) -> Vec<Vec<f32>> {
+        (0..self.data.num_episodes())
+            .map(|episode| self.data.final_observation(episode).to_vec())
+            .collect()
+    }
+
     fn new(data: Data, path: Option<Utf8PathBuf>) -> Self {
         Self {
             data: Arc::new(data),
@@ -395,7 +402,15 @@ impl Dataset {
         self.data.action_dim()
     }
 
-    /// Transitions with goals chosen in hindsight.
+    /// Transitions with goals chosen in hindsight, as new arrays.
+    ///
+    /// With `n_step` above 1, `rewards` are discounted sums of up to as many steps, `later_observations` are those that they lead to, and
+    /// `masks` are γ to the power of one less than their number.
+    ///
+    /// A share `stitched` of the trajectory goals of a mixture is taken from any episode that passes a state like one ahead, out of
+    /// `clusters` clusters of states.
+    ///
+    /// A `seed` fixes the batch. Without one, the batches of a dataset are a fixed sequence.
     #[pyo3(signature = (
         batch_size, *, seed=None, value_goals=None, actor_goals=None, discount=0.99, negative_rewards=true, n_step=1,
         clusters=40

@@ -9,21 +9,29 @@ use telic::record::{RolloutConfig, record_rollouts};
 use telic_envs::EnvSpec;
 use telic_viz::RecordingTarget;
 
+use crate::dataset::Dataset;
 use crate::error::{input, of_flow};
 use crate::nested;
 use crate::numbers;
 use crate::policy::{Policy, compute};
 use crate::signals::Signals;
 
-/// Success of a policy on the tasks of its environment, as `telic evaluate` measures it.
+/// How often a policy reaches the goals of the evaluation tasks, as `telic evaluate --json` tells it.
+///
+/// `env` is the environment that the policy was trained for, unless another one is named; `tasks` are the names of some of its
+/// tasks, all by default. With `goals`, a dataset of block-push, the policy is given the final states of its episodes in turn in place of
+/// the goals of the tasks. Episodes that the policy was acting in are forgotten. `threads` does not change the result.
 #[pyfunction]
-#[pyo3(signature = (policy, *, env=None, episodes=100, seed=0, threads=None))]
+#[pyo3(signature = (policy, *, env=None, episodes=100, seed=0, tasks=None, goals=None, threads=None))]
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn evaluate<'py>(
     py: Python<'py>,
     policy: &mut Policy,
     env: Option<&str>,
     #[pyo3(from_py_with = numbers::episodes)] episodes: usize,
     #[pyo3(from_py_with = numbers::seed)] seed: u64,
+    tasks: Option<Vec<String>>,
+    goals: Option<PyRef<'py, Dataset>>,
     #[pyo3(from_py_with = numbers::threads)] threads: Option<usize>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let spec = spec_for(policy, env)?;
@@ -31,6 +39,8 @@ pub(crate) fn evaluate<'py>(
     let config = EvaluateConfig {
         episodes,
         seed,
+        tasks: task_indices(spec, tasks)?,
+        final_observations: goals.map_or_else(Vec::new, |dataset| dataset.final_observations()),
         threads: threads.unwrap_or(defaults.threads),
         ..defaults
     };
@@ -48,7 +58,11 @@ pub(crate) fn evaluate<'py>(
     nested::from_json(py, &evaluation)
 }
 
-/// Writes episodes of a policy as a recording of the rerun viewer; returns how many succeeded.
+/// Writes episodes of a policy, with its denoising, as a recording of the rerun viewer (`.rrd`).
+///
+/// They are the first ones of `evaluate` with the same seed, or of `tasks` in turn, by name. `play` is for a policy that was prompted with
+/// a reward: whole episodes from the starts of play data; if it is the name of a reward of the environment, its return is shown.
+/// Returns how many of them succeeded.
 #[pyfunction]
 #[pyo3(signature = (policy, path, *, env=None, episodes=2, seed=0, tasks=None, play=None))]
 #[allow(clippy::too_many_arguments)]
@@ -66,12 +80,7 @@ pub(crate) fn record(
     if tasks.is_some() && play.is_some() {
         return Err(input("`tasks` and `play` are given, expected one of them"));
     }
-    let tasks = tasks
-        .unwrap_or_default()
-        .iter()
-        .map(|name| telic::evaluate::task_index(spec, name))
-        .collect::<Result<_, _>>()
-        .map_err(|error| of_flow(&error))?;
+    let tasks = task_indices(spec, tasks)?;
     let path = Utf8PathBuf::from_path_buf(path).map_err(|path| {
         input(format!(
             "the path of the recording is not UTF-8: {}",
@@ -100,6 +109,16 @@ pub(crate) fn record(
     signals.raise()?;
     let (successes, _) = outcome.map_err(|error| of_flow(&error))?;
     Ok(successes)
+}
+
+/// Tasks by name; none for all.
+fn task_indices(spec: &EnvSpec, names: Option<Vec<String>>) -> PyResult<Vec<usize>> {
+    names
+        .unwrap_or_default()
+        .iter()
+        .map(|name| telic::evaluate::task_index(spec, name))
+        .collect::<Result<_, _>>()
+        .map_err(|error| of_flow(&error))
 }
 
 /// The environment that was asked for, or that the policy was trained for.

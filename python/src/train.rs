@@ -14,7 +14,14 @@ use crate::error::{input, of_flow};
 use crate::nested;
 use crate::signals::Signals;
 
-/// Trains a policy; returns the step and whether all steps are done.
+/// Trains a policy into the run folder `out`, as `telic train` does.
+///
+/// `config` is a TOML file or the same as a dictionary; `overrides` are like `"policy.optimizer.lr=1e-4"`. With `resume` the run
+/// goes on where it stopped. `on_log(step, metrics)` is called every `log_every` updates, `on_evaluate(step, result)` after each evaluation
+/// in the environment (`evaluate_every`), with what `telic.evaluate` returns. An exception in one of them, or Ctrl-C, stops the run with a
+/// checkpoint.
+///
+/// Returns the number of updates and whether all of them are done.
 #[pyfunction]
 #[pyo3(signature = (config, *, out, overrides=None, resume=false, on_log=None, on_evaluate=None))]
 pub(crate) fn train(
@@ -90,6 +97,14 @@ impl Progress for Watcher {
             on_log.call1(py, (step, values))
         });
         self.signals.stop_at(called.err(), &self.stop);
+    }
+
+    fn note(&mut self, text: &str) {
+        let warned = Python::attach(|py| {
+            py.import("warnings")?.call_method1("warn", (text,))?;
+            Ok(())
+        });
+        self.signals.stop_at(warned.err(), &self.stop);
     }
 
     fn evaluating(&mut self, _: usize, _: usize) {

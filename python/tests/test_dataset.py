@@ -319,3 +319,15 @@ def test_columns_make_a_dataset_again(dataset: telic.Dataset) -> None:
     assert again.button_states is not None
     np.testing.assert_array_equal(again.button_states, buttons)
     assert_same(telic.Dataset.from_arrays(**again.columns).columns, again.columns)
+
+
+def test_a_collection_is_the_file_of_the_command_line(tmp_path: pathlib.Path) -> None:
+    dataset = telic.collect(SMALL, episodes=1, noise=0.1234567)
+    assert dataset.metadata["options"] == {"noise": "0.1234567"}
+    assert telic.collect(SMALL, episodes=1).metadata["options"] == {"noise": "1"}
+
+
+@pytest.mark.parametrize("wrong", [{"episodes": 1.5}, {"episodes": "a"}, {"episodes": 1, "threads": 0.5}])
+def test_numbers_of_a_collection_are_whole(wrong: dict[str, object]) -> None:
+    with pytest.raises(telic.InputError, match="expected a whole number"):
+        telic.collect(SMALL, **wrong)  # type: ignore[arg-type]

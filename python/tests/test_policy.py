@@ -392,6 +392,18 @@ def test_success_is_measured_as_the_command_does(run: pathlib.Path) -> None:
         telic.evaluate(policy, env="block-push")
 
 
+def test_single_tasks_and_ends_of_episodes_can_be_asked_for(run: pathlib.Path, play_data: pathlib.Path) -> None:
+    policy = telic.load_policy(run)
+    result = telic.evaluate(policy, episodes=4, tasks=["task2"])
+    assert [(task["name"], task["episodes"]) for task in result["tasks"]] == [("task2", 4)]
+    with pytest.raises(telic.InputError, match="task9"):
+        telic.evaluate(policy, tasks=["task9"])
+    with pytest.raises(telic.InputError, match="twice"):
+        telic.evaluate(policy, tasks=["task2", "task2"])
+    with pytest.raises(telic.InputError, match="ends of other episodes"):
+        telic.evaluate(policy, goals=telic.load_dataset(play_data))
+
+
 def test_an_evaluation_depends_on_its_seed_and_not_on_threads(tmp_path: pathlib.Path) -> None:
     """In an open square, where goals are reached and each after another number of steps."""
     data = tmp_path / "play.npz"

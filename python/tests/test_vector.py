@@ -368,3 +368,12 @@ def test_bad_input_changes_nothing() -> None:
         envs.reset(options={"task": [0, 1, 1]})
     with pytest.raises(telic.InputError, match="`goal` has shape"):
         envs.reset(options={"goal": np.zeros((2, 1000))})
+
+
+@pytest.mark.parametrize("name", ["telic/CubeSingle-v0", "telic/PointMazeMedium-v2", "telic/BlockPush-v0"])
+def test_a_first_reset_that_is_refused_is_no_panic(name: str) -> None:
+    envs = gymnasium.make_vec(name, num_envs=2)
+    width = len(telic.describe(name)["observation"])
+    with pytest.raises(telic.InputError):
+        envs.reset(options={"goal": np.full(width, np.nan, dtype=np.float32)})
+    envs.reset(seed=0)

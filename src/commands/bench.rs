@@ -12,7 +12,8 @@ use telic::evaluate::threads;
 use telic_datasets::{Dataset, HindsightConfig, HindsightSampler, TransitionBatch};
 use telic_envs::{AutoresetMode, ResetOptions, VecEnv, VecOptions};
 use telic_policies::{
-    DataPart, TrainConfig, TrainingTask, benchmark_act, benchmark_updates, synthetic_dataset,
+    DataPart, Threads, TrainConfig, TrainingTask, benchmark_act, benchmark_updates,
+    synthetic_dataset,
 };
 use telic_seed::Seed;
 
@@ -22,7 +23,7 @@ use crate::output::print_json;
 
 const MAX_SECS: f64 = 86_400.0;
 /// As many as a training may have.
-const MAX_THREADS: i64 = 1024;
+const MAX_THREADS: i64 = Threads::MAX as i64;
 /// A world takes up to half a megabyte.
 const MAX_WORLDS: i64 = 16_384;
 const MAX_BATCH: i64 = 65_536;
@@ -46,12 +47,22 @@ pub(crate) struct Args {
 #[derive(clap::Subcommand)]
 enum What {
     /// Environment steps per second with uniformly random actions.
+    #[command(
+        after_help = "Example:\n  telic bench sim --env cube-single --worlds 64 --threads 2 --seconds 5"
+    )]
     Sim(SimArgs),
     /// Hindsight batches per second.
+    #[command(after_help = "Example:\n  telic bench sample --dataset block-push.npz --batch 1024")]
     Sample(SampleArgs),
     /// Milliseconds per training update.
+    #[command(
+        after_help = "Example:\n  telic bench train --policy beso --env block-push --batch 256"
+    )]
     Train(TrainArgs),
     /// Microseconds per action at batch 1.
+    #[command(
+        after_help = "Examples:\n  telic bench act --policy beso --env block-push\n  telic bench act --policy beso --dims 30,9 --set window=4"
+    )]
     Act(PolicyArgs),
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct Args {
     #[arg(long)]
     demonstrator: Option<String>,
     /// Scale of the demonstrator's action noise: 1 as published, 0 none.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     noise: f32,
     /// Worker threads; all by default.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]

@@ -132,6 +132,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A bound without what it lost as a 32-bit number.
+fn short(bound: f32) -> String {
+    ((f64::from(bound) * 1e6).round() / 1e6).to_string()
+}
+
 fn describe(spec: &telic_envs::EnvSpec) {
     println!("{} (version {}): {}", spec.id, spec.version, spec.summary);
     println!(
@@ -147,8 +152,8 @@ fn describe(spec: &telic_envs::EnvSpec) {
                 entry.name.clone(),
                 index.to_string(),
                 entry.unit.to_owned(),
-                entry.low.to_string(),
-                entry.high.to_string(),
+                short(entry.low),
+                short(entry.high),
                 if spec.goal.indices.contains(&index) {
                     "goal".to_owned()
                 } else {
@@ -167,7 +172,10 @@ fn describe(spec: &telic_envs::EnvSpec) {
             vec![
                 entry.name.clone(),
                 index.to_string(),
-                format!("{} {}", entry.scale, entry.unit),
+                match entry.unit {
+                    "1" => entry.scale.to_string(),
+                    unit => format!("{} {unit}", entry.scale),
+                },
             ]
         })
         .collect();

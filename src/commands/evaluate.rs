@@ -7,12 +7,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use ndarray::{Array2, Axis};
 use telic::FlowError;
 use telic::evaluate::{
-    EvaluateConfig, Evaluation, environment, evaluate, evaluate_rewards, threads,
+    EvaluateConfig, Evaluation, check_target, environment, evaluate, evaluate_rewards, threads,
 };
-use telic::returns::{LABELS, LabelledStates, draw_states, prompted_returns};
+use telic::returns::{LABELS, LabelledStates, PromptedReturns, draw_states, prompted_returns};
 use telic_datasets::Dataset;
 use telic_envs::EnvSpec;
-use telic_policies::config_table::apply_overrides;
+use telic_policies::config_table::{apply_overrides, flat};
 use telic_policies::{Checkpoint, Device, Manifest, Policy, PolicyError, Problems, Threads};
 use telic_seed::Seed;
 
@@ -20,11 +20,11 @@ use super::Outcome;
 use crate::Context;
 use crate::output::{percent, print_json, print_prompted_returns, print_table, progress_bar};
 
-/// Measure a trained policy on the tasks of its environment. Writes `evaluation.json` into the run folder, for a prompt `evaluation-PROMPT.json`.
+/// Measure the newest checkpoint of a run, or a given one, on the tasks of its environment. Writes `evaluation.json` into the folder.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  telic evaluate runs/beso --episodes 100\n  \
-                        telic evaluate runs/beso --set sampler.steps=5 --set sampler.guidance=2.0\n  \
+                        telic evaluate runs/beso --set sampler.steps=5\n  \
                         telic evaluate runs/beso --goals block-push.npz\n  \
                         telic evaluate runs/hilp --prompt plan\n  \
                         telic evaluate runs/hilp-walker --rewards --episodes 20"
@@ -44,7 +44,7 @@ pub(crate) struct Args {
     /// Only these tasks, by name.
     #[arg(long = "task")]
     tasks: Vec<String>,
-    /// Dataset whose episodes end where the policy is asked to go, in turn, in place of the goals of the tasks.
+    /// Dataset whose episodes end where the policy is asked to go, in turn, in place of the goals of the tasks; block-push only.
     #[arg(long, value_name = "DATASET")]
     goals: Option<Utf8PathBuf>,
     /// Worlds stepped side by side; with `--rewards` there is one for each episode.
@@ -53,8 +53,11 @@ pub(crate) struct Args {
     /// Threads of worlds and networks; all by default. Does not change the result.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     threads: Option<u32>,
-    /// What the policy is told: the `goal` of each task, which is what every policy takes; for HILP and QRL also to follow the shortest way
-    /// to it that a `search` through the data finds; for HILP a `plan` to it, or a `reward` of 1 for observations at the goal and 0 for others.
+    /// Where the networks run: `cpu` or `cuda`.
+    #[arg(long, default_value = "cpu", value_parser = super::device)]
+    device: Device,
+    /// What the policy is given: `goal`, the goal of each task (every policy); `search`, way-points on the shortest path to it through the
+    /// data (HILP, QRL); `plan`, way-points of a plan in latent space (HILP); `reward`, 1 for observations at the goal and 0 for others (HILP).
     #[arg(long, value_enum, conflicts_with = "goals", group = "prompted")]
     prompt: Option<Prompt>,
     /// Tell the policy each named reward of the environment in turn, and report what it earns of it; for HILP.
@@ -69,8 +72,8 @@ pub(crate) struct Args {
     /// Inference setting of the policy, for example `sampler.steps=5`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Where to write the result; by default `evaluation.json` in the run folder, with `--prompt plan` (`search`, `reward`)
-    /// `evaluation-plan.json`, with another environment `evaluation-ENV.json`, and with `--rewards` `rewards.json`.
+    /// Where to write the result; by default `evaluation.json` in the run folder, and for what is asked in another way (a prompt, another
+    /// environment, goals of a dataset, single tasks, settings) `evaluation-….json` with that in its name; with `--rewards` `rewards.json`.
     #[arg(long)]
     out: Option<Utf8PathBuf>,
 }
@@ -84,7 +87,7 @@ enum Prompt {
 }
 
 impl Args {
-    /// The file of a result: no prompt and no environment replaces what another one came to.
+    /// The file of a result: what is asked in another way does not replace what the run as it is came to.
     fn result_file(&self, now: &toml::Table, run: &Manifest) -> String {
         let kind = |settings: &toml::Table| {
             let kind = settings.get("prompt")?.get("kind")?.as_str()?;
@@ -95,10 +98,19 @@ impl Args {
             (_, now) => now.filter(|now| Some(now) != kind(&run.settings).as_ref()),
         };
         let env = self.env.clone().filter(|env| *env != run.data.env);
+        let goals = self.goals.as_ref().map(|_| "goals".to_owned());
+        let of_run = flat(&run.settings);
+        let changed = flat(now)
+            .into_iter()
+            .filter(|(key, value)| key != "prompt.kind" && of_run.get(key) != Some(value))
+            .map(|(key, value)| format!("{key}={value}").replace(['/', '\\'], "_"));
         let parts = ["evaluation".to_owned()]
             .into_iter()
             .chain(prompt)
-            .chain(env);
+            .chain(env)
+            .chain(goals)
+            .chain(self.tasks.iter().cloned())
+            .chain(changed);
         parts.collect::<Vec<_>>().join("-") + ".json"
     }
 }
@@ -112,6 +124,7 @@ impl Args {
     /// Where the result goes; its folder is made if it is not there, before anything is measured.
     fn prepare_out(&self, default: &str) -> Result<Utf8PathBuf, FlowError> {
         let out = self.out.clone().unwrap_or_else(|| self.path.join(default));
+        check_target(&out)?;
         let folder = out.parent().unwrap_or(Utf8Path::new(""));
         std::fs::create_dir_all(folder).map_err(|error| FlowError::File {
             reason: error.to_string(),
@@ -139,7 +152,7 @@ impl Args {
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     args.check_labels()?;
     let checkpoint = Checkpoint::open(&args.path)?;
-    let mut policy = checkpoint.policy(Device::Cpu)?;
+    let mut policy = checkpoint.policy(args.device)?;
     let mut set = args.set.clone();
     match args.prompt {
         // Every policy takes goals; only one with prompts has to be told.
@@ -149,7 +162,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         Some(Prompt::Plan | Prompt::Search) if !policy.settings().contains_key("prompt") => {
             return Err(FlowError::Argument {
                 name: "prompt",
-                value: "a plan or a search".to_owned(),
+                value: "`plan` or `search`".to_owned(),
                 expected: format!(
                     "`goal`, since `{}` takes goals only",
                     checkpoint.manifest.policy
@@ -168,14 +181,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         .iter()
         .map(|name| telic::evaluate::task_index(spec, name))
         .collect::<Result<Vec<_>, FlowError>>()?;
+    tell_other_version(&checkpoint.manifest, spec);
     if args.rewards {
-        return earn(
-            args,
-            context,
-            policy.as_mut(),
-            spec,
-            &checkpoint.manifest.dataset.path,
-        );
+        return earn(args, context, policy.as_mut(), spec, &checkpoint.manifest);
     }
     let out = args.prepare_out(&args.result_file(&policy.settings(), &checkpoint.manifest))?;
     let final_observations = match &args.goals {
@@ -215,6 +223,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let (mut evaluation, _) = outcome?;
     evaluation.step = Some(checkpoint.manifest.step);
     evaluation.goals = args.goals.as_ref().map(Utf8PathBuf::to_string);
+    evaluation.command = Some(super::this_command());
     // First for the eyes: a disk that is full takes nothing away.
     if context.json {
         print_json(&evaluation);
@@ -234,12 +243,12 @@ fn earn(
     context: &Context,
     policy: &mut dyn Policy,
     spec: &'static EnvSpec,
-    trained_on: &str,
+    run: &Manifest,
 ) -> Outcome {
     let path = args
         .labelled
         .as_deref()
-        .unwrap_or(Utf8Path::new(trained_on));
+        .unwrap_or(Utf8Path::new(&run.dataset.path));
     let out = args.prepare_out("rewards.json")?;
     let dataset = Arc::new(Dataset::load(path)?);
     let (seed, labels) = (Seed::new(args.seed), args.labels as usize);
@@ -254,17 +263,39 @@ fn earn(
         })
     });
     bar.finish_and_clear();
-    let returns = returns?;
+    let returns = PromptedReturns {
+        env: spec.id.to_owned(),
+        env_version: spec.version,
+        episodes,
+        seed: args.seed,
+        step: Some(run.step),
+        labels,
+        labelled: path.to_string(),
+        settings: flat(&policy.settings()),
+        command: Some(super::this_command()),
+        rewards: returns?,
+    };
     if context.json {
         print_json(&returns);
     } else {
-        print_prompted_returns(&returns, episodes);
+        print_prompted_returns(&returns.rewards, episodes);
     }
     telic::evaluate::write(&returns, &out)?;
     if !context.json {
         println!("\nwritten to {out}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A policy of another version of the environment is run all the same: what it learned may hold.
+fn tell_other_version(run: &Manifest, spec: &EnvSpec) {
+    let (of_run, now) = (run.data.env_version, spec.version);
+    if run.data.env == spec.id && of_run != now {
+        eprintln!(
+            "the data of the run are of version {of_run} of `{}`, the evaluation is of version {now}",
+            spec.id
+        );
+    }
 }
 
 /// Observations of a dataset that start a transition, each as likely as any other; the same ones at every call.

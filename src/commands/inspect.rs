@@ -122,6 +122,7 @@ struct CheckpointReport<'a> {
     env: &'a str,
     policy: &'a str,
     step: u64,
+    seed: u64,
     parameters: usize,
     observation_dim: usize,
     action_dim: usize,
@@ -148,6 +149,7 @@ fn inspect_run(path: &Utf8Path, context: &Context) -> Result<(), FlowError> {
         env: &manifest.data.env,
         policy: &manifest.policy,
         step: manifest.step,
+        seed: manifest.seed,
         parameters: manifest.parameters,
         observation_dim: manifest.data.observation_dim,
         action_dim: manifest.data.action_dim,
@@ -175,6 +177,7 @@ fn inspect_run(path: &Utf8Path, context: &Context) -> Result<(), FlowError> {
         "policy        {}, {} parameters, {} updates",
         report.policy, report.parameters, report.step
     );
+    println!("seed          {}", report.seed);
     println!("environment   {}", report.env);
     println!("observation   {} entries", report.observation_dim);
     println!("action        {} entries", report.action_dim);
@@ -234,7 +237,7 @@ fn inspect_expert(path: &Utf8Path, context: &Context) -> Result<(), FlowError> {
     println!("{path}");
     println!("expert for    {}", report.task);
     println!("seed          {}", report.seed);
-    println!("steps         {} to be trained", report.steps);
+    println!("steps         {} of the whole training", report.steps);
     println!("\nlast evaluation:\n{:#}\n", report.evaluation);
     print_tensors(&report.tensors);
     Ok(())

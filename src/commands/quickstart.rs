@@ -180,6 +180,7 @@ fn evaluate_and_record(
     bar.finish_and_clear();
     let (mut evaluation, _) = outcome?;
     evaluation.step = Some(checkpoint.manifest.step);
+    evaluation.command = Some(super::this_command());
     write(&evaluation, &run.join("evaluation.json"))?;
     let rollouts = RolloutConfig {
         seed: args.seed,

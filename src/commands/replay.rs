@@ -19,14 +19,14 @@ use crate::output::{print_json, progress_bar};
 pub(crate) struct Args {
     /// Dataset (.npz) made by `telic collect`.
     path: Utf8PathBuf,
-    /// Episode, numbered from 0; with `--verify`, all episodes by default.
+    /// Episode, numbered from 0; all are compared by default, and the first is recorded.
     #[arg(long)]
     episode: Option<usize>,
-    /// Compare observations, positions and velocities with the file, to the bit.
+    /// Compare observations, positions and velocities with the file, to the bit; what is done where no recording is asked for.
     #[arg(long)]
     verify: bool,
-    /// Write the episode (the first by default) as a rerun recording.
-    #[arg(long, value_name = "FILE", required_unless_present = "verify")]
+    /// Write the episode as a rerun recording.
+    #[arg(long, value_name = "FILE")]
     rrd: Option<Utf8PathBuf>,
 }
 
@@ -40,7 +40,8 @@ struct Recorded {
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let dataset = Dataset::load(&args.path)?;
     let mut identical = true;
-    if args.verify {
+    let compare = args.verify || args.rrd.is_none();
+    if compare {
         let episodes: Vec<usize> = match args.episode {
             Some(episode) => vec![episode],
             None => (0..dataset.num_episodes()).collect(),
@@ -77,7 +78,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         let (steps, _) = record_replay(&dataset, episode, target, &context.stop)?;
         if !context.json {
             println!("episode {episode}, {steps} steps: {rrd}");
-        } else if !args.verify {
+        } else if !compare {
             print_json(&Recorded {
                 episode,
                 steps,

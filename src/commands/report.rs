@@ -124,6 +124,14 @@ fn cells(rows: &[ReportRow], tasks: bool) -> (Vec<String>, Vec<Vec<String>>) {
         }
     }
     header.extend(names.iter().chain(&metrics).map(|name| (*name).to_owned()));
+    // Rates on other episodes are not to be compared without a word.
+    let alike = rows.iter().all(|row| {
+        let mut of_dataset = rows.iter().filter(|other| other.dataset == row.dataset);
+        of_dataset.all(|other| other.measured_on == row.measured_on)
+    });
+    if !alike {
+        header.push("measured on".to_owned());
+    }
     let body = rows
         .iter()
         .map(|row| {
@@ -153,6 +161,9 @@ fn cells(rows: &[ReportRow], tasks: bool) -> (Vec<String>, Vec<Vec<String>>) {
                 let value = row.metrics.get(*name);
                 value.map_or(String::new(), |value| format!("{value:.3}"))
             }));
+            if !alike {
+                cells.push(row.measured_on.clone());
+            }
             cells
         })
         .collect();
@@ -192,6 +203,7 @@ fn csv(rows: &[ReportRow]) {
         seeds: usize,
         updates: u64,
         batch_size: usize,
+        measured_on: &'a str,
     }
 
     let mut writer = csv::Writer::from_writer(vec![]);
@@ -217,6 +229,7 @@ fn csv(rows: &[ReportRow]) {
                 seeds: row.seeds.len(),
                 updates: row.updates,
                 batch_size: row.batch_size,
+                measured_on: &row.measured_on,
             };
             writer.serialize(line).expect("a line is text and numbers");
         }

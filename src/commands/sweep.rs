@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     } else {
         println!("{done} of {count} rows are trained and evaluated");
         if done < count {
-            println!("\nto go on: telic sweep {}", args.file);
+            println!("\nto go on: {}", super::this_command());
         }
     }
     let stopped = context.stop.load(Ordering::Relaxed);

@@ -87,6 +87,10 @@ impl Progress for Bar {
         self.bar.reset_eta();
     }
 
+    fn note(&mut self, text: &str) {
+        self.bar.suspend(|| eprintln!("note: {text}"));
+    }
+
     fn step(&mut self, step: u64) {
         self.bar.set_position(step);
     }

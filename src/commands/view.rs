@@ -54,6 +54,9 @@ pub(crate) struct Args {
     /// Only this task of a run, by name; may be given several times.
     #[arg(long = "task")]
     tasks: Vec<String>,
+    /// Where a run's networks run: `cpu` or `cuda`.
+    #[arg(long, default_value = "cpu", value_parser = super::device)]
+    device: Device,
     /// In place of tasks, prompt a run's policy with this named reward of its environment, from 10,000 labelled states of its data;
     /// for HILP.
     #[arg(long, value_name = "NAME", conflicts_with = "tasks")]
@@ -201,7 +204,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
 fn make(args: &Args, context: &Context) -> Result<Vec<Utf8PathBuf>, FlowError> {
     if args.kind() == Kind::Run {
         let checkpoint = Checkpoint::open(&args.path)?;
-        let mut policy = checkpoint.policy(Device::Cpu)?;
+        let mut policy = checkpoint.policy(args.device)?;
         policy.configure(&super::evaluate::overrides_table(&args.set)?)?;
         let of_run = &checkpoint.manifest.data.env;
         let spec = telic::evaluate::environment(args.env.as_deref(), of_run)?;

@@ -2,7 +2,10 @@
 
 use std::process::Command;
 
+use camino::Utf8Path;
+use ndarray::Array2;
 use serde_json::Value;
+use telic_datasets::{DatasetWriter, Episode, Metadata};
 
 use super::{collect_in_maze, flat, telic};
 
@@ -107,7 +110,7 @@ fn a_run_is_measured_in_its_environment() {
 }
 
 /// Twelve episodes of play data of the medium point maze, and a run of two updates of a policy with these keys on it.
-fn train_in_maze(folder: &str, policy: &str) -> (String, String) {
+pub(super) fn train_in_maze(folder: &str, policy: &str) -> (String, String) {
     let (play, run) = (format!("{folder}/play.npz"), format!("{folder}/run"));
     collect_in_maze("12", &play);
     let config = format!("{folder}/policy.toml");
@@ -192,16 +195,22 @@ fn hilp_takes_goals_plans_and_rewards() {
     let (play, run) = train_in_maze(folder, policy);
     let evaluate =
         |more: &[&str]| telic(&[&["evaluate", &run, "--episodes", "5", "--json"], more].concat());
+    let result = |more: &[&str]| {
+        let mut result = evaluate(more).json();
+        let command = result.as_object_mut().unwrap().remove("command");
+        assert!(command.is_some());
+        result
+    };
     let mut evaluations = vec![];
     for prompt in ["goal", "plan", "search", "reward"] {
-        let evaluation = evaluate(&["--prompt", prompt]).json();
+        let evaluation = result(&["--prompt", prompt]);
         assert_eq!(evaluation["episodes"], 5, "{prompt}");
         assert_eq!(evaluation["settings"]["prompt.kind"], prompt);
         assert_eq!(evaluation["tasks"].as_array().unwrap().len(), 5);
         evaluations.push(evaluation);
     }
     // Goals are what it follows unless it is told otherwise, whatever it was told before.
-    assert_eq!(evaluate(&[]).json(), evaluations[0]);
+    assert_eq!(result(&[]), evaluations[0]);
     // Rollouts show what the policy makes of states.
     let recording = format!("{folder}/run.rrd");
     let viewed = telic(&[
@@ -258,4 +267,119 @@ fn hilp_takes_goals_plans_and_rewards() {
         "{}",
         failed.stderr
     );
+}
+
+#[test]
+fn what_is_asked_in_another_way_has_a_file_of_its_own() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().to_str().unwrap();
+    let (_, run) = train_in_maze(folder, "id = 'gcbc'\n");
+    let files = || {
+        let mut files: Vec<String> = std::fs::read_dir(&run)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.starts_with("evaluation"))
+            .collect();
+        files.sort();
+        files
+    };
+    for more in [
+        &[][..],
+        &["--task", "task5"],
+        &["--set", "inference.temperature=0.5"],
+    ] {
+        let evaluated =
+            telic(&[&["evaluate", &run, "--episodes", "5", "--seed", "7"], more].concat());
+        assert_eq!(evaluated.code, 0, "{}", evaluated.stderr);
+    }
+    assert_eq!(
+        files(),
+        [
+            "evaluation-inference.temperature=0.5.json",
+            "evaluation-task5.json",
+            "evaluation.json"
+        ]
+    );
+    let text = std::fs::read_to_string(format!("{run}/evaluation-task5.json")).unwrap();
+    let written: Value = serde_json::from_str(&text).unwrap();
+    let command = format!("telic evaluate {run} --episodes 5 --seed 7 --task task5");
+    assert_eq!(written["command"], command.as_str());
+    assert_eq!(written["env_version"], 2);
+    // Rates on other episodes are told apart.
+    let report = |more: &[&str]| telic(&[&["report", &run], more].concat());
+    assert!(!report(&[]).stdout.contains("measured on"));
+    let other = telic(&[
+        "evaluate",
+        &run,
+        "--episodes",
+        "5",
+        "--seed",
+        "8",
+        "--task",
+        "task5",
+    ]);
+    assert_eq!(other.code, 0, "{}", other.stderr);
+    assert!(report(&[]).stdout.contains("measured on"));
+    let rows = report(&["--json"]).json();
+    let of_seed = |seed: &str| {
+        rows.as_array().unwrap().iter().any(|row| {
+            let text = row["measured_on"].as_str().unwrap();
+            text.contains(seed)
+        })
+    };
+    assert!(of_seed("seed 7") && of_seed("seed 8"), "{rows}");
+}
+
+#[test]
+fn data_that_may_not_be_meant_are_told_and_useless_ones_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().to_str().unwrap();
+    let (data, config) = (format!("{folder}/own.npz"), format!("{folder}/own.toml"));
+    let text = format!(
+        "dataset = '{data}'\nsteps = 2\nbatch_size = 4\nvalidate_every = 0\ntrain_fraction = 1.0\n[policy]\nid = 'gcbc'\n\
+         [policy.actor.network]\nhidden = [8]\n[policy.inputs]\ngoal = 'task'\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let save = |scale: f32| {
+        std::fs::remove_file(&data).ok();
+        let metadata = Metadata {
+            env: "point-maze-medium".to_owned(),
+            ..Metadata::default()
+        };
+        let mut writer = DatasetWriter::create(Utf8Path::new(&data), metadata).unwrap();
+        let number = |row: usize, column: usize| ((row * 7 + column * 3) % 5) as f32 / 5.0;
+        let episode = Episode {
+            observations: Array2::from_shape_fn((6, 2), |(row, column)| number(row, column)),
+            actions: Array2::from_shape_fn((6, 2), |(row, column)| scale * number(row, column)),
+            qpos: None,
+            qvel: None,
+            button_states: None,
+            seed: 0,
+            success: false,
+        };
+        writer.append_episode(&episode).unwrap();
+        writer.finish().unwrap();
+    };
+    let train = |out: &str| {
+        let out = format!("{folder}/{out}");
+        (telic(&["train", &config, "--out", &out]), out)
+    };
+    save(30.0);
+    let (refused, out) = train("refused");
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(
+        flat(&refused.stderr).contains("policies act in"),
+        "{}",
+        refused.stderr
+    );
+    assert!(!Utf8Path::new(&out).exists());
+    save(1.0);
+    let (told, _) = train("told");
+    assert_eq!(told.code, 0, "{}", told.stderr);
+    for words in [
+        "is of version 0 of `point-maze-medium`; this build has version 2",
+        "the policy sees all of them",
+    ] {
+        assert!(flat(&told.stderr).contains(words), "{}", told.stderr);
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use super::{flat, telic};
+use super::runs::train_in_maze;
+use super::{collect_in_maze, flat, telic};
 
 #[cfg(unix)]
 #[test]
@@ -135,6 +136,7 @@ fn every_command_has_help_with_an_example() {
     for command in [
         "quickstart",
         "envs",
+        "policies",
         "collect",
         "inspect",
         "train",
@@ -165,4 +167,118 @@ fn every_command_has_help_with_an_example() {
             help.stdout
         );
     }
+}
+
+/// What a command writes goes to a new place or replaces what it wrote before, nothing else.
+#[test]
+fn nothing_else_is_replaced_by_an_output() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().to_str().unwrap();
+    let (play, run) = train_in_maze(folder, "id = 'gcbc'\n");
+    let config = format!("{run}/config.toml");
+    let recording = format!("{folder}/episode.rrd");
+    for (command, file, words) in [
+        (
+            &["replay", &play, "--rrd", &play][..],
+            &play,
+            "no recording",
+        ),
+        (&["view", &play, "--out", &config], &config, "no recording"),
+        (
+            &["evaluate", &run, "--episodes", "5", "--out", &config],
+            &config,
+            "no result",
+        ),
+        (
+            &["collect", "--env", "point-maze-medium", "--out", &config],
+            &config,
+            "a file already",
+        ),
+    ] {
+        let before = std::fs::read(file).unwrap();
+        let refused = telic(command);
+        assert_eq!(refused.code, 1, "{command:?}: {}", refused.stderr);
+        assert!(flat(&refused.stderr).contains(words), "{}", refused.stderr);
+        assert!(std::fs::read(file).unwrap() == before, "{command:?}");
+    }
+    // A recording and a result take the places of older ones.
+    for _ in 0..2 {
+        let recorded = telic(&["replay", &play, "--rrd", &recording]);
+        assert_eq!(recorded.code, 0, "{}", recorded.stderr);
+        let evaluated = telic(&["evaluate", &run, "--episodes", "1"]);
+        assert_eq!(evaluated.code, 0, "{}", evaluated.stderr);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_device_or_a_pipe_is_not_replaced_by_a_file() {
+    use std::os::unix::fs::FileTypeExt;
+
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().to_str().unwrap();
+    let (play, pipe) = (format!("{folder}/play.npz"), format!("{folder}/pipe"));
+    collect_in_maze("1", &play);
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    for command in [
+        &["collect", "--env", "point-maze-medium", "--out", &pipe][..],
+        &["replay", &play, "--rrd", &pipe],
+    ] {
+        let refused = telic(command);
+        assert_eq!(refused.code, 1, "{command:?}: {}", refused.stderr);
+        let kind = std::fs::metadata(&pipe).unwrap().file_type();
+        assert!(kind.is_fifo(), "{command:?}");
+    }
+}
+
+#[test]
+fn numbers_beyond_any_machine_are_wrong_usage() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().to_str().unwrap();
+    let (play, run) = train_in_maze(folder, "id = 'gcbc'\n");
+    let (other, new) = (format!("{folder}/other.npz"), format!("{folder}/new"));
+    let config = format!("{run}/config.toml");
+    let maze = ["collect", "--env", "point-maze-medium", "--out", &other];
+    let task = ["--task", "task1"];
+    for (command, words) in [
+        (
+            [&maze[..], &["--threads", "100000"]].concat(),
+            "`threads` is 100000, expected at most 1024",
+        ),
+        (
+            [&maze[..], &["--noise", "-1"]].concat(),
+            "`noise` is -1, expected a finite number of at least 0",
+        ),
+        (
+            vec![
+                "train",
+                &config,
+                "--set",
+                "batch_size=100000000000",
+                "--out",
+                &new,
+            ],
+            "`batch_size` is 100000000000; expected 1 to 1048576",
+        ),
+        (
+            vec!["evaluate", &run, "--episodes", "4294967295"],
+            "`episodes` is 4294967295, expected at most 1000000",
+        ),
+        (
+            [&["evaluate", &run][..], &task, &task].concat(),
+            "`task` is `task1` twice, expected each task once",
+        ),
+    ] {
+        let refused = telic(&command);
+        assert_eq!(refused.code, 2, "{command:?}: {}", refused.stderr);
+        assert!(flat(&refused.stderr).contains(words), "{}", refused.stderr);
+    }
+    let mut left: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["play.npz", "policy.toml", "run"]);
+    assert!(telic(&["replay", &play]).stdout.contains("identical"));
 }

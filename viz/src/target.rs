@@ -1,7 +1,7 @@
 //! Where a recording goes: a file, a live web viewer, or memory.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use rerun::external::re_build_info::CrateVersion;
@@ -96,6 +96,10 @@ impl FileSink {
         let temporary = path.with_file_name(format!(".{name}.{}.partial", std::process::id()));
         let file = if path.is_dir() {
             Err(std::io::Error::from(std::io::ErrorKind::IsADirectory))
+        } else if !replaceable(&path) {
+            Err(std::io::Error::other(
+                "what is here is no recording (.rrd), and stays; choose another path",
+            ))
         } else {
             std::fs::create_dir_all(path.parent().unwrap_or(Utf8Path::new("")))
                 .and_then(|()| File::create(&temporary))
@@ -139,6 +143,16 @@ impl FileSink {
         }
         Ok(self.path.clone())
     }
+}
+
+/// Whether nothing is lost if a recording takes this place: there is nothing, an empty file or a recording, whole or not.
+fn replaceable(path: &Utf8Path) -> bool {
+    if !path.is_file() {
+        return !path.exists();
+    }
+    let mut begin = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(3).read_to_end(&mut begin));
+    read.is_ok() && (begin.is_empty() || begin == b"RRF")
 }
 
 impl Drop for FileSink {

@@ -283,6 +283,29 @@ fn batch_errors_name_the_row_and_change_nothing() {
     ));
 }
 
+#[test]
+fn a_first_reset_that_is_refused_is_an_error_of_its_row() {
+    for spec in telic_envs::specs() {
+        let mut envs = VecEnv::new(spec, 2, VecOptions::default()).unwrap();
+        let refused = ResetOptions {
+            goal: Some(vec![f32::NAN; spec.observation_dim()]),
+            ..ResetOptions::default()
+        };
+        assert!(
+            matches!(
+                envs.reset(0, &refused),
+                Err(VecError::Row {
+                    row: 0,
+                    source: EnvError::BadGoal { .. }
+                })
+            ),
+            "{}",
+            spec.id
+        );
+        envs.reset(0, &ResetOptions::default()).unwrap();
+    }
+}
+
 /// Drives row 0 to the end of its episode with the goal set to where the point is.
 fn end_episode(autoreset: AutoresetMode) -> VecEnv {
     let spec = telic_envs::spec("point-maze-medium").unwrap();

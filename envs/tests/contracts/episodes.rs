@@ -48,6 +48,24 @@ fn an_environment_refuses_to_step_before_a_reset() {
 }
 
 #[test]
+fn what_is_shown_before_a_reset_has_its_dims() {
+    for spec in specs() {
+        let env = make(spec);
+        let shown = [
+            env.observation().len(),
+            env.goal_observation().len(),
+            env.desired_goal().len(),
+        ];
+        let dims = [
+            spec.observation_dim(),
+            spec.observation_dim(),
+            spec.goal_dim(),
+        ];
+        assert_eq!(shown, dims, "{}", spec.id);
+    }
+}
+
+#[test]
 fn same_seed_gives_the_same_bits_whatever_ran_before() {
     for spec in specs() {
         for start in starts(spec) {

@@ -40,7 +40,7 @@ pub struct BesoConfig {
     pub sigma_min: f64,
     /// Highest noise level of training.
     pub sigma_max: f64,
-    /// How past actions look in training.
+    /// How past actions look in training; `sampler.history` has to go with it.
     pub history_training: HistoryTraining,
     /// Density of the noise level in training.
     pub noise: NoiseDensityConfig,
@@ -102,6 +102,13 @@ impl Default for BesoConfig {
     }
 }
 
+impl BesoConfig {
+    /// How past actions look in training; `None` if a window has none.
+    pub fn past_actions(&self) -> Option<HistoryTraining> {
+        (self.window > 1).then_some(self.history_training)
+    }
+}
+
 impl PolicyConfig for BesoConfig {
     fn validate(&self, problems: &mut Problems) {
         problems.check(self.window >= 1, "window", self.window, "at least 1");
@@ -150,7 +157,8 @@ impl PolicyConfig for BesoConfig {
             ("ema", &self.ema),
         ]);
         problems.nested("sampler", |problems| {
-            self.sampler.validate(self.network.kind, problems);
+            let kind = self.network.kind;
+            self.sampler.validate(kind, self.past_actions(), problems);
         });
     }
 }
@@ -218,8 +226,14 @@ impl SamplerConfig {
         }
     }
 
-    /// Adds every value out of range, or that a network of this kind has no use for.
-    pub fn validate(&self, network: NetworkKind, problems: &mut Problems) {
+    /// Adds every value out of range, or that a network of this kind, which learned from past
+    /// actions that look so, has no use for.
+    pub fn validate(
+        &self,
+        network: NetworkKind,
+        past_actions: Option<HistoryTraining>,
+        problems: &mut Problems,
+    ) {
         const MOST_STEPS: usize = 1000;
         let before = problems.list().len();
         problems.check(
@@ -236,12 +250,8 @@ impl SamplerConfig {
             self.guidance,
             "a finite number",
         );
-        if network == NetworkKind::Mlp && self.history == HistoryMode::Reference {
-            problems.add(
-                "history",
-                "reference",
-                "`renoise` or `clamp`: the network `mlp` does not denoise past actions",
-            );
+        if let Some(expected) = self.history.expected_instead(network, past_actions) {
+            problems.check(false, "history", self.history, expected);
         }
         if problems.list().len() == before
             && let Err(error) = self.schedule().falling_sigmas(self.steps)
@@ -327,5 +337,52 @@ mod tests {
         config.sampler.schedule = ScheduleKind::Iddpm;
         (config.sampler.sigma_min, config.sampler.sigma_max) = (1e-9, 2e-9);
         assert_eq!(problems(&config), ["sampler.schedule"]);
+    }
+
+    #[test]
+    fn past_actions_have_to_look_as_in_training() {
+        use HistoryMode::{Clamp, Reference, Renoise};
+        use HistoryTraining::{Clean, Noised};
+        use NetworkKind::{Mlp, Transformer};
+
+        let to_clamp = "`clamp`: past actions are clean in training (`history_training`)";
+        let to_renoise = "`renoise`: past actions have noise in training (`history_training`)";
+        let of_mlp = "`renoise`: the network `mlp` does not denoise past actions";
+        for (window, kind, training, history, expected) in [
+            (2, Transformer, Noised, Renoise, None),
+            (2, Transformer, Noised, Reference, None),
+            (2, Transformer, Noised, Clamp, Some(to_renoise)),
+            (2, Transformer, Clean, Clamp, None),
+            (2, Transformer, Clean, Renoise, Some(to_clamp)),
+            (2, Transformer, Clean, Reference, Some(to_clamp)),
+            (2, Mlp, Noised, Renoise, None),
+            (2, Mlp, Noised, Reference, Some(of_mlp)),
+            (2, Mlp, Noised, Clamp, Some(to_renoise)),
+            (2, Mlp, Clean, Clamp, None),
+            // A window of one state has no past actions.
+            (1, Transformer, Noised, Clamp, None),
+            (1, Transformer, Clean, Renoise, None),
+            (1, Mlp, Clean, Renoise, None),
+        ] {
+            let mut config = BesoConfig {
+                window,
+                history_training: training,
+                ..Default::default()
+            };
+            config.network.kind = kind;
+            config.sampler.history = history;
+            let mut problems = Problems::new();
+            config.validate(&mut problems);
+            let found: Vec<(&str, &str)> = problems
+                .list()
+                .iter()
+                .map(|problem| (problem.key.as_str(), problem.expectation.as_str()))
+                .collect();
+            let expected: Vec<(&str, &str)> = expected
+                .into_iter()
+                .map(|expected| ("sampler.history", expected))
+                .collect();
+            assert_eq!(found, expected);
+        }
     }
 }

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::network::NetworkKind;
+
 /// How the past actions of the context enter while the newest one is denoised at noise level σ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -18,6 +20,29 @@ pub enum HistoryMode {
     Clamp,
 }
 
+impl HistoryMode {
+    /// What is expected in its place for a network that learned from past actions that look so;
+    /// `None` if it goes with that network. Without past actions all modes are the same.
+    pub(super) fn expected_instead(
+        self,
+        network: NetworkKind,
+        past_actions: Option<HistoryTraining>,
+    ) -> Option<&'static str> {
+        match (self, past_actions) {
+            (Self::Renoise | Self::Reference, Some(HistoryTraining::Clean)) => {
+                Some("`clamp`: past actions are clean in training (`history_training`)")
+            }
+            (Self::Clamp, Some(HistoryTraining::Noised)) => {
+                Some("`renoise`: past actions have noise in training (`history_training`)")
+            }
+            (Self::Reference, _) if network == NetworkKind::Mlp => {
+                Some("`renoise`: the network `mlp` does not denoise past actions")
+            }
+            _ => None,
+        }
+    }
+}
+
 /// How the past actions of a window look in training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -25,6 +50,7 @@ pub enum HistoryTraining {
     /// All actions have noise of one level, and all count in the loss. Published.
     Noised,
     /// A position is drawn per window; its action has noise and counts, those before are clean.
+    /// Goes with [`HistoryMode::Clamp`] only.
     Clean,
 }
 

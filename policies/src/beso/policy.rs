@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::backend::Backend;
-use ndarray::{Array2, ArrayView1, ArrayView2};
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use rand::{RngExt, SeedableRng};
 use telic_datasets::{ClipBounds, FeatureView, Normalizer};
 use telic_seed::Rng;
 
 use super::config::{BesoConfig, SamplerConfig};
 use super::denoise::{Conditions, Denoiser, Level};
-use super::history::Context;
+use super::history::{Context, HistoryTraining};
 use super::network::{Dims, InputLayout, NetworkKind, ScoreNetwork};
 use crate::config_table;
 use crate::device::with_awake_threads;
@@ -32,6 +32,8 @@ pub struct BesoPolicy<B: Backend> {
     bounds: Option<ClipBounds>,
     dims: Dims,
     network: NetworkKind,
+    /// How past actions looked in training, if there were any.
+    past_actions: Option<HistoryTraining>,
     denoiser: Denoiser<B>,
     settings: SamplerConfig,
     /// The schedule of the settings.
@@ -66,6 +68,7 @@ impl<B: Backend> BesoPolicy<B> {
             bounds: model.action_bounds.clone(),
             dims,
             network: config.network.kind,
+            past_actions: config.past_actions(),
             denoiser: Denoiser::new(
                 network,
                 InputLayout::new(config.network.kind, dims),
@@ -288,7 +291,8 @@ impl<B: Backend> Policy for BesoPolicy<B> {
         let mut problems = Problems::new();
         let settings: Settings = config_table::from_table(&table, &mut problems);
         problems.nested("sampler", |problems| {
-            settings.sampler.validate(self.network, problems);
+            let sampler = &settings.sampler;
+            sampler.validate(self.network, self.past_actions, problems);
         });
         problems.into_result().map_err(PolicyError::Settings)?;
         let sigmas = settings.sampler.schedule().sigmas(settings.sampler.steps);
@@ -314,6 +318,8 @@ impl<B: Backend> Policy for BesoPolicy<B> {
             });
         }
         self.check_goal_width("goal", 1, &[1, goal.len()])?;
+        check_finite("observation", observation.insert_axis(Axis(0)))?;
+        check_finite("goal", goal.insert_axis(Axis(0)))?;
         if candidates == 0 {
             return Ok(Some(DenoisingTrace { levels: Vec::new() }));
         }

@@ -187,8 +187,9 @@ impl Schedule {
                         sigma_max: high,
                     });
                 }
+                // Halves to the even index, as torch rounds them.
                 grid()
-                    .map(|r| chain[(r * (chain.len() - 1) as f64).round() as usize])
+                    .map(|r| chain[(r * (chain.len() - 1) as f64).round_ties_even() as usize])
                     .collect()
             }
             ScheduleKind::CosineBeta => between(cosine_time(high), cosine_time(low))
@@ -400,6 +401,17 @@ mod tests {
             0.55,
             "block-push linear",
         );
+    }
+
+    /// The release rounds with torch: to the even index where the place in the chain is a half.
+    #[test]
+    fn iddpm_takes_the_even_one_of_two_equally_near_levels() {
+        let chain = iddpm_chain(0.005, 1.0);
+        let found = sigmas(ScheduleKind::Iddpm, 5.0, 7);
+        // Place 82.5 and place 412.5 of 0 to 495.
+        assert_eq!([found[1], found[5]], [chain[82], chain[412]]);
+        close(found[1], 0.772_129_951, "place 82.5");
+        close(found[5], 0.143_806_173, "place 412.5");
     }
 
     const RANGED: [ScheduleKind; 8] = [

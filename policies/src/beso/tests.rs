@@ -66,6 +66,13 @@ fn small_mlp() -> BesoConfig {
     config
 }
 
+/// The same for past actions that are clean, in training and in acting.
+fn clean(mut config: BesoConfig) -> BesoConfig {
+    config.history_training = HistoryTraining::Clean;
+    config.sampler.history = HistoryMode::Clamp;
+    config
+}
+
 fn task() -> TrainingTask {
     let dataset = dataset();
     let episodes = (0..dataset.num_episodes()).collect();
@@ -110,5 +117,52 @@ fn mean(metrics: &[Metrics], name: &str) -> f64 {
         / metrics.len() as f64
 }
 
+/// A policy with trained weights.
+fn policy() -> BesoPolicy<Flex> {
+    policy_of(&small())
+}
+
+fn policy_of(config: &BesoConfig) -> BesoPolicy<Flex> {
+    BesoPolicy::load(config, &trained_model(config), &Default::default()).unwrap()
+}
+
+fn trained_model(config: &BesoConfig) -> Model {
+    let mut agent = agent(config);
+    let windows = batch(&agent, 1);
+    train(&mut agent, 0..100, |_| windows.clone());
+    agent.model()
+}
+
+fn set(policy: &mut BesoPolicy<Flex>, text: &str) {
+    policy.configure(&toml::from_str(text).unwrap()).unwrap();
+}
+
+fn draw(rows: usize, cols: usize, seed: u64) -> Array2<f32> {
+    let mut rng = Seed::new(seed).rng();
+    Array2::from_shape_simple_fn((rows, cols), || rng.random_range(-1.0..1.0))
+}
+
+fn streams(rows: usize) -> Vec<Rng> {
+    (0..rows as u64)
+        .map(|row| Seed::new(9).index(row).rng())
+        .collect()
+}
+
+fn first_action(policy: &mut BesoPolicy<Flex>, goal: u64) -> Array2<f32> {
+    policy.reset(1);
+    let mut actions = Array2::zeros((1, 2));
+    policy
+        .act(
+            draw(1, 3, 1).view(),
+            draw(1, 3, goal).view(),
+            &mut streams(1),
+            &mut actions,
+        )
+        .unwrap();
+    actions
+}
+
 mod acting;
+mod guidance;
 mod learning;
+mod loss;

@@ -244,7 +244,7 @@ fn every_wrong_checkpoint_has_its_own_message() {
     );
     assert_eq!(
         failure(|manifest| manifest["policy_config"] = "hidden = -3".into()),
-        "`hidden` is -3; expected usize"
+        "`hidden` is -3; expected a whole number of at least 0"
     );
     assert_eq!(
         failure(|manifest| manifest["step"] = "one".into())

@@ -134,12 +134,12 @@ fn all_problems_of_file_policy_and_overrides_are_in_one_report() {
             "`policy.dropout`: an override has the form key=value",
             "`policy.hidden` is 0; expected at least 1",
             "`policy.hiden`: unknown key; did you mean `hidden`?",
-            "`policy.noise` is \"loud\"; expected f32",
+            "`policy.noise` is \"loud\"; expected a number",
             "`policy.optimizer.lr` is -1.0; expected a positive number",
             "`policy.optimizer.momentum`: unknown key; known here: lr, beta",
             "`steps` is 0; expected at least 1",
             "`train_fraction` is 1.5; expected a number in (0, 1]",
-            "`validate_every` is \"often\"; expected u64",
+            "`validate_every` is \"often\"; expected a whole number of at least 0",
         ]
     );
 }
@@ -148,7 +148,8 @@ fn all_problems_of_file_policy_and_overrides_are_in_one_report() {
 fn an_unknown_policy_is_named_with_the_nearest_one() {
     let report = parse(MINIMAL, &["policy.id=tset"]).unwrap_err();
     assert!(
-        report.starts_with("`policy.id`: no policy is called `tset`; did you mean `test`? Known: "),
+        report
+            .starts_with("`policy.id`: no policy is called `tset`; did you mean `test`? (known: "),
         "{report}"
     );
 }

@@ -13,7 +13,9 @@ use super::prompt::{PromptConfig, PromptKind, way_point};
 use super::reward::{regression, with_norm};
 use super::search::Landmarks;
 use crate::config_table;
-use crate::gaussian::{GaussianConfig, GaussianPolicy, Head, check_finite, check_shape, halves};
+use crate::gaussian::{
+    GaussianConfig, GaussianPolicy, Head, check_finite, check_shape, check_subgoals, halves,
+};
 use crate::inputs::Inputs;
 use crate::module_state::tensor_values;
 use crate::tables::Table;
@@ -341,6 +343,7 @@ impl<B: Backend> Policy for HilpPolicy<B> {
         let Some(places) = self.places.clone() else {
             return Ok(None);
         };
+        check_subgoals(observation, goal, candidates, self.observation_dim())?;
         let ends = ndarray::stack![ndarray::Axis(0), observation, goal];
         let Some(ends) = self.latents(ends.view())? else {
             return Ok(None);

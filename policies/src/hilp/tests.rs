@@ -1,12 +1,15 @@
+mod fits;
+mod goals;
 mod losses;
+mod prompts;
 mod worlds;
 
 use burn::backend::Flex;
 use burn::module::AutodiffModule;
 
 use super::*;
-use crate::Agent;
 use crate::test_agents::{self, agent};
+use crate::{Agent, Metrics};
 
 fn small() -> HilpConfig {
     let mut config = HilpConfig {
@@ -115,6 +118,70 @@ fn a_share_of_the_directions_leads_to_goals() {
     assert_eq!(share_that_leads_there(0.0), 0.0);
     let half = share_that_leads_there(0.5);
     assert!((0.35..0.65).contains(&half), "{half}");
+}
+
+/// What a number of two updates differs by, as a share of the first.
+pub(super) fn change([first, second]: &[Metrics; 2], name: &str) -> f64 {
+    let [first, second] = [first, second].map(|metrics| metrics.get(name).unwrap());
+    ((second - first) / first).abs()
+}
+
+#[test]
+fn every_update_draws_directions_of_its_own() {
+    let mut config = small();
+    // The networks stay as they are.
+    config.optimizer.lr = 0.0;
+    let mut agent = agent::<Hilp>(&config);
+    let batch = test_agents::batch(&agent, 3);
+    let mut rng = Seed::new(2).rng();
+    let updates = [(); 2].map(|()| agent.update(&batch, &mut rng).read());
+    let embedding = change(&updates, "embedding/loss");
+    assert!(embedding < 1e-5, "{updates:?}");
+    for loss in ["value/loss", "critic/loss", "actor/loss"] {
+        assert!(change(&updates, loss) > 1e-4, "{loss}: {updates:?}");
+    }
+}
+
+/// Slow copies went `rate` of the way to the module that they follow, tensor by tensor.
+pub(super) fn check_followed([before, followed, after]: [&TensorMap; 3], rate: f32) {
+    assert!(!after.is_empty());
+    for (name, tensor) in after.iter() {
+        let [before, followed, after] =
+            [before, followed, after].map(|map| map.get_f32(name, tensor.shape()).unwrap());
+        for ((before, followed), after) in before.iter().zip(followed).zip(after) {
+            let expected = (1.0 - rate) * before + rate * followed;
+            assert!(
+                (after - expected).abs() < 2e-6,
+                "{name}: {after}, not {expected}"
+            );
+        }
+    }
+}
+
+#[test]
+fn slow_copies_follow_the_weights_before_each_step() {
+    let config = HilpConfig {
+        target_rate: 0.2,
+        ..small()
+    };
+    let copies = ["embeddings.0", "embeddings.1", "critics.0", "critics.1"];
+    let parts = |state: &TensorMap| {
+        [0, 1, 2, 3].map(|copy| {
+            let slow = state.sub_map(&format!("slow.{copy}"));
+            (slow, state.sub_map(&format!("network.{}", copies[copy])))
+        })
+    };
+    let fresh = agent::<Hilp>(&config);
+    for (slow, module) in parts(&fresh.state()) {
+        assert_eq!(slow.first_difference(&module), None);
+    }
+    let mut agent = test_agents::moved::<Hilp>(&config, 5);
+    let batch = test_agents::batch(&agent, 50);
+    let before = parts(&agent.state());
+    agent.update(&batch, &mut Seed::new(2).rng());
+    for ((slow, module), (after, _)) in before.iter().zip(parts(&agent.state())) {
+        check_followed([slow, module, &after], 0.2);
+    }
 }
 
 #[test]

@@ -37,9 +37,16 @@ fn small() -> QrlConfig {
 
 #[test]
 fn parameter_counts_are_the_published_ones() {
-    for (observation_dim, action_dim, count) in
-        [(2, 2, 2_376_196), (29, 8, 2_423_818), (28, 5, 2_419_207)]
-    {
+    for (observation_dim, action_dim, count) in [
+        (2, 2, 2_376_196),
+        (29, 8, 2_423_818),
+        (69, 21, 2_498_583),
+        (42, 8, 2_443_786),
+        (28, 5, 2_419_207),
+        (37, 5, 2_433_031),
+        (40, 5, 2_437_639),
+        (55, 5, 2_460_679),
+    ] {
         let config = QrlConfig::default();
         let found = test_agents::parameters::<Qrl>(&config, observation_dim, action_dim);
         assert_eq!(found, count);

@@ -9,6 +9,9 @@ use super::TrainError;
 use crate::checkpoint::DatasetFingerprint;
 use crate::{DataPart, DataSpec, PolicyError, TrainConfig};
 
+/// Recorded actions may be beyond 1 by what rounding does.
+const MAX_ACTION: f32 = 1.001;
+
 /// Training and validation data.
 pub(super) struct Data {
     pub(super) spec: DataSpec,
@@ -38,6 +41,7 @@ impl Data {
         dataset: Arc<Dataset>,
         validation: Option<Arc<Dataset>>,
     ) -> Result<Self, TrainError> {
+        check_actions(&dataset)?;
         let spec = DataSpec::of(&dataset);
         let path = config.dataset.as_str();
         let fingerprint = fingerprint(&dataset, validation.as_deref(), path);
@@ -73,6 +77,20 @@ impl Data {
             fingerprint,
         })
     }
+}
+
+/// Actions are executed in −1..1 whatever was recorded; a policy that imitates others would stay at the limits.
+fn check_actions(dataset: &Dataset) -> Result<(), TrainError> {
+    for (entry, column) in dataset.actions().columns().into_iter().enumerate() {
+        let farthest = column
+            .iter()
+            .copied()
+            .max_by(|a, b| a.abs().total_cmp(&b.abs()));
+        if let Some(value) = farthest.filter(|value| value.abs() > MAX_ACTION) {
+            return Err(TrainError::ActionRange { entry, value });
+        }
+    }
+    Ok(())
 }
 
 fn check_validation(

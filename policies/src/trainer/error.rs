@@ -41,6 +41,16 @@ pub enum TrainError {
         /// Episodes of the dataset.
         episodes: usize,
     },
+    /// Recorded actions beyond what policies give.
+    #[error(
+        "action entry {entry} reaches {value} in the data; policies act in −1..1: scale the recorded actions"
+    )]
+    ActionRange {
+        /// Entry of an action.
+        entry: usize,
+        /// The value farthest from 0.
+        value: f32,
+    },
     /// Training and validation data do not fit together.
     #[error(
         "the validation dataset has {field} {found}, the training dataset {expected}\nin {path}"

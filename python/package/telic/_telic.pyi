@@ -51,12 +51,15 @@ def evaluate(
     env: str | None = None,
     episodes: int = 100,
     seed: int = 0,
+    tasks: list[str] | None = None,
+    goals: Dataset | None = None,
     threads: int | None = None,
 ) -> dict[str, Any]:
     """How often a policy reaches the goals of the evaluation tasks, as ``telic evaluate --json`` tells it.
 
-    ``env`` is the environment that the policy was trained for, unless another one is named. Episodes that the policy was
-    acting in are forgotten. ``threads`` does not change the result.
+    ``env`` is the environment that the policy was trained for, unless another one is named; ``tasks`` are the names of some of
+    its tasks, all by default. With ``goals``, a dataset of block-push, the policy is given the final states of its episodes in
+    turn in place of the goals of the tasks. Episodes that the policy was acting in are forgotten. ``threads`` does not change the result.
     """
 
 def record(

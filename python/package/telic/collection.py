@@ -1,5 +1,6 @@
 """Play data from scripted experts."""
 
+import operator
 from concurrent.futures import ThreadPoolExecutor
 from threading import local
 from typing import Any
@@ -34,7 +35,11 @@ def collect(
     description = describe(env)
     check_seed(seed)
     for name, value in (("episodes", episodes), ("threads", threads)):
-        if value < 1:
+        try:
+            number = operator.index(value)
+        except TypeError:
+            raise InputError(f"`{name}` is {value!r}, expected a whole number") from None
+        if number < 1:
             raise InputError(f"`{name}` is {value}, expected at least 1")
     first = Demonstrator(description["id"], name=demonstrator, noise=noise)
     experts = local()
@@ -55,7 +60,7 @@ def collect(
         "seed": seed,
         "generator": f"telic {__version__} collect",
         "demonstrator": first.name,
-        "options": {"noise": f"{noise:g}"},
+        "options": {"noise": np.format_float_positional(np.float32(noise), trim="-")},
         "control_hz": description["control_hz"],
         "observation_names": [entry["name"] for entry in description["observation"]],
         "action_names": [entry["name"] for entry in description["action"]],

@@ -2,43 +2,17 @@
 
 use super::*;
 
-/// A policy with trained weights.
-fn policy() -> BesoPolicy<Flex> {
-    policy_of(&small())
-}
-
-fn policy_of(config: &BesoConfig) -> BesoPolicy<Flex> {
-    let mut agent = agent(config);
-    let windows = batch(&agent, 1);
-    train(&mut agent, 0..100, |_| windows.clone());
-    BesoPolicy::load(config, &agent.model(), &Default::default()).unwrap()
-}
-
-fn set(policy: &mut BesoPolicy<Flex>, text: &str) {
-    policy.configure(&toml::from_str(text).unwrap()).unwrap();
-}
-
-fn draw(rows: usize, cols: usize, seed: u64) -> Array2<f32> {
-    let mut rng = Seed::new(seed).rng();
-    Array2::from_shape_simple_fn((rows, cols), || rng.random_range(-1.0..1.0))
-}
-
-fn streams(rows: usize) -> Vec<Rng> {
-    (0..rows as u64)
-        .map(|row| Seed::new(9).index(row).rng())
-        .collect()
-}
-
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 7] = [
     "[sampler]\nkind = 'ddim'",
     "[sampler]\nkind = 'euler_ancestral'\nhistory = 'reference'",
-    "[sampler]\nkind = 'dpmpp_sde'\nhistory = 'clamp'\nguidance = 2.0",
     "[sampler]\nkind = 'heun'\nguidance = 0.0",
     "[sampler]\nkind = 'dpm_adaptive'\nhistory = 'renoise'",
     "[sampler]\nkind = 'lms'\nsteps = 5\nschedule = 'karras'",
     "[sampler]\nkind = 'dpmpp_2m_sde'\nhistory = 'reference'\nguidance = 1.5",
     "[sampler]\nkind = 'ddim'\nsteps = 1\nhistory = 'reference'",
 ];
+/// Of a policy that learned from clean histories.
+const CLAMPED: [&str; 1] = ["[sampler]\nkind = 'dpmpp_sde'\nhistory = 'clamp'\nguidance = 2.0"];
 
 /// Rows start their episodes at different times, so their contexts differ in length.
 #[test]
@@ -49,6 +23,9 @@ fn a_row_acts_the_same_alone_and_among_others() {
         .filter(|settings| !settings.contains("reference"))
         .collect();
     assert_rows_are_independent(policy_of(&small_mlp()), &of_mlp);
+    for config in [small(), small_mlp()] {
+        assert_rows_are_independent(policy_of(&clean(config)), &CLAMPED);
+    }
 }
 
 fn assert_rows_are_independent(mut policy: BesoPolicy<Flex>, settings: &[&str]) {
@@ -224,41 +201,6 @@ fn the_zero_network_scales_its_noise() {
     }
 }
 
-fn first_action(policy: &mut BesoPolicy<Flex>, goal: u64) -> Array2<f32> {
-    policy.reset(1);
-    let mut actions = Array2::zeros((1, 2));
-    policy
-        .act(
-            draw(1, 3, 1).view(),
-            draw(1, 3, goal).view(),
-            &mut streams(1),
-            &mut actions,
-        )
-        .unwrap();
-    actions
-}
-
-#[test]
-fn guidance_of_zero_ignores_the_goal_and_of_one_is_plain() {
-    let mut policy = policy();
-    let plain = first_action(&mut policy, 2);
-    assert_ne!(first_action(&mut policy, 3), plain);
-    set(&mut policy, "[sampler]\nguidance = 0.0");
-    let play = first_action(&mut policy, 2);
-    assert_eq!(first_action(&mut policy, 3), play);
-    assert_ne!(play, plain);
-    // Just off 1, where both evaluations are made.
-    set(&mut policy, "[sampler]\nguidance = 1.0000001");
-    let near = first_action(&mut policy, 2);
-    assert!(
-        (&near - &plain)
-            .iter()
-            .all(|difference| difference.abs() < 1e-4)
-    );
-    set(&mut policy, "[sampler]\nguidance = 1.0");
-    assert_eq!(first_action(&mut policy, 2), plain);
-}
-
 #[test]
 fn only_the_goal_entries_of_a_goal_are_seen() {
     let mut policy = policy();
@@ -289,9 +231,11 @@ fn only_the_goal_entries_of_a_goal_are_seen() {
 
 #[test]
 fn ways_to_treat_the_history_differ_once_there_is_one() {
-    let mut policy = policy();
-    let mut sequence = |mode: &str| {
-        set(&mut policy, &format!("[sampler]\nhistory = '{mode}'"));
+    let mut model = trained_model(&small());
+    let mut sequence = |config: BesoConfig, mode: &str| {
+        let settings = format!("[sampler]\nhistory = '{mode}'");
+        model.settings = toml::from_str(&settings).unwrap();
+        let mut policy = BesoPolicy::<Flex>::load(&config, &model, &Default::default()).unwrap();
         policy.reset(1);
         let mut rngs = streams(1);
         let act = |step| {
@@ -308,7 +252,9 @@ fn ways_to_treat_the_history_differ_once_there_is_one() {
         };
         (0..2).map(act).collect::<Vec<_>>()
     };
-    let [renoise, reference, clamp] = ["renoise", "reference", "clamp"].map(&mut sequence);
+    let [renoise, reference] = ["renoise", "reference"].map(|mode| sequence(small(), mode));
+    // The same weights, as if they had learned from clean histories.
+    let clamp = sequence(clean(small()), "clamp");
     assert_eq!(renoise[0], reference[0]);
     assert_eq!(renoise[0], clamp[0]);
     assert_ne!(renoise[1], reference[1]);
@@ -367,6 +313,31 @@ fn a_trace_shows_candidates_at_every_level_and_changes_no_context() {
             )
             .is_err()
     );
+}
+
+#[test]
+fn a_trace_refuses_numbers_that_are_not_finite() {
+    let config = small();
+    let model = agent(&config).model();
+    let mut policy = BesoPolicy::<Flex>::load(&config, &model, &Default::default()).unwrap();
+    policy.reset(1);
+    let good = draw(1, 3, 1);
+    let mut bad = good.clone();
+    bad[[0, 2]] = f32::NAN;
+    let mut trace = |observation: &Array2<f32>, goal: &Array2<f32>| {
+        let mut rng = Seed::new(1).rng();
+        let found = policy.trace(0, observation.row(0), goal.row(0), 2, &mut rng);
+        found.err().map(|error| error.to_string())
+    };
+    assert_eq!(trace(&good, &good), None);
+    for (what, found) in [
+        ("observation", trace(&bad, &good)),
+        ("goal", trace(&good, &bad)),
+    ] {
+        let message = found.unwrap();
+        let expected = format!("`{what}` has NaN in row 0, entry 2");
+        assert!(message.contains(&expected), "{message}");
+    }
 }
 
 #[test]
@@ -481,6 +452,24 @@ fn observation_columns_select_what_is_seen() {
     let mut bad = small();
     bad.inputs.observation_columns = Some(vec![5]);
     assert!(Beso::new_agent::<A>(&bad, &task(), &Default::default()).is_err());
+}
+
+#[test]
+fn past_actions_look_as_in_training() {
+    for (config, refused) in [
+        (small(), "clamp"),
+        (clean(small()), "renoise"),
+        (clean(small()), "reference"),
+    ] {
+        let model = agent(&config).model();
+        let mut policy = BesoPolicy::<Flex>::load(&config, &model, &Default::default()).unwrap();
+        let before = policy.settings();
+        let overrides = toml::from_str(&format!("[sampler]\nhistory = '{refused}'")).unwrap();
+        let error = policy.configure(&overrides).unwrap_err().to_string();
+        let named = error.contains("`sampler.history` is") && error.contains(refused);
+        assert!(named, "{error}");
+        assert_eq!(policy.settings(), before);
+    }
 }
 
 #[test]

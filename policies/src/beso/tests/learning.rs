@@ -4,23 +4,10 @@ use super::*;
 
 #[test]
 fn sixty_four_windows_are_learned_by_heart() {
-    for (base, training) in [
-        (small(), HistoryTraining::Noised),
-        (small(), HistoryTraining::Clean),
-        (small_mlp(), HistoryTraining::Noised),
-        (small_mlp(), HistoryTraining::Clean),
-    ] {
-        let mut config = BesoConfig {
-            history_training: training,
-            ..base
-        };
+    for mut config in [small(), clean(small()), small_mlp(), clean(small_mlp())] {
         config.network.attention_dropout = 0.0;
         config.network.residual_dropout = 0.0;
-        config.sampler.history = if training == HistoryTraining::Clean {
-            HistoryMode::Clamp
-        } else {
-            HistoryMode::Renoise
-        };
+        let training = config.history_training;
         let mut agent = agent(&config);
         let windows = batch(&agent, 1);
         let before = agent.evaluate(&windows, &mut Seed::new(2).rng());

@@ -23,13 +23,37 @@ fn a_skill_is_paid_for_its_way_along_the_direction() {
 }
 
 #[test]
+fn gradients_of_distances_match_published_values() {
+    let device = Default::default();
+    let column = |value: f32| Tensor::<Flex, 2>::from_floats([[value]], &device);
+    let targets = ValueTargets {
+        rewards: column(-1.0),
+        masks: column(1.0),
+        slow_now: vec![column(-5.5), column(-6.1)],
+        slow_next: vec![column(-4.0), column(-5.0)],
+    };
+    let lift = Tensor::<A, 2>::from_inner;
+    let online = [-5.2, -6.4].map(|value| lift(column(value)).require_grad());
+    let loss = targets.loss(&online, 0.99, 0.95, lift);
+    near(loss.clone().inner(), 0.013_005);
+    let gradients = loss.backward();
+    // Each has a target of its own, −4.96 and −5.95, and both the weight 0.05 of the lesser one.
+    for (online, slope) in online.iter().zip([-0.024, -0.045]) {
+        near(online.grad(&gradients).unwrap().reshape([1]), slope);
+    }
+}
+
+#[test]
 fn imitation_of_skills_matches_published_values() {
     let device = Default::default();
     let residual = [[0.3_f32, -0.4]];
     for (log_std, advantage, weight, negative_log_prob) in [
         (0.0, -0.5, 0.006_737_95, 1.962_877_07),
+        (0.0, -0.1, 0.367_879_44, 1.962_877_07),
+        (0.0, 0.0, 1.0, 1.962_877_07),
         (0.0, 0.1, 1.0_f64.exp(), 1.962_877_07),
         (0.0, 0.46, 99.484_316, 1.962_877_07),
+        (0.0, 0.460_517, 99.999_98, 1.962_877_07),
         (0.0, 0.5, 100.0, 1.962_877_07),
         (-1.0, 0.3, 20.085_537, 0.761_509_08),
     ] {

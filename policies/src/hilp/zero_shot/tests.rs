@@ -1,3 +1,6 @@
+mod losses;
+mod updates;
+
 use burn::backend::Flex;
 use ndarray::{Array1, Array2};
 
@@ -60,6 +63,33 @@ fn targets_match_published_values() {
     let acted = with_noise(row([0.9, -0.9]), row([0.3, 0.1]));
     let found = tensor_values(acted);
     assert!((found[0] - 0.999_999).abs() < 1e-6 && (found[1] + 0.8).abs() < 1e-6);
+}
+
+/// Walks in three dimensions with two actions. Of a single number the first norm of φ leaves
+/// little more than the sign.
+fn walks() -> TrainingTask {
+    let data = crate::synthetic_dataset(3, 2, 20, 30).unwrap();
+    TrainingTask {
+        data: DataPart::all(Arc::new(data)),
+        ..test_agents::line(1)
+    }
+}
+
+/// A fresh agent for them.
+fn walker(config: &HilpZeroShotConfig) -> HilpZeroShotAgent<test_agents::A> {
+    HilpZeroShot::new_agent::<test_agents::A>(config, &walks(), &Default::default()).unwrap()
+}
+
+/// A batch from them.
+fn walk(
+    agent: &HilpZeroShotAgent<test_agents::A>,
+    batch_size: usize,
+    seed: u64,
+) -> TransitionBatch {
+    let mut sampler = agent.sampler(&walks().data, batch_size).unwrap();
+    let mut batch = sampler.new_batch();
+    sampler.sample(&mut Seed::new(seed).rng(), &mut batch);
+    batch
 }
 
 /// Goals are directions of differences; as the reward of being at a goal they are not reliable, see the documentation.
