@@ -270,12 +270,18 @@ impl Validate for HindsightConfig {
                 "probabilities `current`, `trajectory`, `random` that add up to 1",
             );
         }
-        for (key, share) in [
-            ("value.stitched", self.value.stitched),
-            ("actor.stitched", self.actor.stitched),
+        for (key, mix) in [
+            ("value.stitched", self.value),
+            ("actor.stitched", self.actor),
         ] {
-            let holds = (0.0..=1.0).contains(&share);
-            problems.check(holds, key, share, "a share in 0..=1");
+            let share = mix.stitched;
+            problems.check((0.0..=1.0).contains(&share), key, share, "a share in 0..=1");
+            problems.check(
+                share == 0.0 || mix.trajectory > 0.0,
+                key,
+                share,
+                "0: it is a share of the trajectory goals, of which there are none",
+            );
         }
         problems.check(self.clusters >= 1, "clusters", self.clusters, "at least 1");
         problems.check(self.n_step >= 1, "n_step", self.n_step, "at least 1");

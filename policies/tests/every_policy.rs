@@ -338,6 +338,29 @@ fn goals_without_effect_are_refused_where_a_training_starts() {
     }
 }
 
+#[test]
+fn stitched_goals_need_goals_of_trajectories() {
+    for (id, change) in [
+        ("qrl", "policy.goals.value.stitched=0.5"),
+        (
+            "gcbc",
+            "policy.goals.actor={random=1.0, current=0.0, trajectory=0.0, geometric=false, stitched=0.5}",
+        ),
+    ] {
+        let set = [
+            format!("policy.id={id}"),
+            "dataset=data.npz".to_owned(),
+            change.to_owned(),
+        ];
+        let error = TrainConfig::parse("", "stitched", &set).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.contains("a share of the trajectory goals"),
+            "{id}: {message}"
+        );
+    }
+}
+
 /// The process that [`a_killed_process_leaves_a_folder_that_resumes_to_the_same_bits`] kills.
 #[test]
 #[ignore = "runs only as a child process"]
