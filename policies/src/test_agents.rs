@@ -80,6 +80,28 @@ pub(crate) fn moved<T: Algorithm>(config: &T::Config, updates: u64) -> T::Agent<
     agent
 }
 
+/// Published: a slow copy at 1 follows a number that was 2 before the step and is `after` after it. It comes to 1.005 with a rate of 0.005,
+/// whatever the step made of the 2: slow copies follow before the step. The rate of Adam has to be 1, which is the length of its first step.
+pub(crate) fn check_published_follow<T: Algorithm>(
+    config: &T::Config,
+    [online, slow]: [&str; 2],
+    before: &[(&str, f32)],
+    after: f32,
+) {
+    let mut agent = agent::<T>(config);
+    let mut state = agent.state();
+    for &(name, value) in before.iter().chain(&[(online, 2.0), (slow, 1.0)]) {
+        state.insert_f32(name, &[1], vec![value]);
+    }
+    agent.load_state(&state).unwrap();
+    let batch = batch(&agent, 1);
+    agent.update(&batch, &mut Seed::new(0).rng());
+    let state = agent.state();
+    let [new, slow] = [online, slow].map(|name| state.get_f32(name, &[1]).unwrap()[0]);
+    assert!((new - after).abs() < 1e-4, "{new}");
+    assert!((slow - 1.005).abs() < 1e-6, "{slow}");
+}
+
 /// The networks of a fresh agent for data of this shape.
 fn fresh_networks<T: Algorithm>(
     config: &T::Config,
