@@ -49,7 +49,7 @@ pub(crate) fn print_json(value: &impl Serialize) {
     );
 }
 
-/// Prints rows under a header, columns padded to their widest cell; the first column is left aligned, others right.
+/// Prints rows under a header, columns padded to their widest cell; the first column and those without a name are left aligned, others right.
 pub(crate) fn print_table(header: &[&str], rows: &[Vec<String>]) {
     let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
@@ -62,7 +62,7 @@ pub(crate) fn print_table(header: &[&str], rows: &[Vec<String>]) {
             .zip(&widths)
             .enumerate()
             .map(|(column, (cell, &width))| {
-                if column == 0 {
+                if column == 0 || header[column].is_empty() {
                     format!("{cell:<width$}")
                 } else {
                     format!("{cell:>width$}")

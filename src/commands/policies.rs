@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         } else {
             let cells = |row: &Row<'_>| [row.id, row.summary, row.paper].map(str::to_owned).into();
             let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
-            print_table(&["policy", "", "paper"], &rows);
+            print_table(&["policy", "", ""], &rows);
         }
         return Ok(ExitCode::SUCCESS);
     };
