@@ -19,17 +19,7 @@ use std::process::ExitCode;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use telic::sweep::command_line;
-use telic_policies::Device;
 use telic_policies::run_folder::CONFIG_FILE;
-
-/// Reads what networks run on.
-fn device(name: &str) -> Result<Device, String> {
-    match name {
-        "cpu" => Ok(Device::Cpu),
-        "cuda" => Ok(Device::Cuda),
-        _ => Err("expected `cpu` or `cuda`".to_owned()),
-    }
-}
 
 /// What every training takes.
 #[derive(clap::Args)]

@@ -373,6 +373,13 @@ impl Dataset {
         &table[last * width..(last + 1) * width]
     }
 
+    /// Where each episode ends, in order, `[observation_dim]` each.
+    pub fn final_observations(&self) -> Vec<Vec<f32>> {
+        (0..self.num_episodes())
+            .map(|episode| self.final_observation(episode).to_vec())
+            .collect()
+    }
+
     /// The observations as a flat row-major slice, and its width.
     pub(crate) fn observation_rows(&self) -> (&[f32], usize) {
         flat(&self.columns.observations)

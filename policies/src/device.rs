@@ -1,6 +1,7 @@
 //! Where networks run: CPU or CUDA, and on how many threads.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -41,6 +42,19 @@ impl fmt::Display for Device {
             Self::Cpu => "cpu",
             Self::Cuda => "cuda",
         })
+    }
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    /// Reads what [`Display`](fmt::Display) writes.
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda),
+            _ => Err("expected `cpu` or `cuda`".to_owned()),
+        }
     }
 }
 

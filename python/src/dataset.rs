@@ -83,9 +83,7 @@ struct Sampling {
 impl Dataset {
     /// The last state of each episode.
     pub(crate) fn final_observations(&self) -> Vec<Vec<f32>> {
-        (0..self.data.num_episodes())
-            .map(|episode| self.data.final_observation(episode).to_vec())
-            .collect()
+        self.data.final_observations()
     }
 
     fn new(data: Data, path: Option<Utf8PathBuf>) -> Self {

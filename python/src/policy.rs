@@ -27,15 +27,9 @@ pub(crate) fn load_policy(
     device: &str,
 ) -> PyResult<Policy> {
     let path = existing_path(path, "run")?;
-    let device = match device {
-        "cpu" => Device::Cpu,
-        "cuda" => Device::Cuda,
-        other => {
-            return Err(input(format!(
-                "`device` is `{other}`, expected cpu or cuda"
-            )));
-        }
-    };
+    let device = device
+        .parse::<Device>()
+        .map_err(|expected| input(format!("`device` is `{device}`, {expected}")))?;
     let (checkpoint, policy) = compute(py, || {
         let checkpoint = Checkpoint::open(&path)?;
         let policy = checkpoint.policy(device)?;

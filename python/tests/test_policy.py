@@ -300,7 +300,7 @@ def test_missing_runs_are_named(tmp_path: pathlib.Path) -> None:
 
 
 def test_unknown_devices_are_refused(run: pathlib.Path) -> None:
-    with pytest.raises(telic.InputError, match="`device` is `abacus`, expected cpu or cuda"):
+    with pytest.raises(telic.InputError, match="`device` is `abacus`, expected `cpu` or `cuda`"):
         telic.load_policy(run, device="abacus")
 
 

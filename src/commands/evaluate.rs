@@ -54,7 +54,7 @@ pub(crate) struct Args {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     threads: Option<u32>,
     /// Where the networks run: `cpu` or `cuda`.
-    #[arg(long, default_value = "cpu", value_parser = super::device)]
+    #[arg(long, default_value_t = Device::Cpu)]
     device: Device,
     /// What the policy is given: `goal`, the goal of each task (every policy); `search`, way-points on the shortest path to it through the
     /// data (HILP, QRL); `plan`, way-points of a plan in latent space (HILP); `reward`, 1 for observations at the goal and 0 for others (HILP).
@@ -187,12 +187,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     }
     let out = args.prepare_out(&args.result_file(&policy.settings(), &checkpoint.manifest))?;
     let final_observations = match &args.goals {
-        Some(path) => {
-            let dataset = Dataset::load(path)?;
-            (0..dataset.num_episodes())
-                .map(|episode| dataset.final_observation(episode).to_vec())
-                .collect()
-        }
+        Some(path) => Dataset::load(path)?.final_observations(),
         None => Vec::new(),
     };
     let config = EvaluateConfig {
@@ -292,7 +287,7 @@ fn tell_other_version(run: &Manifest, spec: &EnvSpec) {
     let (of_run, now) = (run.data.env_version, spec.version);
     if run.data.env == spec.id && of_run != now {
         eprintln!(
-            "the data of the run are of version {of_run} of `{}`, the evaluation is of version {now}",
+            "note: the data of the run are of version {of_run} of `{}`, the evaluation is of version {now}",
             spec.id
         );
     }

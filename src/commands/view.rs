@@ -55,7 +55,7 @@ pub(crate) struct Args {
     #[arg(long = "task")]
     tasks: Vec<String>,
     /// Where a run's networks run: `cpu` or `cuda`.
-    #[arg(long, default_value = "cpu", value_parser = super::device)]
+    #[arg(long, default_value_t = Device::Cpu)]
     device: Device,
     /// In place of tasks, prompt a run's policy with this named reward of its environment, from 10,000 labelled states of its data;
     /// for HILP.
