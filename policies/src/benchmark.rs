@@ -171,17 +171,10 @@ pub fn synthetic_dataset(
 
 /// Largest resident memory of this process so far, in MiB; `None` where the system does not tell.
 pub fn peak_memory_mib() -> Option<f64> {
-    status_mib("VmHWM:")
-}
-
-/// Resident memory of this process now, in MiB; `None` where the system does not tell.
-pub fn memory_mib() -> Option<f64> {
-    status_mib("VmRSS:")
-}
-
-fn status_mib(key: &str) -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib / 1024.0)
 }

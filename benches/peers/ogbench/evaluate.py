@@ -1,10 +1,10 @@
 """Success of a Telic run in OGBench's own environment, in MuJoCo, by OGBench's protocol.
 
-    python3 benches/peers/ogbench/evaluate.py runs/ogbench-qrl --env pointmaze-medium-v0 [--episodes 50] [--wheel FILE]
+    python3 benches/peers/ogbench/evaluate.py runs/ogbench-qrl --env pointmaze-medium-v0 [--prompt search] [--episodes 50] [--wheel FILE]
 
 Five tasks, `--episodes` episodes of each; success is that of the last step. The policy is loaded with `telic.load_policy`; the
 wheel is the newest one of `maturin build --release` (see docs/python.md). Writes `evaluation-ogbench.json` into the run folder,
-which `telic report` shows.
+with a prompt `evaluation-ogbench-PROMPT.json`; `telic report` shows both.
 """
 
 import argparse
@@ -44,13 +44,15 @@ def install(wheel):
         marker.write_text(stamp)
 
 
-def evaluate(run, env_id, episodes, seed):
+def evaluate(run, env_id, prompt, episodes, seed):
     import gymnasium
     import numpy as np
     import ogbench  # noqa: F401  (registers the environments)
     import telic
 
     policy = telic.load_policy(run)
+    if prompt:
+        policy.configure(prompt={"kind": prompt})
     env = gymnasium.make(env_id)
     # The goals of mazes have noise from NumPy's global generator.
     np.random.seed(seed)
@@ -93,13 +95,15 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=pathlib.Path)
     parser.add_argument("--env", required=True, help="id of OGBench, for example cube-single-v0")
+    parser.add_argument("--prompt", choices=["plan", "search"], help="way-points, for policies that have them")
     parser.add_argument("--episodes", type=int, default=50, help="episodes per task")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--wheel", type=pathlib.Path)
     arguments = parser.parse_args()
     virtual_environment.enter("ogbench", PACKAGES)
     install(arguments.wheel)
-    result = evaluate(arguments.run, arguments.env, arguments.episodes, arguments.seed)
-    (arguments.run / "evaluation-ogbench.json").write_text(json.dumps(result, indent=2))
+    result = evaluate(arguments.run, arguments.env, arguments.prompt, arguments.episodes, arguments.seed)
+    name = "-".join(filter(None, ["evaluation", "ogbench", arguments.prompt]))
+    (arguments.run / f"{name}.json").write_text(json.dumps(result, indent=2))
     low, high = result["ci95"]
     print(f"all: {100 * result['success_rate']:.1f} % [{100 * low:.1f}, {100 * high:.1f}] of {result['episodes']} episodes")
