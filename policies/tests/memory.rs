@@ -63,13 +63,18 @@ fn memory_stays_where_it_is_after_the_first_updates() {
             .unwrap()
             .run(&mut watcher, &AtomicBool::new(false))
             .unwrap();
+        // The graph of one update of the smallest network is about a MiB.
+        let readings = watcher.0;
+        let peak = |readings: &[f64]| readings.iter().copied().fold(0.0, f64::max);
+        let growth = peak(&readings[20..]) - peak(&readings[5..15]);
+        assert!(
+            growth < 16.0,
+            "{}: {growth} MiB more in 30 updates: {readings:?}",
+            spec.id,
+        );
         // Ten updates, five evaluations and a checkpoint at a time: what any of them keeps is kept by each of the six. A thread that
         // takes its scratch memory late is one step.
-        let readings = watcher.0;
-        let peaks: Vec<f64> = readings
-            .chunks(5)
-            .map(|period| period.iter().copied().fold(0.0, f64::max))
-            .collect();
+        let peaks: Vec<f64> = readings.chunks(5).map(peak).collect();
         let growth = peaks
             .windows(2)
             .map(|pair| pair[1] - pair[0])
